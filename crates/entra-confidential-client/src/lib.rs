@@ -1,6 +1,7 @@
-//! A client of Microsoft Entra ID's token endpoint for servers: it proves who the server is by a
-//! client secret, a certificate or a federated assertion, sends one token request, and tells from
-//! the error what can be done.
+//! A client of Microsoft Entra ID's token endpoint for servers.
+//!
+//! It proves the server's identity with a client secret, a certificate or a federated assertion,
+//! and sends one token request. Its error says what can be done about a failure.
 //!
 //! ```no_run
 //! use entra_confidential_client::{ConfidentialClient, Secret, TokenErrorKind, TokenRequest};
@@ -24,34 +25,34 @@
 //! # }
 //! ```
 //!
-//! Instead of a secret, a [`Certificate`] or a [`FederatedAssertion`]; both are read again when
-//! their files change.
+//! Instead of a secret, use a [`Certificate`] or a [`FederatedAssertion`]. If they come from files,
+//! the files are read again with every request, so that a changed file is used without a restart.
 //!
-//! # The way of a request
+//! # Steps of a request
 //!
-//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//! Each step with the module that does it, a file or folder in `src/`:
 //!
-//! | step | room |
+//! | step | module |
 //! |---|---|
-//! | A [`TokenRequest`] says what is asked for: an authorization code, a refresh token, the application's own token, or one on behalf of a user. Its scopes are always said. Without any, nothing is sent. | `request` |
-//! | The [`Credential`] gives the proof: the secret itself, a fresh assertion signed with the certificate's key (`PS256`), or the other identity provider's token as it is now. | `credential` |
-//! | It is posted to the token endpoint of the authority's tenant, or of [its own](TokenRequest::tenant), over `https` or on loopback. Redirects are not followed. 10 s are the limit for everything, and it is [repeated once at most](ConfidentialClient::send). | `client` |
-//! | The answer is read up to 256 KiB. It must be a JSON object with a bearer token and its lifetime: a [`TokenResponse`]. | `response` |
-//! | Anything else is a [`TokenError`]: its [kind](TokenErrorKind) says what can be done, its [remedy](TokenError::remedy) tells the operator, and the log has a line at WARN, for each kind at most one a minute, with how many there were; the others are at DEBUG. | `error` |
+//! | A [`TokenRequest`] says what is requested: tokens for an authorization code or a refresh token, the application's own token, or a token on behalf of a user. It always names its scopes. A request without scopes is not sent. | `request` |
+//! | The [`Credential`] makes the proof of identity: the secret itself, a fresh assertion signed with the certificate's key (`PS256`), or the current token of the other identity provider. | `credential` |
+//! | The client posts the request to the token endpoint of the authority's tenant, or of [its own tenant](TokenRequest::tenant), over `https` or on loopback. It follows no redirects. The time limit for everything is 10 s by default. The request is [repeated at most once](ConfidentialClient::send). | `client` |
+//! | The response is read up to 256 KiB. It must be a JSON object with a bearer token and its lifetime: a [`TokenResponse`]. | `response` |
+//! | Every other outcome is a [`TokenError`]. Its [kind](TokenErrorKind) says what can be done, its [remedy](TokenError::remedy) is for the operator. The log has at most one line a minute at WARN for each kind and remedy, with the number of errors. The other errors are at DEBUG. | `error` |
 //!
-//! The settings are in `client`, too. What is printed of other people's texts goes through `text`, and what
-//! leaves the process through [`entra_http`].
+//! The settings are in `client`, too. Text from outside goes through `text` before it is printed,
+//! and requests leave the process through [`entra_http`].
 //!
 //! # What is printed
 //!
-//! No secret, code, verifier, token or assertion, in no `Debug`, `Display`, error or log line, at no
-//! level; see [`Secret`]. Nor Entra's `error_description`, which names users: its AADSTS numbers and
-//! the ids by which the sign-in log finds the rest are kept.
+//! No `Debug`, `Display`, error or log line, at any level, contains a secret, code, verifier, token
+//! or assertion; see [`Secret`]. Entra's `error_description` is not printed either, because it
+//! names users. Its AADSTS numbers are kept, and the ids that find the rest in the sign-in log.
 //!
 //! # Features
 //!
-//! - `reqwest` (default): sends requests with reqwest and rustls; honours `HTTPS_PROXY`. Without it,
-//!   bring an HTTP client: [`ConfidentialClientBuilder::http_client`].
+//! - `reqwest` (default): sends requests with reqwest and rustls, and honours `HTTPS_PROXY`.
+//!   Without this feature, bring an HTTP client: [`ConfidentialClientBuilder::http_client`].
 //!
 #![doc = include_str!("../docs/azure-identity.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,4 +1,4 @@
-//! The requests to the token endpoint.
+//! Requests to the token endpoint.
 
 use std::fmt;
 
@@ -7,12 +7,13 @@ use form_urlencoded::Serializer;
 
 use crate::credential::{Proof, Secret};
 
-/// One request for tokens: a grant, the scopes, and a claims request if there is one. Sent by
-/// [`ConfidentialClient::send`](crate::ConfidentialClient::send).
+/// A request for tokens: a grant, the scopes, and optionally a claims request.
 ///
-/// The scopes are always said, in full (`api://…/Reports.Read`, `offline_access`), also on a
-/// refresh: without them Entra guesses, and guesses Microsoft Graph. They are of one resource;
-/// `resource` itself is never sent, which Entra v2 refuses.
+/// [`ConfidentialClient::send`](crate::ConfidentialClient::send) sends it.
+///
+/// The request always names its scopes in full (`api://…/Reports.Read`, `offline_access`), also on
+/// a refresh. Without scopes, Entra guesses them, and guesses Microsoft Graph. All scopes belong to
+/// one resource. The parameter `resource` is never sent, because Entra v2 refuses it.
 ///
 /// ```
 /// use entra_confidential_client::{AuthorizationCode, TokenRequest};
@@ -47,10 +48,11 @@ enum Grant {
     OnBehalfOf(Secret),
 }
 
-/// The authorization endpoint's answer, with what was sent there.
+/// The authorization code from a callback, with the values that were sent to the authorization
+/// endpoint.
 ///
-/// `redirect_uri` and `code_verifier` are required: without either, a request is not sent
-/// ([`Misconfigured`](crate::TokenErrorKind::Misconfigured)).
+/// `redirect_uri` and `code_verifier` are required. If one of them is missing, the request is not
+/// sent ([`Misconfigured`](crate::TokenErrorKind::Misconfigured)).
 #[derive(Clone)]
 pub struct AuthorizationCode {
     code: Secret,
@@ -58,12 +60,14 @@ pub struct AuthorizationCode {
     code_verifier: Option<Secret>,
 }
 
-/// The secrets in a request, to keep them out of what is printed about its answer.
+/// The secrets in a request. They are kept out of everything that is printed about its response.
 #[derive(Default)]
 pub(crate) struct SentSecrets(Vec<Secret>);
 
 impl TokenRequest {
-    /// Redeems an authorization code, once: such a request is never repeated.
+    /// Redeems an authorization code.
+    ///
+    /// Such a request is repeated only if it never left this machine, because a code is valid once.
     pub fn authorization_code<S: Into<String>>(
         code: AuthorizationCode,
         scopes: impl IntoIterator<Item = S>,
@@ -71,8 +75,9 @@ impl TokenRequest {
         Self::new(Grant::AuthorizationCode(code), scopes)
     }
 
-    /// Requests new tokens for a refresh token. Entra answers with another refresh token and leaves the old
-    /// one good.
+    /// Requests new tokens for a refresh token.
+    ///
+    /// Entra returns another refresh token, and the old one stays valid.
     pub fn refresh_token<S: Into<String>>(
         refresh_token: impl Into<Secret>,
         scopes: impl IntoIterator<Item = S>,
@@ -80,13 +85,17 @@ impl TokenRequest {
         Self::new(Grant::RefreshToken(refresh_token.into()), scopes)
     }
 
-    /// Requests a token for the application itself. Entra takes one scope here, `{resource}/.default`.
+    /// Requests a token for the application itself.
+    ///
+    /// Entra accepts one scope here, `{resource}/.default`.
     pub fn client_credentials<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Self {
         Self::new(Grant::ClientCredentials, scopes)
     }
 
-    /// Requests a token for a downstream API on behalf of the user of an access token for this
-    /// application. It must be sent to the [tenant](Self::tenant) of that token.
+    /// Requests a token for a downstream API on behalf of a user.
+    ///
+    /// `access_token` is the user's access token for this application. The request must be sent to
+    /// the [tenant](Self::tenant) of that token.
     pub fn on_behalf_of<S: Into<String>>(
         access_token: impl Into<Secret>,
         scopes: impl IntoIterator<Item = S>,
@@ -94,46 +103,55 @@ impl TokenRequest {
         Self::new(Grant::OnBehalfOf(access_token.into()), scopes)
     }
 
-    /// Sends the request to this tenant, in place of the one at the end of the client's
-    /// [authority](crate::ConfidentialClientBuilder::authority): its id, or one of its domain names. The
-    /// assertion of a [`Certificate`](crate::Certificate) is made for that tenant's token endpoint. Default:
-    /// the tenant of the authority.
+    /// Sends the request to this tenant instead of the tenant of the client's
+    /// [authority](crate::ConfidentialClientBuilder::authority).
     ///
-    /// A text that has anything but ASCII letters, digits, `-` and `.` in it, is empty, `.` or `..`, or is
-    /// longer than 253 bytes, and `common`, `organizations` and `consumers`, which are no one tenant, are
-    /// [`Misconfigured`](crate::TokenErrorKind::Misconfigured), as is any where the authority ends in a user
-    /// flow of Azure AD B2C; nothing is sent.
+    /// The tenant is named by its id or one of its domain names. The assertion of a
+    /// [`Certificate`](crate::Certificate) is made for that tenant's token endpoint. Default: the
+    /// tenant at the end of the authority.
     ///
-    /// It is not checked that the tenant is the right one: the credential is sent to the authority's
-    /// host whatever it says. Take it from a verified token.
+    /// The following are [`Misconfigured`](crate::TokenErrorKind::Misconfigured), and nothing is
+    /// sent:
+    ///
+    /// - a text with any character but ASCII letters, digits, `-` and `.`
+    /// - a text that is empty, `.` or `..`, or longer than 253 bytes
+    /// - `common`, `organizations` and `consumers`, because they are not one tenant
+    /// - any tenant, if the authority ends in a user flow of Azure AD B2C
+    ///
+    /// This crate does not check that the tenant is the right one: for any tenant, it sends the
+    /// credential to the authority's host. Take the tenant from a verified token.
     #[must_use]
     pub fn tenant(mut self, id: impl Into<String>) -> Self {
         self.tenant = Some(id.into());
         self
     }
 
-    /// Adds a claims request (OpenID Connect Core §5.5), sent as it is: what a claims challenge said, or
-    /// the capability `cp1`. Default: none.
+    /// Adds a claims request (OpenID Connect Core §5.5), which is sent unchanged.
+    ///
+    /// It is, for example, the claims of a claims challenge, or the capability `cp1`. Default:
+    /// none.
     #[must_use]
     pub fn claims(mut self, claims: impl Into<String>) -> Self {
         self.claims = Some(claims.into());
         self
     }
 
-    /// Sets the id that Entra's sign-in log and the caller's own have in common (`client-request-id`): a
-    /// GUID, such as that of the authorization request. Default: a random one.
+    /// Sets the id by which Entra's sign-in log and the caller's own log can be matched
+    /// (`client-request-id`).
+    ///
+    /// It is a GUID, such as the one of the authorization request. Default: a random GUID.
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.correlation_id = Some(id.into());
         self
     }
 
-    /// Returns the tenant that was set.
+    /// Returns the tenant that [`tenant`](Self::tenant) set.
     pub(crate) fn own_tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
     }
 
-    /// Returns the correlation id that was set.
+    /// Returns the correlation id that [`correlation_id`](Self::correlation_id) set.
     pub(crate) fn own_correlation_id(&self) -> Option<&str> {
         self.correlation_id.as_deref()
     }
@@ -148,18 +166,20 @@ impl TokenRequest {
         }
     }
 
-    /// Returns the grant, by its name in OAuth.
+    /// Returns the grant's name in OAuth.
     pub(crate) fn grant_type(&self) -> &'static str {
         self.grant.grant_type()
     }
 
-    /// Returns whether Entra answers the same if it gets the request twice. A code is gone once it was
-    /// seen, and a second use of it is taken for theft (RFC 6749 §4.1.2).
+    /// Returns whether Entra responds in the same way if it receives the request twice.
+    ///
+    /// A code cannot be used again once Entra has seen it: the server takes a second use for theft
+    /// (RFC 6749 §4.1.2).
     pub(crate) fn is_repeatable(&self) -> bool {
         !matches!(self.grant, Grant::AuthorizationCode(_))
     }
 
-    /// Returns what is wrong with it, as far as can be told without Entra.
+    /// Returns the request's fault, as far as it can be found without Entra.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         if self.scopes.is_empty() {
             return Some("no scope is requested");
@@ -180,7 +200,7 @@ impl TokenRequest {
         }
     }
 
-    /// Makes the form with the proof of who sends it, and the list of what must not be printed of it.
+    /// Builds the form with the client's proof of identity, and the list of the secrets in it.
     pub(crate) fn form(&self, client_id: &str, proof: &Proof) -> (Bytes, SentSecrets) {
         let mut form = Serializer::new(String::new());
         let mut secrets = SentSecrets::default();
@@ -235,7 +255,7 @@ impl Grant {
 }
 
 impl AuthorizationCode {
-    /// Takes `code` of the callback.
+    /// Creates the grant from the callback's `code`.
     pub fn new(code: impl Into<Secret>) -> Self {
         Self {
             code: code.into(),
@@ -251,7 +271,8 @@ impl AuthorizationCode {
         self
     }
 
-    /// Sets the PKCE code verifier whose challenge was sent there (RFC 7636).
+    /// Sets the PKCE code verifier whose challenge was sent to the authorization endpoint (RFC
+    /// 7636).
     #[must_use]
     pub fn code_verifier(mut self, verifier: impl Into<Secret>) -> Self {
         self.code_verifier = Some(verifier.into());
@@ -272,7 +293,7 @@ impl AuthorizationCode {
 }
 
 impl SentSecrets {
-    /// Returns whether a text has one of them in it, as it is or as the form has it.
+    /// Returns whether a text contains one of the secrets, plain or form-encoded.
     pub(crate) fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| {
             let encoded = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes());

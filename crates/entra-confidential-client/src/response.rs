@@ -1,4 +1,4 @@
-//! The response of the token endpoint: read as tokens, or as an error.
+//! The response of the token endpoint, read as tokens or as an error.
 
 use std::time::Duration;
 
@@ -10,31 +10,35 @@ use crate::credential::Secret;
 use crate::error::TokenError;
 use crate::request::SentSecrets;
 
-/// Tokens from Entra. None of them has been verified: an access token for this application's own API
-/// goes through its Layer, an id token is to be checked before its claims are believed, and anything
-/// else is for somebody else to read.
+/// Tokens from Entra, none of which has been verified.
+///
+/// An access token for this application's own API is verified by its Layer. An id token must be
+/// verified before its claims are believed. Other tokens are only for their resource to read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TokenResponse {
     /// The access token, sent as `Authorization: Bearer …` to the resource of the scopes.
     pub access_token: Secret,
-    /// The token for [`TokenRequest::refresh_token`](crate::TokenRequest::refresh_token); there if
-    /// `offline_access` was requested, and never for `client_credentials`.
+    /// The refresh token, for [`TokenRequest::refresh_token`](crate::TokenRequest::refresh_token).
+    ///
+    /// Present if `offline_access` was requested, and never for `client_credentials`.
     pub refresh_token: Option<Secret>,
-    /// The id token; there if `openid` was requested.
+    /// The id token; present if `openid` was requested.
     pub id_token: Option<Secret>,
-    /// The time for which the access token is good from now; at least a second.
+    /// Remaining lifetime of the access token from now, at least one second.
     pub expires_in: Duration,
-    /// The granted scopes as Entra says them: in full, separated by spaces. Without it
-    /// (`client_credentials`) they are those that were requested.
+    /// The granted scopes as Entra returns them: in full, separated by spaces.
+    ///
+    /// If it is `None` (`client_credentials`), the granted scopes are the requested ones.
     pub scope: Option<String>,
 }
 
 impl TokenResponse {
-    /// The limit for responses, in bytes: tokens of users in very many groups have some tens of KiB.
+    /// Maximum size of a response in bytes. Tokens of users in very many groups have some tens of
+    /// KiB.
     pub(crate) const MAX_BYTES: usize = 256 * 1024;
 
-    /// Reads a response, without a body if that is longer than [`MAX_BYTES`](Self::MAX_BYTES).
+    /// Reads a response, whose body is `None` if it is longer than [`MAX_BYTES`](Self::MAX_BYTES).
     pub(crate) fn read(
         response: &Response<Option<Bytes>>,
         sent: &SentSecrets,
@@ -49,7 +53,8 @@ impl TokenResponse {
             .map_err(|problem| TokenError::invalid_response(response.status(), problem))
     }
 
-    /// Takes the tokens of a good answer (RFC 6749 §5.1). The error says what is wrong with it.
+    /// Reads the tokens of a successful response (RFC 6749 §5.1). The error names the fault of the
+    /// response.
     fn from_document(document: &Map<String, Value>) -> Result<Self, &'static str> {
         let text = |name| {
             let text = document.get(name).and_then(Value::as_str);
@@ -80,8 +85,10 @@ fn document(body: Option<&[u8]>) -> Result<Map<String, Value>, &'static str> {
     serde_json::from_slice(body).map_err(|_| "the answer is no JSON object")
 }
 
-/// Reads a number, or a string of one as Entra's older endpoints have it: positive, and never so much
-/// that adding it to a time fails.
+/// Parses a positive number of seconds.
+///
+/// Entra's older endpoints write the number as a string. Values are cut at `u32::MAX`, so that they
+/// can always be added to a time.
 fn seconds(value: &Value) -> Option<Duration> {
     let seconds = value
         .as_u64()

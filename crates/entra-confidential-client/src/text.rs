@@ -1,11 +1,12 @@
-//! Text that goes out: what others say, as it may be printed, and ids of our own.
+//! Text for logs, errors and requests: printable forms of text from outside, and new ids.
 
-/// The advice where the id of a client secret was configured in place of the secret.
+/// The advice for an operator who configured the id of a client secret instead of its value.
 pub(crate) const VALUE_NOT_ID: &str = "configure the Value of the client secret, not its Secret ID, of the app \
     registration with this client id";
 
-/// Returns the text with control and invisible characters escaped, cut at 200 characters, so that it
-/// cannot write lines of its own into a log.
+/// Returns the text with control and invisible characters escaped, cut at 200 characters.
+///
+/// Such a text cannot write lines of its own into a log.
 pub(crate) fn printable(text: &str) -> String {
     const LIMIT: usize = 200;
 
@@ -23,8 +24,10 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
-/// Returns a URL as it may be printed: without a query, and not at all if it has a user name or password.
-/// As `EscapedUrl` of `entra-jwt-core`, on which this crate does not depend.
+/// Returns a printable form of a URL: without query and fragment, escaped and cut.
+///
+/// A URL with a user name or password is not shown at all. `EscapedUrl` of `entra-jwt-core` does
+/// the same, but this crate does not depend on that one.
 pub(crate) fn printable_url(url: &str) -> String {
     if url.contains('@') || url.contains("%40") {
         return "(not shown: it has a user name or password)".to_owned();
@@ -32,7 +35,7 @@ pub(crate) fn printable_url(url: &str) -> String {
     printable(url.split(['?', '#']).next().unwrap_or_default())
 }
 
-/// Makes a random GUID; `None` if the system has no random numbers.
+/// Returns a random GUID, or `None` if the system has no random numbers.
 pub(crate) fn new_guid() -> Option<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).ok()?;

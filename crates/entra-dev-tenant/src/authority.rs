@@ -1,30 +1,30 @@
-//! The tenant's realm, the authorities that it answers for, their discovery documents with the members
-//! that Entra serves, and the strings of the cloud that is played.
+//! The tenant's realm, the authorities that it serves, and their discovery documents.
 //!
-//! Only the addresses of endpoints are local.
+//! The documents have the members that Entra serves, with the strings of the cloud that the tenant
+//! plays. Only the addresses of endpoints are local.
 
 use serde_json::{Value, json};
 
 use crate::entra_error::EntraError;
 
-/// The tenant of personal Microsoft accounts, the same in every cloud.
+/// Tenant id of personal Microsoft accounts, the same in every cloud.
 pub(crate) const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
-/// The versions of Entra's endpoints, and of the documents and tokens that they give.
+/// The version of Entra's endpoints, documents and tokens.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Version {
     V1,
     V2,
 }
 
-/// The tenant among all tenants of its cloud.
+/// The tenant's id, URL and cloud.
 pub(crate) struct Realm {
     /// The tenant id.
     pub(crate) id: String,
-    /// The address that its documents name.
+    /// The base URL of the endpoints in the tenant's documents.
     pub(crate) url: String,
     pub(crate) cloud: DevCloud,
-    /// It plays a tenant of External ID (CIAM).
+    /// `true` if the tenant plays one of External ID (CIAM).
     pub(crate) is_external_id: bool,
 }
 
@@ -49,8 +49,8 @@ impl Realm {
         }
     }
 
-    /// Returns the discovery document of an authority; its `jwks_uri` names the application that the
-    /// document was asked for with.
+    /// Returns the discovery document of an authority. Its `jwks_uri` has `appid`, if that is
+    /// given.
     pub(crate) fn discovery(
         &self,
         authority: Authority<'_>,
@@ -64,7 +64,8 @@ impl Realm {
         }
     }
 
-    /// Returns `/{tenant}/v2.0/.well-known/openid-configuration`, as captured in July 2026.
+    /// Returns the document of `/{tenant}/v2.0/.well-known/openid-configuration`, as captured in
+    /// July 2026.
     fn v2_discovery(&self, authority: Authority<'_>, query: &str) -> Value {
         let cloud = self.cloud;
         let local = format!("{}/{}", self.url, authority.segment());
@@ -104,7 +105,7 @@ impl Realm {
         })
     }
 
-    /// Returns `/{tenant}/.well-known/openid-configuration`.
+    /// Returns the document of `/{tenant}/.well-known/openid-configuration`.
     fn v1_discovery(&self, authority: Authority<'_>, query: &str) -> Value {
         let cloud = self.cloud;
         let local = format!("{}/{}", self.url, authority.segment());
@@ -145,8 +146,10 @@ impl Realm {
     }
 }
 
-/// The first segment of a path: a tenant, whose documents are its own, or one whose documents are
-/// shared, with the literal `{tenantid}`.
+/// An authority, which is the first segment of a path.
+///
+/// A tenant has its own documents. The documents of `common` and `organizations` are shared, with
+/// the literal `{tenantid}` as the tenant of the issuer.
 #[derive(Clone, Copy)]
 pub(crate) enum Authority<'a> {
     Tenant(&'a str),
@@ -195,7 +198,7 @@ pub enum DevCloud {
 }
 
 impl DevCloud {
-    /// Returns the cloud of which shared documents hold a key beside its own.
+    /// Returns the other cloud of which shared documents also hold a key.
     pub(crate) fn other(self) -> Self {
         match self {
             Self::Public => Self::UsGovernment,
@@ -258,7 +261,7 @@ impl DevCloud {
         }
     }
 
-    /// Returns `tenant_region_scope` of a tenant's own document; that of `common` and its like is null.
+    /// Returns `tenant_region_scope` of a tenant's own document. Shared documents have null there.
     fn region(self) -> &'static str {
         match self {
             Self::Public => "EU",

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// Wall time that follows tokio's clock, and that can jump without it; all its clones jump alike.
+/// Wall time that follows tokio's clock and can also jump independently. All clones jump together.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     wall_at_start: Arc<Mutex<SystemTime>>,
@@ -25,12 +25,12 @@ impl Clock {
         *self.lock() + self.start.elapsed()
     }
 
-    /// Returns the seconds since 1970, negative before.
+    /// Returns the seconds since 1970, which are negative for earlier times.
     pub(crate) fn unix_seconds(&self) -> i64 {
         unix_seconds(self.now())
     }
 
-    /// Changes the wall time at the start, and so all that follows.
+    /// Changes the wall time of the start, which moves all later times.
     pub(crate) fn jump(&self, change: impl FnOnce(&mut SystemTime)) {
         change(&mut self.lock());
     }
@@ -42,7 +42,7 @@ impl Clock {
     }
 }
 
-/// Writes a time as HTTP headers do, such as `Thu, 13 Aug 2026 21:24:29 GMT`.
+/// Formats a time as HTTP headers do, such as `Thu, 13 Aug 2026 21:24:29 GMT`.
 pub(crate) fn http_date(at: SystemTime) -> String {
     let time =
         OffsetDateTime::from_unix_timestamp(unix_seconds(at)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -57,7 +57,7 @@ pub(crate) fn http_date(at: SystemTime) -> String {
     )
 }
 
-/// Writes a time as Entra does, such as `2026-08-13 21:24:29Z`.
+/// Formats a time as Entra does, such as `2026-08-13 21:24:29Z`.
 pub(crate) fn timestamp(unix_seconds: i64) -> String {
     let time =
         OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! Refusals in the shape in which Entra writes them.
+//! Refusals in the format of Entra's errors.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ pub(crate) struct EntraError {
     error: &'static str,
     code: u32,
     message: String,
-    /// A word more, where Entra says what to do about it.
+    /// The `suberror`, by which Entra says what to do about the error.
     suberror: Option<&'static str>,
-    /// A claims request, as text, that a sign-in must satisfy before it is tried again.
+    /// A claims request, as text, that the user must satisfy by a new sign-in.
     claims: Option<&'static str>,
 }
 
@@ -38,7 +38,7 @@ impl EntraError {
         self
     }
 
-    /// Returns the same refusal under another OAuth error.
+    /// Returns the same refusal with another value of `error`.
     pub(crate) fn renamed(mut self, error: &'static str) -> Self {
         self.error = error;
         self
@@ -49,7 +49,7 @@ impl EntraError {
         Self::new("invalid_request", 9_002_313, message)
     }
 
-    /// Returns the refusal of a tenant that does not exist, the same at every endpoint.
+    /// Returns the refusal for a tenant that does not exist. All endpoints have the same one.
     pub(crate) fn tenant_not_found(tenant: &str) -> Self {
         let message = format!(
             "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and \
@@ -59,13 +59,13 @@ impl EntraError {
         Self::new("invalid_tenant", 90_002, message)
     }
 
-    /// Returns the refusal of Conditional Access, which wants the user to sign in again.
+    /// Returns the refusal by Conditional Access, which requires the user to sign in again.
     pub(crate) fn interaction_required(resource: &str) -> Self {
         let message = format!(
             "Due to a configuration change made by your administrator, or because you moved to a \
              new location, you must use multi-factor authentication to access '{resource}'."
         );
-        // The policy's id means nothing to anybody but Entra, and is to be sent back as it is.
+        // Only Entra knows what the policy's id means. The client must send it back unchanged.
         let claims = r#"{"access_token":{"capolids":{"essential":true,"values":["3f2504e0-4f89-41d3-9a0c-0305e82c3301"]}}}"#;
         Self {
             suberror: Some("basic_action"),
@@ -103,13 +103,13 @@ impl EntraError {
         body
     }
 
-    /// Returns `error_description`, where there is no other place for its ids and its time.
+    /// Returns `error_description`, for responses without other fields for its ids and its time.
     pub(crate) fn description(&self, clock: &Clock) -> String {
         let timestamp = timestamp(clock.unix_seconds());
         self.described(&random_guid(), &random_guid(), &timestamp)
     }
 
-    /// Returns the parameters of a redirect that brings the refusal to the client.
+    /// Returns the parameters of the redirect by which the client receives the refusal.
     pub(crate) fn redirect_parameters(&self, clock: &Clock) -> Vec<(&'static str, String)> {
         let mut parameters = vec![
             ("error", self.error.to_owned()),

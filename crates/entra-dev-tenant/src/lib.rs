@@ -1,9 +1,9 @@
 //! A local tenant of Microsoft Entra ID, for tests and first steps without a cloud.
 //!
-//! It **plays** a real tenant: the issuers, key issuers and cloud names in its documents and
-//! tokens are the real strings of the cloud it plays, with the members that Entra serves; only
-//! its endpoints are local, and its keys are made when it starts. Whatever accepts its tokens
-//! would accept Entra's, if they were signed with Entra's keys.
+//! It **plays** a real tenant. Its documents and tokens have the members that Entra serves, with
+//! the real issuers, key issuers and cloud names of the cloud that it plays. Only its endpoints are
+//! local. Its keys are made when it starts, or taken from a tenant that has ended. A service that
+//! accepts its tokens also accepts Entra's tokens, once the service trusts Entra's keys.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -25,59 +25,65 @@
 //!
 //! # The parts
 //!
-//! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped. What is under test
-//!   is set to its [`id`](DevTenant::id), to its [`url`](DevTenant::url) as the place of the metadata,
-//!   and to its [`clock`](DevTenant::clock); where the clock is paused also to its
-//!   [`http_client`](DevTenant::http_client), which goes [through memory](#time).
+//! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped. Configure the
+//!   code under test with the tenant's [`id`](DevTenant::id), with its [`url`](DevTenant::url) as
+//!   the metadata endpoint, and with its [`clock`](DevTenant::clock). If tokio's clock is paused,
+//!   also use the tenant's [`http_client`](DevTenant::http_client), which connects [through
+//!   memory](#time).
 //! - [`TokenBuilder`] makes tokens: of users ([`DevTenant::user`]), of applications
 //!   ([`DevTenant::app`]), of personal accounts and of B2C, v1 or v2, id tokens and tokens for
-//!   Graph; with groups, agents' facets and whatever else Entra writes when asked.
-//! - [`Flaw`] is one way of being wrong: [`TokenBuilder::flaw`] makes a token that is good but for
-//!   this, and [`Flaw::ALL`] is for trying them all.
-//! - [`Endpoint`] records what one endpoint was asked, says how its answers may be cached, and
-//!   makes it fail on demand; how long it fails says [`Fault`]. There are four:
-//!   [`discovery_endpoint`](DevTenant::discovery_endpoint), [`key_endpoint`](DevTenant::key_endpoint),
+//!   Graph. The tokens can have groups, agent facets and other optional claims of Entra.
+//! - [`Flaw`] is one defect of a token. [`TokenBuilder::flaw`] makes a token that is good except
+//!   for this flaw, and [`Flaw::ALL`] lists all flaws.
+//! - [`Endpoint`] records the requests to one endpoint, sets how its responses may be cached, and
+//!   makes the endpoint fail on demand. [`Fault`] sets for how many requests it fails. There are
+//!   four endpoints: [`discovery_endpoint`](DevTenant::discovery_endpoint),
+//!   [`key_endpoint`](DevTenant::key_endpoint),
 //!   [`authorize_endpoint`](DevTenant::authorize_endpoint) and
 //!   [`token_endpoint`](DevTenant::token_endpoint).
-//! - [`SigningKeys`], by [`DevTenant::signing_keys`], rotates the keys, and changes what the coming
-//!   key documents hold: a lagging set, an empty one, entries that should not be there.
-//! - [`People`], by [`DevTenant::people`], signs users in without a browser; disables them, ends
-//!   their sessions and asks more of them; and gives and withdraws consent.
-//! - [`Time`], by [`DevTenant::time`], lets time pass, or moves the wall clock alone.
-//! - [`SigningKeys::document_of`] and the shared endpoints hold the keys of personal accounts and of
-//!   another cloud that Entra's hold; [`DevTenantBuilder::external_id`] plays a CIAM tenant.
-//! - [`DevTenantBuilder::custom_signing_key`] gives an application a key of its own (`?appid=`).
-//! - [`AppRegistration`] says what an application is: a client with secrets, certificates,
+//! - [`SigningKeys`], returned by [`DevTenant::signing_keys`], rotates the keys. It also changes
+//!   the content of the next key documents: outdated keys, an empty set, or entries that should not
+//!   be there.
+//! - [`People`], returned by [`DevTenant::people`], signs users in without a browser, disables
+//!   them, ends their sessions and requires another sign-in. It also withdraws consent and approves
+//!   scopes.
+//! - [`Time`], returned by [`DevTenant::time`], lets time pass, or moves only the wall clock.
+//! - [`SigningKeys::document_of`] and the shared endpoints hold the keys of personal accounts and
+//!   of another cloud, as Entra's shared documents do. [`DevTenantBuilder::external_id`] plays a
+//!   CIAM tenant.
+//! - [`DevTenantBuilder::custom_signing_key`] gives an application its own key (`?appid=`).
+//! - [`AppRegistration`] describes an application. It is a client with secrets, certificates,
 //!   federated credentials ([`ExternalIssuer`]) and redirect URIs, an API with scopes, or both.
-//! - `/{tenant}/oauth2/v2.0/authorize` signs users in, `/{tenant}/oauth2/v2.0/token` grants
-//!   `authorization_code`, `refresh_token` and `client_credentials`, both with
-//!   [Entra's refusals](#refusals); `/{tenant}/oauth2/v2.0/logout` signs a browser out and sends it
-//!   back to a `post_logout_redirect_uri` that is a registered redirect URI.
+//! - `/{tenant}/oauth2/v2.0/authorize` signs users in.
+//! - `/{tenant}/oauth2/v2.0/token` grants `authorization_code`, `refresh_token` and
+//!   `client_credentials`. Both endpoints have [Entra's refusals](#refusals).
+//! - `/{tenant}/oauth2/v2.0/logout` signs a browser out. It redirects to `post_logout_redirect_uri`
+//!   if that is a registered redirect URI.
 //!
-//! # The way of a request
+//! # How a request is handled
 //!
-//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//! The table names for each step the module, a file or folder in `src/`:
 //!
-//! | step | room |
+//! | step | module |
 //! |---|---|
-//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [through memory](HttpClient); [`DevTenant`] is the handle on both it and the tenant, with [`SigningKeys`], [`People`] and [`Time`] for its parts. | `dev_tenant` |
-//! | The [`Endpoint`] records the request, and does what its [`Fault`] says in place of its work, if one is set. | `endpoint` |
-//! | Discovery documents are of the authority in the path, in the strings of the [cloud](DevCloud) that is played. | `authority` |
-//! | Key documents hold the [keys that are published](PublishedKeys), or what a test wants instead. | `keys` |
-//! | At the other endpoints users sign in, consent and sign out, and codes and refresh tokens become tokens. | `oauth` |
-//! | The client is an [application](AppRegistration), which proves it by a secret, a certificate or a [token of somebody it trusts](ExternalToken). | `application` |
-//! | Tokens are made by a [`TokenBuilder`], and spoiled by a [`Flaw`]. | `token` |
-//! | Whatever is refused gets Entra's error. | `entra_error` |
+//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [through memory](HttpClient). [`DevTenant`] is the handle on the server and the tenant. [`SigningKeys`], [`People`] and [`Time`] are handles on parts of the tenant. | `dev_tenant` |
+//! | The [`Endpoint`] records the request. If a [`Fault`] is set, it replaces or changes the response. | `endpoint` |
+//! | A discovery document describes the authority in the path, with the strings of the [cloud](DevCloud) that the tenant plays. | `authority` |
+//! | A key document holds the [published keys](PublishedKeys), or the keys that a test has set instead. | `keys` |
+//! | At the other endpoints, users sign in, consent and sign out, and clients exchange codes and refresh tokens for tokens. | `oauth` |
+//! | The client is an [application](AppRegistration). It authenticates with a secret, a certificate or a [token of an external issuer that it trusts](ExternalToken). | `application` |
+//! | A [`TokenBuilder`] makes tokens, and a [`Flaw`] spoils them. | `token` |
+//! | Every refusal has the format of Entra's errors. | `entra_error` |
 //!
-//! Rooms use each other in one direction; `clock` and `text` are what all share, and `main` is the
-//! program.
+//! Modules use each other in one direction only. All of them share `clock` and `text`. `main` is
+//! the program.
 //!
 //! # Signing in
 //!
-//! The authorization endpoint shows a page with one form: a button named `user` for each of the
-//! tenant's [users](DevTenantBuilder::users), and one named `decline`. Whoever has no browser sends
-//! the form straight to the URL of the request, `user=ada` or `decline=1`; a test need not even
-//! do that:
+//! The authorization endpoint shows a page with one form. The form has a button named `user` for
+//! each of the tenant's [users](DevTenantBuilder::users), and one named `decline`. A client without
+//! a browser posts the form directly to the URL of the authorization request, with `user=ada` or
+//! `decline=1`. A test needs no HTTP at all:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -104,105 +110,111 @@
 //! # }
 //! ```
 //!
-//! The user who signs in is the one that [`DevTenant::user`] makes tokens of, and so consents to
-//! what the request asks for. As Entra's, a token then has every scope of its API that this user
-//! ever consented to for this client; a refresh token is good for 90 days and stays good when it
-//! was used; a redirect has no `iss`; PKCE is checked where it is used and not required; requests
-//! for several APIs may be authorized at once, and are granted one by one.
+//! A user who signs in is the same user whose tokens [`DevTenant::user`] makes. Signing in consents
+//! to the scopes that the request asks for. The following rules are those of Entra:
+//!
+//! - A token has every scope of its API to which this user has ever consented for this client.
+//! - A refresh token is valid for 90 days, and stays valid after it was used.
+//! - A redirect has no `iss`.
+//! - The tenant checks PKCE if the client uses it, and does not require it.
+//! - One request may authorize scopes of several APIs. Each token request is for one of the APIs.
 //!
 //! # Refusals
 //!
-//! Of the authorization endpoint, the user reads the first group on a page (400), the client the
-//! second by redirect:
+//! These are the refusals of the authorization endpoint. Those of the first group, without `error`,
+//! are shown to the user on a page with status 400. Those of the second group are sent to the
+//! client by redirect:
 //!
-//! | AADSTS | `error` | how to provoke it |
+//! | AADSTS | `error` | cause |
 //! |---|---|---|
 //! | 90002 | | another tenant in the path |
-//! | 9000411 | | a parameter twice |
-//! | 700016, 700038 | | an application that is not registered; an id that is no GUID |
-//! | 50011, 500113, 900971 | | a redirect URI that is not registered; none that is; none, and several are |
-//! | 50034, 50057 | | a user who is not there; [`disable`](People::disable) |
+//! | 9000411 | | a parameter that is sent twice |
+//! | 700016, 700038 | | an application that is not registered; an id that is not a GUID |
+//! | 50011, 500113, 900971 | | a redirect URI that is not registered; an application without any; a request without one, if several are registered |
+//! | 50034, 50057 | | a user who does not exist; [`disable`](People::disable) |
 //! | 65004 | `access_denied` | `decline=1`, [`decline`](People::decline) |
 //! | 90094 | `access_denied` | [`require_admin_approval`](People::require_admin_approval), and `prompt=consent` after [`approve_as_admin`](People::approve_as_admin) |
 //! | 50058 | `login_required` | `prompt=none` before [`start_session`](People::start_session) |
-//! | 65001 | `consent_required` | `prompt=none` before a sign-in, after [`withdraw_consent`](People::withdraw_consent) |
+//! | 65001 | `consent_required` | `prompt=none` before the user has signed in on the page, or after [`withdraw_consent`](People::withdraw_consent) |
 //! | 50076 | `interaction_required` | `prompt=none` after [`require_interaction`](People::require_interaction) |
-//! | 70011 | `invalid_scope` | a malformed scope; `.default` beside another |
-//! | 650053 | `invalid_client` | a scope that its API does not expose; one without API is Graph's |
-//! | 500011 | `invalid_resource` | an API that is not there |
-//! | 9010010 | `invalid_target` | `resource`, unless it is the App ID URI of the scopes |
+//! | 70011 | `invalid_scope` | a malformed scope; `.default` together with another scope |
+//! | 650053 | `invalid_client` | a scope that its API does not expose; a scope without an API counts as Graph's |
+//! | 500011 | `invalid_resource` | an API that does not exist |
+//! | 9010010 | `invalid_target` | `resource`, unless it is the App ID URI of the API of the scopes |
 //! | 901002 | `invalid_request` | any `resource` after [`refuse_resource_parameter`](DevTenantBuilder::refuse_resource_parameter) |
-//! | 700051 | `unsupported_response_type` | anything but `code` |
-//! | 70007, 90023, 50149, 900144 | `invalid_request` | a response mode, a prompt or a challenge method that there is not; no scope |
+//! | 700051 | `unsupported_response_type` | a response type other than `code` |
+//! | 70007, 90023, 50149, 900144 | `invalid_request` | an unknown response mode; an unknown prompt; an unknown challenge method; no scope |
 //!
-//! Of the token endpoint, as JSON, 401 for `invalid_client` and 400 for the others; 70011, 500011,
-//! 9010010 and 901002 as above:
+//! The refusals of the token endpoint are JSON, with status 401 for `invalid_client` and 400 for
+//! all others. 70011, 500011, 9010010 and 901002 have the same causes as above:
 //!
-//! | AADSTS | `error` | how to provoke it |
+//! | AADSTS | `error` | cause |
 //! |---|---|---|
 //! | 7000215, 7000222 | `invalid_client` | a wrong secret; an [expired](AppRegistration::expired_secret) one |
-//! | 7000218, 7000216 | `invalid_client`, `invalid_request` | no credential; none for `client_credentials` |
-//! | 700025 | `invalid_client` | a credential of a client that has none |
-//! | 700027, 5002723 | `invalid_client` | an assertion by another certificate or key; without thumbprint |
-//! | 700021, 700023, 700024 | `invalid_client` | an assertion with another subject or audience; one that is over |
+//! | 7000218, 7000216 | `invalid_client`, `invalid_request` | no credential; no credential for `client_credentials` |
+//! | 700025 | `invalid_client` | a credential, from a client that has none registered |
+//! | 700027, 5002723 | `invalid_client` | an assertion by another certificate or key; one without a thumbprint |
+//! | 700021, 700023, 700024 | `invalid_client` | an assertion with another subject; one with another audience; one that has expired or is not valid yet |
 //! | 700211, 700212, 700213, 50013 | `invalid_client` | an external token of another issuer, audience or subject; [`bad_signature`](ExternalToken::bad_signature) |
-//! | 50027 | `invalid_client` | an assertion that is no JWT, or has no `jti` |
-//! | 500112 | `invalid_client` | a redirect URI other than the request's |
-//! | 54005, 70008 | `invalid_grant` | a code a second time; after 10 minutes |
-//! | 501481 | `invalid_grant` | another verifier than the challenge's; one without the other |
+//! | 50027 | `invalid_client` | an assertion that is not a JWT, or has no `jti` |
+//! | 500112 | `invalid_client` | a redirect URI other than that of the authorization request |
+//! | 54005, 70008 | `invalid_grant` | a code that is used a second time; one that is used after 10 minutes |
+//! | 501481 | `invalid_grant` | a verifier that does not match the challenge; a verifier without a challenge, or the reverse |
 //! | 70000 | `invalid_grant` | a code or refresh token that is unknown, or another client's |
 //! | 28003, 28000 | `invalid_request` | a code without `scope`; scopes of two APIs |
-//! | 65001 | `invalid_grant` | a scope that the user did not consent to; one without API is Graph's |
+//! | 65001 | `invalid_grant` | a scope to which the user has not consented; a scope without an API counts as Graph's |
 //! | 90009 | `invalid_request` | a refresh without `scope` by a client that is the API itself |
 //! | 700082 | `invalid_grant` | a refresh token after 90 days |
 //! | 50173 | `invalid_grant` | [`revoke_sessions`](People::revoke_sessions) |
 //! | 50057 | `invalid_grant` | [`disable`](People::disable) |
-//! | 50076 | `interaction_required` | [`require_interaction`](People::require_interaction), with `claims` |
-//! | 1002012, 9001023 | `invalid_scope`, `invalid_request` | `client_credentials` for anything but `.default`; at `common` |
-//! | 70003, 900144, 9002313 | | another grant; a missing parameter; two ways of authentication, broken claims |
+//! | 50076 | `interaction_required` | [`require_interaction`](People::require_interaction); the response has `claims` |
+//! | 1002012, 9001023 | `invalid_scope`, `invalid_request` | `client_credentials` with a scope other than `.default`; `client_credentials` at a shared authority such as `common` |
+//! | 70003, 900144, 9002313 | | an unsupported grant type; a missing parameter; two client credentials, or malformed `claims` |
 //!
 //! # Faults on demand
 //!
 //! [`discovery_endpoint`](DevTenant::discovery_endpoint),
-//! [`key_endpoint`](DevTenant::key_endpoint), [`authorize_endpoint`](DevTenant::authorize_endpoint) and
-//! [`token_endpoint`](DevTenant::token_endpoint) have the same faults; each lasts until
-//! [`recover`](Endpoint::recover) or for [`for_next(n)`](Fault::for_next) requests, and no fault
-//! costs a code:
+//! [`key_endpoint`](DevTenant::key_endpoint), [`authorize_endpoint`](DevTenant::authorize_endpoint)
+//! and [`token_endpoint`](DevTenant::token_endpoint) have the same faults. Each fault lasts until
+//! [`recover`](Endpoint::recover) or for [`for_next(n)`](Fault::for_next) requests. A fault that
+//! replaces the response redeems no code. A fault that only changes the right response does:
 //!
-//! | fault | what is sent |
+//! | fault | response |
 //! |---|---|
-//! | [`fail_with`](Endpoint::fail_with), [`answer_with`](Endpoint::answer_with) | a status; exactly this |
+//! | [`fail_with`](Endpoint::fail_with), [`answer_with`](Endpoint::answer_with) | a status; the given status, content type and body |
 //! | [`throttle`](Endpoint::throttle) | a status with `Retry-After` |
 //! | [`redirect_to`](Endpoint::redirect_to) | 302 to another URL |
-//! | [`answer_not_modified`](Endpoint::answer_not_modified) | 304, whether or not it was asked for |
-//! | [`answer_html`](Endpoint::answer_html), [`answer_error_json`](Endpoint::answer_error_json) | 200 with a proxy's page; with an error |
+//! | [`answer_not_modified`](Endpoint::answer_not_modified) | 304, even if the request is not conditional |
+//! | [`answer_html`](Endpoint::answer_html), [`answer_error_json`](Endpoint::answer_error_json) | 200 with the page of a proxy; 200 with an error |
 //! | [`answer_invalid_json`](Endpoint::answer_invalid_json) | 200 with half the JSON |
-//! | [`answer_oversized`](Endpoint::answer_oversized) | the right JSON, that many bytes long |
+//! | [`answer_oversized`](Endpoint::answer_oversized) | the right JSON, extended to at least the given length |
 //! | [`answer_gzip_bomb`](Endpoint::answer_gzip_bomb) | the right JSON after 100 MiB, compressed to 100 KiB |
-//! | [`delay`](Endpoint::delay), [`trickle`](Endpoint::trickle) | the right answer, late; one byte a second |
-//! | [`truncate`](Endpoint::truncate) | half the right answer, then the connection closes |
+//! | [`delay`](Endpoint::delay), [`trickle`](Endpoint::trickle) | the right response, late; one byte a second |
+//! | [`truncate`](Endpoint::truncate) | half the right response, then the connection closes |
 //! | [`hang`](Endpoint::hang) | nothing |
 //!
-//! [`start_outage`](DevTenant::start_outage) closes every connection to the tenant without an answer.
-//! The [keys](SigningKeys) have faults, too, each for as long as its documentation says:
+//! [`start_outage`](DevTenant::start_outage) closes every connection to the tenant without a
+//! response. The [keys](SigningKeys) have faults, too. The documentation of each says how long it
+//! lasts:
 //!
-//! | fault | what is served |
+//! | fault | content of key documents |
 //! |---|---|
 //! | [`serve_none`](SigningKeys::serve_none) | an empty set |
-//! | [`lag`](SigningKeys::lag) | the keys as before the latest rotation |
+//! | [`lag`](SigningKeys::lag) | the keys from before the latest rotation |
 //! | [`alternate`](SigningKeys::alternate) | several sets of [`PublishedKeys`] in turn |
 //! | [`omit`](SigningKeys::omit) | the keys without one of them |
 //! | [`publish_foreign`](SigningKeys::publish_foreign) | keys of another cloud and of personal accounts |
 //! | [`publish_twin`](SigningKeys::publish_twin) | one `kid` twice |
-//! | [`publish_weak`](SigningKeys::publish_weak) | an RSA key of 1024 bits, `AKP`, `OKP`, `oct`, no `kid` |
+//! | [`publish_weak`](SigningKeys::publish_weak) | an RSA key of 1024 bits, `AKP`, `OKP`, `oct`, an entry without `kid` |
 //! | [`publish_private_half`](SigningKeys::publish_private_half) | a private exponent |
 //! | [`publish`](SigningKeys::publish) | any entry |
 //!
 //! # Time
 //!
-//! Time is tokio's: while it is paused (`start_paused = true`), a trickle of half an hour takes no
-//! time. What is under test must then be on the same current-thread runtime, which is what
-//! `#[tokio::test]` makes, and reach the tenant through memory, by [`DevTenant::http_client`]:
+//! Time is tokio's: while its clock is paused (`start_paused = true`), a trickle of half an hour
+//! takes no real time. The code under test must then run on the same current-thread runtime, which
+//! `#[tokio::test]` starts. It must also reach the tenant through memory, by
+//! [`DevTenant::http_client`]:
 //!
 //! ```
 //! # async fn check(tenant: &entra_dev_tenant::DevTenant) {
@@ -231,19 +243,21 @@
 //! # }
 //! ```
 //!
-//! Not by a socket: a paused clock jumps to the next timer as soon as no task has anything to do,
-//! also while a packet is on its way through the system, so that timeouts come true by chance, and
-//! tests pass or fail by how busy the machine is. The tenant therefore closes a connection by which
-//! a request came over TCP while the clock is paused, and says why by a panic in that task, which
-//! ends nothing else. Clients that cannot be given another transport, such as programs, need a clock
-//! that runs; [`jump_forward`](Time::jump_forward) moves the tenant's wall clock for them.
+//! A socket does not work here. A paused clock jumps to the next timer as soon as no task has work
+//! to do, even while a packet is in flight in the operating system. Timeouts then expire by chance,
+//! and tests pass or fail by how busy the machine is. If a request arrives over TCP while the clock
+//! is paused, the tenant therefore closes the connection. It reports the cause by a panic in the
+//! task of this connection, which ends nothing else. Clients that cannot use another transport,
+//! such as programs, need a running clock. [`jump_forward`](Time::jump_forward) moves the tenant's
+//! wall clock for them.
 //!
 //! # As a program
 //!
-//! `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses and how to get tokens of it.
+//! `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses and how to get its
+//! tokens.
 //!
-//! It shares no code and no constant with what it is meant to test. Use it for development and
-//! tests only: everybody who reaches it can have a token.
+//! The tenant shares no code and no constant with the crates that it is meant to test. Use it for
+//! development and tests only: every client that reaches it can get a token.
 
 mod application;
 mod authority;
@@ -265,7 +279,7 @@ pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
 pub use crate::keys::PublishedKeys;
 pub use crate::token::{B2cPolicy, Flaw, TokenBuilder};
 
-/// The README's snippet, compiled.
+/// The README's examples, compiled as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

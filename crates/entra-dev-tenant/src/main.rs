@@ -1,4 +1,4 @@
-//! `entra-dev-tenant`: serves a local tenant and prints how to get tokens of it.
+//! `entra-dev-tenant`: serves a local tenant and prints how to get its tokens.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -56,7 +56,7 @@ struct Arguments {
     prints_tokens: bool,
 }
 
-/// The command that the arguments give.
+/// A command of the program, parsed from its arguments.
 enum Command {
     Serve(Box<Arguments>),
     Help,
@@ -153,7 +153,8 @@ fn print_addresses(tenant: &DevTenant, arguments: &Arguments) {
     println!("  export ENTRA_METADATA_ENDPOINT={url}\n");
 }
 
-/// Takes the access token out of an answer of the token endpoint, without `jq`.
+/// A shell command that extracts the access token from a response of the token endpoint, without
+/// `jq`.
 const TAKE_TOKEN: &str = r#"sed 's/.*"access_token":"\([^"]*\).*/\1/'"#;
 
 fn print_token_of_application(tenant: &DevTenant, arguments: &Arguments) {
@@ -205,7 +206,7 @@ fn print_tokens(tenant: &DevTenant, arguments: &Arguments) {
     println!("# the same, expired\n{}\n", token().expired().mint());
 }
 
-/// Returns the URL in front of `/authorize` and `/token`.
+/// Returns the base URL of `/authorize` and `/token`.
 fn endpoints(tenant: &DevTenant) -> String {
     format!("{}/{}/oauth2/v2.0", tenant.url(), tenant.id())
 }
@@ -214,12 +215,12 @@ fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// Returns the user to try.
+/// Returns the user of the printed examples: the first configured one, or `ada`.
 fn user(arguments: &Arguments) -> &str {
     arguments.users.first().map_or("ada", |user| user)
 }
 
-/// Returns the scope to try.
+/// Returns the scope of the printed examples: the first configured one, or `Reports.Read`.
 fn scope(arguments: &Arguments) -> &str {
     arguments
         .scopes
@@ -227,7 +228,7 @@ fn scope(arguments: &Arguments) -> &str {
         .map_or("Reports.Read", |scope| scope)
 }
 
-/// Reads the arguments.
+/// Parses the command-line arguments.
 fn arguments() -> Result<Command, Box<dyn Error>> {
     let mut arguments = Arguments {
         listen: ([127, 0, 0, 1], 7580).into(),

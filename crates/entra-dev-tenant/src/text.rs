@@ -9,7 +9,7 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Returns `header.payload.signature` of the given JSON texts, whatever they are.
+/// Returns `header.payload.signature` of the given texts, which need not be valid JSON.
 pub(crate) fn compact(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let input = format!(
         "{}.{}",
@@ -20,7 +20,7 @@ pub(crate) fn compact(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u
     format!("{input}.{signature}")
 }
 
-/// Returns the same GUID for the same words: user ids stay what they are from start to start.
+/// Returns the same GUID for the same words, so that user ids are the same at each start.
 pub(crate) fn guid_for(words: &[&str]) -> String {
     let hash = digest(&SHA256, words.join("\n").as_bytes());
     let mut bytes = [0; 16];

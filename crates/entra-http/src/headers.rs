@@ -1,12 +1,15 @@
-//! The headers of responses about time.
+//! Response headers about time: freshness and `Retry-After`.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 
-/// Returns for how much longer the response is fresh (RFC 9111 §4.2), if it says so: `max-age` less `Age`,
-/// nothing at all for `no-store` and `no-cache`. `s-maxage` is for caches that many share.
+/// Returns the remaining time for which the response is fresh (RFC 9111 §4.2), or `None` if the
+/// response does not say.
+///
+/// The time is `max-age` minus `Age`. It is zero for `no-store` and `no-cache`. `s-maxage` is
+/// ignored: it is for shared caches.
 #[must_use]
 pub fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     let mut max_age = None;
@@ -18,7 +21,7 @@ pub fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
                 return Some(Duration::ZERO);
             }
             if name.eq_ignore_ascii_case("max-age") && max_age.is_none() {
-                // One that cannot be read counts as stale (RFC 9111 §4.2.1).
+                // An unreadable `max-age` counts as stale (RFC 9111 §4.2.1).
                 max_age = Some(seconds(argument.trim().trim_matches('"')).unwrap_or_default());
             }
         }
@@ -27,8 +30,11 @@ pub fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     max_age.map(|max_age| max_age.saturating_sub(age))
 }
 
-/// Returns how long to wait before the next request (RFC 9110 §10.2.3), if the response says so. A date is
-/// taken against the response's own, so that nobody's clock need be right.
+/// Returns the time to wait before the next request (RFC 9110 §10.2.3), or `None` if the response
+/// does not say.
+///
+/// A date in `Retry-After` is compared with the response's own `Date`, so that no clock has to be
+/// right. Without a `Date` the result is `None`.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
@@ -39,7 +45,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Returns the value of a `Retry-After`: whole seconds, rounded up, and at least one.
+/// Returns the value of a `Retry-After` header: whole seconds, rounded up, and at least one.
 #[must_use]
 pub fn retry_after_value(wait: Duration) -> HeaderValue {
     let seconds = wait
@@ -48,7 +54,7 @@ pub fn retry_after_value(wait: Duration) -> HeaderValue {
     seconds.max(1).into()
 }
 
-/// Digits only; more than anybody waits for counts as that.
+/// Parses a number of seconds, which has digits only. Values above `u32::MAX` count as `u32::MAX`.
 fn seconds(text: &str) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let max = u64::from(u32::MAX);

@@ -1,6 +1,8 @@
-//! HTTP and settings, as `tower-entra-auth`, `entra-confidential-client` and `entra-oauth-proxy` share them,
-//! and no rule of Entra. They re-export [`BuildError`] and [`Problem`], and the first two
-//! [`BoxError`].
+//! HTTP and settings code that `tower-entra-auth`, `entra-confidential-client` and
+//! `entra-oauth-proxy` share.
+//!
+//! It contains no rule of Entra. The three crates re-export [`BuildError`] and [`Problem`]. The
+//! first two also re-export [`BoxError`].
 //!
 //! ```
 //! use entra_http::{BuildError, Problems, secure_url};
@@ -18,18 +20,19 @@
 //! );
 //! ```
 //!
-//! # The rooms
+//! # Modules
 //!
-//! In the order in which a crate meets them; each is a file or folder in `src/`:
+//! Each module is a file or folder in `src/`. They are listed in the order in which a crate uses
+//! them:
 //!
-//! | room | |
+//! | module | content |
 //! |---|---|
-//! | `problems` | [`Problems`] collects what is wrong with settings, each a [`Problem`], and makes one [`BuildError`] of it. |
-//! | `slip` | [`slip_in`] names the slips of copying a value into a setting: quotes, braces, placeholders. |
-//! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
-//! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response; [`https_proxy`] names the proxy that may be it. |
-//! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
-//! | `throttled_log` | [`ThrottledLog`] decides which lines are written, where strangers can cause them. |
+//! | `problems` | [`Problems`] collects the problems with settings, each a [`Problem`], and makes one [`BuildError`] of them. |
+//! | `slip` | [`slip_in`] recognises mistakes in copying a value into a setting: quotes, braces, placeholders. |
+//! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: checks that a URL is safe to send to. |
+//! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`). [`Failure`] is the cause of a missing response. [`https_proxy`] names the proxy that may have caused it. |
+//! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: response headers about time. |
+//! | `throttled_log` | [`ThrottledLog`] decides which lines are written for events that strangers can cause. |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),

@@ -1,15 +1,16 @@
-//! The problems with the settings of a builder: everything at once.
+//! The problems with a builder's settings, collected into one error.
 
 use std::fmt;
 
-/// Collects the problems with settings.
+/// A collection of problems with settings.
 #[derive(Debug)]
 pub struct Problems(BuildError);
 
-/// The settings of a builder are wrong. Lists every problem, each with a remedy or an example of a good
-/// value.
+/// The error of a builder whose settings are wrong.
 ///
-/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+/// Lists every problem, each with a remedy or an example of a good value.
+///
+/// `Debug` is the same text as `Display`, because `fn main() -> Result<..>` prints `Debug`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct BuildError {
     purpose: &'static str,
@@ -18,7 +19,8 @@ pub struct BuildError {
 
 /// A problem with one setting.
 ///
-/// `Display` and `Debug` are its line in the text of a [`BuildError`]: the setting, a colon and the text.
+/// `Display` and `Debug` are the problem's line in the text of a [`BuildError`]: the setting, a
+/// colon and the text.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Problem {
     setting: String,
@@ -26,8 +28,9 @@ pub struct Problem {
 }
 
 impl Problems {
-    /// Begins without any problem. The purpose, such as `cannot protect this service`, becomes the
-    /// error's first line.
+    /// Creates a collection without problems.
+    ///
+    /// The purpose, such as `cannot protect this service`, becomes the error's first line.
     pub fn new(purpose: &'static str) -> Self {
         let problems = Vec::new();
         Self(BuildError { purpose, problems })
@@ -41,7 +44,8 @@ impl Problems {
         });
     }
 
-    /// Returns the value of a setting; an error is added as its problem.
+    /// Returns the value of a setting, or `None` after the error was added as the setting's
+    /// problem.
     pub fn take<T>(
         &mut self,
         setting: impl Into<String>,
@@ -50,30 +54,31 @@ impl Problems {
         result.map_err(|error| self.add(setting, error)).ok()
     }
 
-    /// Adds the problems of another builder, under the names that it gives them.
+    /// Adds the problems of another builder, without changing the names of its settings.
     pub fn append(&mut self, error: BuildError) {
         self.0.problems.extend(error.problems);
     }
 
-    /// Returns whether there is none.
+    /// Returns `true` if there is no problem.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.problems.is_empty()
     }
 
-    /// Returns how many there are.
+    /// Returns the number of problems.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.problems.len()
     }
 
-    /// Makes the error.
+    /// Converts the collection into the error.
     #[must_use]
     pub fn into_error(self) -> BuildError {
         self.0
     }
 
-    /// Makes the error of these and one more problem: where one ends a build at once.
+    /// Returns the error of these problems and one more, for a problem that ends a build
+    /// immediately.
     pub fn error_with(&self, setting: impl Into<String>, text: impl fmt::Display) -> BuildError {
         let mut error = Self(self.0.clone());
         error.add(setting, text);
@@ -82,21 +87,24 @@ impl Problems {
 }
 
 impl BuildError {
-    /// Returns the problems, in the order of the text.
+    /// Returns the problems, in the order in which the text lists them.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
     }
 }
 
 impl Problem {
-    /// Returns the setting: the method of the builder, such as `tenant`, and after a dot that of the value which it
-    /// takes, such as `lifetimes.idle`; with the environment variable in brackets if it came from there.
+    /// Returns the name of the setting: the method of the builder, such as `tenant`.
+    ///
+    /// A field of the value that the method takes is named after a dot, such as `lifetimes.idle`.
+    /// If the value came from an environment variable, the name of that variable follows in
+    /// brackets.
     #[must_use]
     pub fn setting(&self) -> &str {
         &self.setting
     }
 
-    /// Returns the text: what is wrong, with a remedy or an example of a good value.
+    /// Returns the problem's text, with a remedy or an example of a good value.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text

@@ -1,8 +1,10 @@
-//! Slips that people make when they copy a value into a setting.
+//! Recognises mistakes that people make when they copy a value into a setting.
 
-/// Returns what is wrong with the form of a setting's text, where it is a slip of copying that is seen at
-/// once: quotes, braces, a placeholder, a whole line of an environment file. The text is for a sentence
-/// after the value: `"…" is in quotes; leave them out`.
+/// Returns the copying mistake in a setting's text, or `None` if there is no obvious one.
+///
+/// Recognised are quotes, braces, a placeholder, a separator at the end, a variable that was not
+/// replaced, and a whole line of an environment file. The returned text continues a sentence that
+/// begins with the value: `"…" has quotes in it, which an environment file keeps; leave them out`.
 #[must_use]
 pub fn slip_in(text: &str) -> Option<&'static str> {
     const QUOTES: [char; 8] = [
@@ -11,7 +13,7 @@ pub fn slip_in(text: &str) -> Option<&'static str> {
 
     let is_enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
     if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
-        // `docker run --env-file` keeps them; a shell does not.
+        // `docker run --env-file` keeps quotes; a shell removes them.
         Some("has quotes in it, which an environment file keeps; leave them out")
     } else if text.contains("${")
         || text.contains("{{")
@@ -35,7 +37,8 @@ pub fn slip_in(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns whether it is the name of an environment variable as people write those.
+/// Returns whether the text looks like the name of an environment variable: upper-case letters,
+/// digits and `_`, after an optional `export`.
 fn is_variable(name: &str) -> bool {
     let name = name.trim_start_matches("export ").trim();
     !name.is_empty()

@@ -1,4 +1,5 @@
-//! Lines of a log that strangers can cause: the first of a kind, then one a minute with the count.
+//! Rate-limited log lines for events that strangers can cause: the first event of a kind, then one
+//! line a minute with the count.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -8,43 +9,46 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Decides which lines are written.
+/// A rate limit for log lines: decides which lines are written.
 ///
-/// Keys are of a closed set, such as the variants of an enum: each is kept for ever. The details of a
-/// key may be anything, such as a value from a token: the last few of them have lines of their own.
+/// Keys are of a closed set, such as the variants of an enum, because each key is kept permanently.
+/// The details of a key may be any value, such as one from a token: only the last few details have
+/// lines of their own.
 #[derive(Debug)]
 pub struct ThrottledLog<K> {
     written: Mutex<HashMap<K, Written>>,
     interval: Duration,
-    /// Nobody can choose details that are taken for each other.
+    /// Keyed at random, so that an attacker cannot choose details with equal hashes.
     hasher: RandomState,
 }
 
 /// The lines of one key.
 #[derive(Debug, Default)]
 struct Written {
-    /// At most [`MOST_DETAILS`], by the hash of each.
+    /// At most [`MOST_DETAILS`] lines, each with the hash of its detail.
     details: Vec<(u64, Line)>,
     /// The line that all other details share.
     others: Option<Line>,
 }
 
-/// One line that is written again and again.
+/// A line that is written repeatedly.
 #[derive(Debug)]
 struct Line {
     at: Instant,
-    /// Counts the events that were left out since.
+    /// Number of events since the line was last written.
     since: u64,
 }
 
-/// The least time between two lines of one kind, unless set otherwise.
+/// Default for the minimum time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// The number of details of one key that have lines of their own at a time.
+/// Maximum number of details of one key that have lines of their own at a time.
 const MOST_DETAILS: usize = 8;
 
 impl<K: Eq + Hash> ThrottledLog<K> {
-    /// Writes at most one line of a kind in this time; one minute is the default.
+    /// Creates a log that writes at most one line of a kind in this interval.
+    ///
+    /// The default is one minute.
     #[must_use]
     pub fn every(interval: Duration) -> Self {
         Self {
@@ -53,15 +57,20 @@ impl<K: Eq + Hash> ThrottledLog<K> {
         }
     }
 
-    /// Returns the number of events that a line stands for, if one of this kind is due: the first, then
-    /// one a minute.
+    /// Returns the number of events that the line stands for if a line of this kind is due, else
+    /// `None`.
+    ///
+    /// The first event is due, then one a minute (or per [interval](Self::every)).
     pub fn due(&self, kind: K) -> Option<u64> {
         self.due_for(kind, ())
     }
 
-    /// Returns the same for one detail of a kind, such as what was found and expected: so that a second
-    /// mistake is not hidden behind the first. Eight details at a time have lines of their own, all others
-    /// of the kind share one.
+    /// Returns the number of events that the line stands for if a line of this detail is due, else
+    /// `None`.
+    ///
+    /// A detail is, for example, the value that was found and the value that was expected. Because
+    /// each detail has its own line, a second mistake is not hidden behind the first. Eight details
+    /// at a time have lines of their own; all other details of the kind share one line.
     pub fn due_for(&self, kind: K, detail: impl Hash) -> Option<u64> {
         let now = Instant::now();
         let detail = self.hasher.hash_one(detail);
@@ -75,7 +84,7 @@ impl<K: Eq + Hash> ThrottledLog<K> {
 }
 
 impl Written {
-    /// Returns the line that a detail has had before, or shares; `None` if it is a new one.
+    /// Returns the existing line of a detail, or the shared line. `None` if the line is new.
     fn of(&mut self, detail: u64, now: Instant, interval: Duration) -> Option<&mut Line> {
         let known = self.details.iter().position(|(known, _)| *known == detail);
         if let Some(index) = known {
@@ -95,7 +104,7 @@ impl Written {
         };
         let (_, ended) = mem::replace(oldest, (detail, new()));
         if ended.since > 0 {
-            // What it counted is not lost.
+            // The events that the removed line counted go to the shared line.
             let others = self.others.get_or_insert(Line { since: 0, ..ended });
             others.since = others.since.saturating_add(ended.since);
         }
@@ -180,7 +189,8 @@ mod tests {
         };
         assert_eq!(flood(0), [1; 9]);
         after(60).await;
-        // The eight that are over make room; the rest goes on with what was left out.
+        // The eight old details make room for new ones. The shared line reports the events that
+        // were left out.
         assert_eq!(flood(10_000), [1, 1, 1, 1, 1, 1, 1, 1, 9_992]);
         let written = log.written.lock().unwrap();
         assert_eq!(written["wrong_audience"].details.len(), MOST_DETAILS);
@@ -197,7 +207,7 @@ mod tests {
         for detail in 8..16 {
             assert_eq!(log.due_for("wrong_audience", detail), Some(1));
         }
-        // The ninth of this minute shares the line of the rest, which has one to tell of.
+        // The ninth detail of this minute uses the shared line, which has one more event to report.
         assert_eq!(log.due_for("wrong_audience", 16), Some(2));
         assert_eq!(log.due_for("wrong_audience", 17), None);
     }

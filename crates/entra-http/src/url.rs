@@ -1,4 +1,4 @@
-//! The URLs that are safe to send to.
+//! Checks that a URL is safe to send to.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,13 @@ use http::Uri;
 
 const NO_URL: &str = "is no URL of the form https://host";
 
-/// Parses a URL of `https`, or of `http` on loopback. The error completes the sentence "the URL …".
+/// Parses a URL of `https`, or of `http` on loopback.
+///
+/// With `allow_plain_http`, `http` is accepted for every host. The error completes the sentence
+/// "the URL …".
 ///
 /// # Errors
-/// If it is another, or has a user name or password.
+/// If the URL has another scheme or no host, or has a user name or password.
 pub fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'static str> {
     let uri: Uri = text.parse().map_err(|_| NO_URL)?;
     let host = plain_host(&uri)?;
@@ -21,11 +24,13 @@ pub fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'static st
     }
 }
 
-/// Returns the host, if the authority is nothing but host and port: a user name in front of it is how
-/// one host is made to look like another. The error completes the sentence "the URL …".
+/// Returns the host, if the authority consists of host and port only.
+///
+/// A user name before the host can make one host look like another. The error completes the
+/// sentence "the URL …".
 ///
 /// # Errors
-/// If there is more, or no host.
+/// If the authority has a user name or password, or no host.
 pub fn plain_host(uri: &Uri) -> Result<&str, &'static str> {
     match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => {
@@ -36,9 +41,10 @@ pub fn plain_host(uri: &Uri) -> Result<&str, &'static str> {
     }
 }
 
-/// Returns whether what is sent to the host stays on this machine, so that plain http is safe:
-/// `localhost` (RFC 6761 §6.3), 127.0.0.0/8 (RFC 1122 §3.2.1.3) and ::1 (RFC 4291 §2.5.3), that one with or
-/// without brackets.
+/// Returns whether requests to the host stay on this machine, so that plain `http` is safe.
+///
+/// Such hosts are `localhost` (RFC 6761 §6.3), 127.0.0.0/8 (RFC 1122 §3.2.1.3) and ::1 (RFC 4291
+/// §2.5.3), the last with or without brackets.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -1,19 +1,21 @@
-//! The facts that a token states of itself, for people: nothing is decided by them, and they may be lies.
+//! The facts that a token states about itself, for people. They decide nothing, and they may be
+//! false.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::explain::{CheckName, Finding, Outcome, Report};
 use serde_json::Value;
 
-/// A fact that a token states of itself.
+/// A fact that a token states about itself.
 pub(crate) struct Fact {
     pub(crate) name: &'static str,
     pub(crate) value: String,
-    /// The report's remark on it, for people.
+    /// The report's remark on the fact, for people.
     pub(crate) remark: Option<&'static str>,
 }
 
-/// Returns for whom the token is, of whom, and until when; none if it cannot be read.
+/// Returns the token's audience, caller, ids and lifetime, or nothing if the token cannot be read.
+/// With `shows_names`, also the names of user and application.
 pub(crate) fn facts(report: &Report, token: &str, shows_names: bool) -> Vec<Fact> {
     let form = report.finding(CheckName::Form);
     let is_readable = form.is_some_and(|form| form.outcome == Outcome::Passed);
@@ -73,7 +75,7 @@ fn payload_of(token: &str) -> Option<Value> {
     serde_json::from_slice(&payload).ok()
 }
 
-/// Returns the kind of caller, or what the token is in place of an access token.
+/// Returns the kind of caller, or a remark that the token is no access token.
 fn caller_of(kind: &Finding) -> Option<String> {
     match (&kind.outcome, &kind.found) {
         (Outcome::Passed, Some(found)) => {
@@ -96,7 +98,7 @@ fn remark_on_audience(report: &Report) -> Option<&'static str> {
     }
 }
 
-/// Returns the claims by which Entra marks the tokens of agents, as far as they are there.
+/// Returns those claims of the token by which Entra marks the tokens of agents.
 fn marks_in(claims: &Value) -> String {
     let marks = ["xms_par_app_azp", "xms_act_fct", "xms_sub_fct"];
     let marks = marks.iter().filter_map(|name| {

@@ -1,4 +1,4 @@
-//! The token and the keys, from files.
+//! Reads the token and the keys, from files or standard input.
 
 use std::error::Error;
 use std::fs::File;
@@ -9,10 +9,10 @@ use entra_jwt_core::{KeySet, integration::Escaped};
 
 use crate::pasted::token_in;
 
-/// The longest input that is read, in bytes: far more than any token, or any key document.
+/// Maximum length of an input in bytes, far more than any token or key document has.
 const LIMIT: u64 = 1024 * 1024;
 
-/// Reads the token, with notes on how it was found.
+/// Reads the token. Returns it with notes on how it was found.
 pub(crate) fn token(path: Option<&Path>) -> Result<(String, Vec<&'static str>), Box<dyn Error>> {
     let bytes = match path {
         Some(path) => file(path)?,
@@ -27,7 +27,7 @@ pub(crate) fn token(path: Option<&Path>) -> Result<(String, Vec<&'static str>), 
     Ok(token_in(&String::from_utf8_lossy(&bytes))?)
 }
 
-/// The keys of a JWKS document.
+/// Reads the keys of a JWKS document.
 pub(crate) fn keys(path: &Path) -> Result<KeySet, Box<dyn Error>> {
     KeySet::from_jwks(&file(path)?).map_err(|error| format!("{}: {error}", name_of(path)).into())
 }
@@ -38,7 +38,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     limited(file, &name)
 }
 
-/// Returns the file's name as it may be printed.
+/// Returns the file's name, escaped for printing.
 fn name_of(path: &Path) -> String {
     Escaped(&path.to_string_lossy()).to_string()
 }

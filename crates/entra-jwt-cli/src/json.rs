@@ -8,18 +8,20 @@ use serde::Serialize;
 
 use crate::claims::Fact;
 
-/// The members, and the words in `verdict`, `code`, `check` and `outcome`, are stable.
+/// The JSON report. Its members, and the values of `verdict`, `code`, `check` and `outcome`, are
+/// stable.
 #[derive(Serialize)]
 struct Explanation<'a> {
     verdict: &'static str,
     code: Option<&'static str>,
-    /// The HTTP status that a service answers with.
+    /// The HTTP status with which a service responds.
     status: Option<u16>,
-    /// The remedy of the failure that the verdict is; that of another may be of no use.
+    /// The remedy for the failure that decides the verdict. The remedy for another failure may be
+    /// of no use.
     remedy: Option<&'a str>,
-    /// Notes on the way from the text that was read to the token.
+    /// Notes on how the token was found in the input.
     notes: &'a [&'static str],
-    /// The facts that the token states of itself.
+    /// The facts that the token states about itself.
     token: BTreeMap<&'static str, &'a str>,
     checks: Vec<Check<'a>>,
 }
@@ -34,8 +36,8 @@ struct Check<'a> {
     expected: Option<&'a str>,
 }
 
-/// One JSON object, in lines, in ASCII: what a token says may hold characters that would steer a
-/// terminal.
+/// Returns the report as an indented JSON object in ASCII. Other characters in a token could
+/// control a terminal.
 pub(crate) fn of(
     report: &Report,
     facts: &[Fact],
@@ -59,8 +61,8 @@ pub(crate) fn of(
     Ok(in_ascii(&serde_json::to_string_pretty(&explanation)?) + "\n")
 }
 
-/// The same JSON: outside ASCII there is nothing but the content of strings, where each character
-/// may be written by its number (RFC 8259 §7).
+/// Returns the same JSON in ASCII. Other characters occur only in strings, where an escape by
+/// number may replace each of them (RFC 8259 §7).
 fn in_ascii(json: &str) -> String {
     let mut ascii = String::with_capacity(json.len());
     for character in json.chars() {

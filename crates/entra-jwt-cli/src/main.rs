@@ -1,11 +1,11 @@
 //! `entra-jwt`: explains a token of Microsoft Entra ID.
 //!
-//! | room | |
+//! | module | task |
 //! |---|---|
-//! | `arguments` | The command line becomes settings of the Layer, and those a report about the token. |
-//! | `input`, `pasted` | The keys are read, and the token, which is found in what people paste. |
-//! | `claims` | What the token says of itself is read, for people. |
-//! | `text`, `json` | The report goes out, for people or for programs. |
+//! | `arguments` | Turns the command line into settings of the Layer, and these into a report about the token. |
+//! | `input`, `pasted` | Read the keys and the token, and find the token in pasted text. |
+//! | `claims` | Reads the facts that the token states about itself, for people. |
+//! | `text`, `json` | Write the report, for people or for programs. |
 
 mod arguments;
 mod claims;
@@ -23,12 +23,12 @@ use entra_jwt_core::explain::{Report, Verdict};
 
 use crate::arguments::{Arguments, Command, USAGE, report};
 
-/// The exit codes that a program may rely on: accepted, not accepted, and nothing judged.
+/// Exit codes on which programs may rely: accepted, not accepted, and nothing judged.
 const ACCEPTED: u8 = 0;
 const NOT_ACCEPTED: u8 = 1;
 const NOT_JUDGED: u8 = 2;
 
-/// The optional claims by which agents are told apart.
+/// The printed text about the optional claims by which agents are recognized.
 const AGENTS: &str = r#"
 agents are known by claims that Entra leaves out unless the API's manifest has
   "optionalClaims": { "accessToken": [
@@ -79,7 +79,8 @@ fn status_of(report: &Report) -> u8 {
     }
 }
 
-/// Without the panic of `print!` where nobody reads on, as in `entra-jwt … | head -1`.
+/// Prints the text, without the panic of `print!` if the reader stops, as in
+/// `entra-jwt … | head -1`.
 fn print(text: &str) -> Result<(), Box<dyn Error>> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }

@@ -1,14 +1,15 @@
-//! The token in what people paste.
+//! Finds the token in pasted text.
 
 use entra_jwt_core::integration::Escaped;
 use serde_json::Value;
 
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
-/// Finds the token in what was pasted, with notes for people on what stood around it.
+/// Finds the token in pasted text. Returns it with notes for people on the text around it.
 ///
 /// # Errors
-/// If there is none, and nothing to judge: an answer of the token endpoint that is an error, or nothing at all.
+/// If there is no token to judge: the text is empty, is JSON without a token, or is an error
+/// response of the token endpoint.
 pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String> {
     let mut notes = Vec::new();
     let mut token = text.trim();
@@ -47,7 +48,7 @@ pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String
     Ok((token.to_owned(), notes))
 }
 
-/// Takes off the name of the header that a token is sent in.
+/// Removes the name of the header in which a token is sent.
 fn without_header_name(text: &str) -> Option<&str> {
     let (name, value) = text.split_once(':')?;
     name.trim_end()
@@ -55,20 +56,21 @@ fn without_header_name(text: &str) -> Option<&str> {
         .then(|| value.trim_start())
 }
 
-/// Takes off the quotes around the whole.
+/// Removes the quotes around the whole text.
 fn without_quotes(text: &str) -> Option<&str> {
     let of = |(open, close)| text.strip_prefix(open)?.strip_suffix(close);
     QUOTES.into_iter().find_map(of).map(str::trim)
 }
 
-/// Takes off the scheme of an `Authorization` header.
+/// Removes the scheme of an `Authorization` header.
 fn without_scheme(text: &str) -> Option<&str> {
     let (scheme, token) = text.split_once(char::is_whitespace)?;
     let is_scheme = scheme.eq_ignore_ascii_case("bearer");
     is_scheme.then(|| token.trim_start())
 }
 
-/// Takes the token out of the answer of a token endpoint, or of a program that asked one.
+/// Returns the token in a response of a token endpoint, or in the output of a program that
+/// requested one.
 fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
     let answer: Value = serde_json::from_str(json).map_err(|_| {
         "this is no token, but JSON that cannot be read: give the whole answer of the token \
@@ -78,7 +80,8 @@ fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
         let token = names.iter().find_map(|name| answer[*name].as_str());
         token.map(|token| token.trim().to_owned())
     };
-    // As Entra, MSAL and `az account get-access-token`, and `azd auth token` name it.
+    // These are the names of Entra, of MSAL and `az account get-access-token`, and of
+    // `azd auth token`.
     if let Some(token) = token(&["access_token", "accessToken", "token"]) {
         return Ok((token, "read access_token of a JSON answer"));
     }
@@ -95,7 +98,7 @@ fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
     }
 }
 
-/// Tells an answer of a token endpoint that is an error.
+/// Returns the text for an error response of a token endpoint.
 fn entras_error(answer: &Value) -> String {
     let code = answer["error"].as_str().unwrap_or_default();
     let mut words = format!(
@@ -115,7 +118,7 @@ fn entras_error(answer: &Value) -> String {
     words
 }
 
-/// Returns the number of `AADSTS50173: …`.
+/// Returns the number in `AADSTS50173: …`.
 fn number_in(description: &str) -> Option<u64> {
     let number = description.strip_prefix("AADSTS")?;
     number.split(':').next()?.parse().ok()

@@ -1,4 +1,5 @@
-//! The report for people: the verdict and its fix, what the token says of itself, and the checks.
+//! The report for people: the verdict and its fix, the facts that the token states about itself,
+//! and the checks.
 
 use std::fmt::Write as _;
 
@@ -16,13 +17,14 @@ const PASSED: Style = AnsiColor::Green.on_default();
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
-/// Columns of a line.
+/// Maximum number of columns of a line.
 const WIDTH: usize = 80;
 
-/// A longer word, such as a URL, does not fit behind the labels.
+/// Maximum length of a word that fits behind the labels. A longer word, such as a URL, is broken.
 const LONGEST_WORD: usize = 50;
 
-/// Columns of the labels in front of values: of the verdict and the facts, and of the checks.
+/// Columns of the labels in front of values: `LABEL` for the verdict and the facts, `CHECK` for the
+/// checks.
 const LABEL: usize = 11;
 const CHECK: usize = 28;
 
@@ -65,7 +67,7 @@ fn name_of(finding: &Finding) -> String {
     finding.check.name().replace('_', " ")
 }
 
-/// Returns the lines of the text, none longer than a line may be; what was wrapped is indented.
+/// Returns the text in lines of at most `WIDTH` columns. Continuation lines are indented.
 pub(crate) fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
@@ -129,7 +131,8 @@ fn write_labelled(text: &mut String, indent: usize, width: usize, label: &str, w
     write_hanging(text, indent + width, words);
 }
 
-/// Writes words behind what fills so many columns already, and the next lines under them.
+/// Writes words after the given number of filled columns, and indents the next lines to that
+/// column.
 fn write_hanging(text: &mut String, column: usize, words: &str) {
     let mut indent = 0;
     for line in textwrap::wrap(words, options(WIDTH - column)) {
@@ -138,7 +141,8 @@ fn write_hanging(text: &mut String, column: usize, words: &str) {
     }
 }
 
-/// Words end at spaces, and those that are longer than a line behind slashes, too.
+/// Returns options by which words end at spaces. Words longer than `LONGEST_WORD` also end behind
+/// `/` and `?`.
 fn options<'a>(width: usize) -> Options<'a> {
     Options::new(width)
         .word_separator(WordSeparator::Custom(|line| {

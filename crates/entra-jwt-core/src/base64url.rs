@@ -9,17 +9,17 @@ const STRICT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(false)
     .with_decode_padding_mode(DecodePaddingMode::RequireNone);
 
-/// The engine without `unsafe`.
+/// Base64url engine without `unsafe` code.
 #[cfg(not(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 static ENGINE: base64::engine::GeneralPurpose =
     base64::engine::GeneralPurpose::new(&base64::alphabet::URL_SAFE, STRICT);
 
-/// The engine that uses the CPU's vector instructions where it has them.
+/// Base64url engine that uses the CPU's vector instructions where available.
 #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
 static ENGINE: std::sync::LazyLock<base64::engine::simd::Simd> =
     std::sync::LazyLock::new(|| base64::engine::simd::Simd::url_safe(STRICT));
 
-/// Decodes `text`, or `None` if it is not the one spelling of its bytes.
+/// Decodes `text`, or returns `None` if it is not the canonical encoding of its bytes.
 pub(crate) fn decode(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     ENGINE.decode(text).ok()
 }
@@ -43,8 +43,8 @@ mod tests {
         }
     }
 
-    /// Tries every length up to some strides of the longest vectors, with every kind of wrong byte
-    /// in every place.
+    /// Tries every length up to several times the longest vector, with every kind of wrong byte at
+    /// every position.
     #[cfg(feature = "simd")]
     #[test]
     fn vector_instructions_decode_what_the_scalar_engine_decodes() {

@@ -1,4 +1,4 @@
-//! The identifiers of Entra, parsed once at the edge.
+//! Identifiers of Entra, parsed once at the edge.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,15 +10,19 @@ use uuid::Uuid;
 pub(crate) struct Guid(Uuid);
 
 impl Guid {
-    /// Reads the exact spelling that Entra writes into tokens; upper case, braces and the form
-    /// without hyphens are refused, so that one identifier has one spelling.
+    /// Parses the exact spelling that Entra writes into tokens.
+    ///
+    /// Upper case, braces and the form without hyphens are refused, so that each identifier has one
+    /// spelling.
     pub(crate) fn from_token(text: &str) -> Option<Self> {
         Self::from_setting(text).filter(|_| !text.bytes().any(|byte| byte.is_ascii_uppercase()))
     }
 
-    /// Reads what a person configures, and where the case does not matter: as [`from_token`](Self::from_token), but in any case.
+    /// Parses a GUID in any case, otherwise as strictly as [`from_token`](Self::from_token).
+    ///
+    /// It is used for configured values, and where the case does not matter.
     pub(crate) fn from_setting(text: &str) -> Option<Self> {
-        // The other forms that the library reads have other lengths.
+        // The other forms that `Uuid` parses have other lengths.
         let has_hyphens = text.len() == 36;
         let guid = has_hyphens.then(|| Uuid::try_parse(text).ok());
         guid.flatten().map(Self)
@@ -57,8 +61,10 @@ macro_rules! guid_type {
             }
         }
 
-        /// Compares with an id that is written in the program, in any case. Text that is no id equals none: parse
-        /// ids of a configuration, where that would hide a slip.
+        /// Compares the id with an id that is written in the program, in any case.
+        ///
+        /// Text that is not an id equals no id. Parse ids that come from a configuration: a
+        /// comparison would hide a typo in them.
         impl PartialEq<str> for $name {
             fn eq(&self, text: &str) -> bool {
                 Guid::from_setting(text) == Some(self.0)
@@ -77,7 +83,7 @@ macro_rules! guid_type {
             }
         }
 
-        /// Writes the text.
+        /// Serializes the id as text.
         #[cfg(feature = "serde")]
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -85,7 +91,7 @@ macro_rules! guid_type {
             }
         }
 
-        /// Reads the text, in any case.
+        /// Deserializes the id from text, in any case.
         #[cfg(feature = "serde")]
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -105,7 +111,7 @@ macro_rules! guid_type {
 }
 
 guid_type! {
-    /// A tenant (directory), as in the claim `tid`.
+    /// The id of a tenant (directory), as in the claim `tid`.
     TenantId
 }
 
@@ -125,29 +131,35 @@ guid_type! {
 guid_type! {
     /// The immutable id of a user or service principal in its tenant, as in the claim `oid`.
     ///
-    /// Only together with the [`TenantId`] does it name somebody.
+    /// It identifies a user or service principal only together with the [`TenantId`].
     ObjectId
 }
 
 guid_type! {
-    /// A group, as in the claim `groups`.
+    /// The id of a group, as in the claim `groups`.
     GroupId
 }
 
 guid_type! {
-    /// The template of a directory role, as in the claim `wids`: the same in every tenant.
+    /// The id of a directory role's template, as in the claim `wids`.
+    ///
+    /// It is the same in every tenant.
     DirectoryRoleId
 }
 
-/// The name of a signing key, as in the header member `kid`: 1 to 256 bytes, compared byte for byte.
+/// The name of a signing key, as in the header member `kid`: 1 to 256 bytes, compared byte for
+/// byte.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct KeyId(Box<str>);
 
 impl KeyId {
-    /// The longest key id that is accepted, in bytes. Entra's have 27.
+    /// Maximum length of a key id, in bytes.
+    ///
+    /// Entra's key ids have 27 bytes.
     pub const MAX_LENGTH: usize = 256;
 
-    /// A key id, or `None` if the text is empty or longer than [`MAX_LENGTH`](Self::MAX_LENGTH).
+    /// Returns a key id, or `None` if the text is empty or longer than
+    /// [`MAX_LENGTH`](Self::MAX_LENGTH).
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         Self::is_bounded(text).then(|| Self(text.into()))
@@ -157,7 +169,9 @@ impl KeyId {
         !text.is_empty() && text.len() <= Self::MAX_LENGTH
     }
 
-    /// The key id as it stands in the token. It comes from outside: escape it before you print it.
+    /// Returns the key id as text.
+    ///
+    /// The text comes from outside: escape it before you print it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

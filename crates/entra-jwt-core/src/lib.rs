@@ -1,9 +1,9 @@
 //! The rules of a valid access token of Microsoft Entra ID, without any I/O.
 //!
-//! A token comes in as text, and either an [`AccessToken`] comes out or an [`InvalidToken`] that says
-//! which rule failed, what was found, what was expected and how to fix it. The crate fetches
-//! nothing, has no clock (`now` is an argument) and no async: to protect a service, use
-//! `tower-entra-auth`, which adds those around it.
+//! A [`Validator`] takes a token as text. It returns an [`AccessToken`], or an [`InvalidToken`]
+//! that says which rule failed, what was found, what was expected and how to fix it. The crate
+//! fetches nothing, has no clock (`now` is an argument) and no async code. To protect a service,
+//! use `tower-entra-auth`, which adds key fetches, a clock and async code around this crate.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -24,51 +24,54 @@
 //! # }
 //! ```
 //!
-//! # The way of a token
+//! # Path of a token
 //!
-//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//! Each step, with the module of `src/` that does it:
 //!
-//! | step | room |
+//! | step | module |
 //! |---|---|
-//! | [`Unverified::parse`](token::Unverified::parse) reads the compact form strictly, and copies nothing out of it. Nothing is proven yet. | `token`, `json` |
-//! | [`Unverified::key_ref`](token::Unverified::key_ref) says which key it asks for: a [`Key`](keys::Key) in a [`KeySet`], | `keys` |
-//! | found by way of a [`DiscoveryDocument`](integration::DiscoveryDocument). | `authority` |
-//! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
-//! | [`Validator::verify`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
-//! | The rules compare with an [`Authority`](integration::Authority) of [`Tenancy`] and [`Cloud`], and an [`Audience`](ids::Audience). | `authority` |
-//! | What fails is an [`InvalidToken`]: code, what was found, what was expected, and the remedy. | `refusal` |
-//! | [`Validator::default_permission`] refuses a token that permits nothing: [`PermissionDenied`]. | `refusal` |
-//! | A [`Requirement`](require::Requirement) says what a route wants beyond that, in [`Scope`](require::Scope)s, [`UserRole`](require::UserRole)s, [`AppPermission`](require::AppPermission)s, [`Group`](require::Group)s and more. | `require` |
-//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`](explain::Report) of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
+//! | [`Unverified::parse`](token::Unverified::parse) parses the compact form strictly. It decodes the three segments, and copies almost nothing out of them. Nothing is proven yet. | `token`, `json` |
+//! | [`Unverified::key_ref`](token::Unverified::key_ref) returns the token's reference to its key: a [`Key`](keys::Key) in a [`KeySet`]. | `keys` |
+//! | A [`DiscoveryDocument`](integration::DiscoveryDocument) says where the keys are. | `authority` |
+//! | If the key is missing, [`Validator::precheck`] says whether a key fetch could help. | `validator` |
+//! | [`Validator::verify`] verifies the signature, and refuses repeated members that parsing does not detect. It runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token. Then it checks whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
+//! | The rules compare the token with an [`Authority`](integration::Authority), which has a [`Tenancy`] and a [`Cloud`], and with an [`Audience`](ids::Audience). | `authority` |
+//! | A failed rule returns an [`InvalidToken`]: code, what was found, what was expected, and the remedy. | `refusal` |
+//! | [`Validator::default_permission`] refuses a token that permits nothing, with a [`PermissionDenied`]. | `refusal` |
+//! | A [`Requirement`](require::Requirement) says what a route requires beyond that, in [`Scope`](require::Scope)s, [`UserRole`](require::UserRole)s, [`AppPermission`](require::AppPermission)s, [`Group`](require::Group)s and more. | `require` |
+//! | [`Validator::explain`] runs all these checks, even after a failure, and returns a [`Report`](explain::Report) on them, which the program `entra-jwt` prints. | `validator`, its `report` |
 //!
-//! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
-//! direction; `identifier`, `shown`, `base64url` and `named` are what all share, and `testing` makes tokens that
-//! nobody signed.
+//! [`Validator::validate`] parses, verifies and checks in one call. The modules depend on each
+//! other in one direction. All of them share `identifier`, `shown`, `base64url` and `named`. The
+//! module `testing` makes unsigned tokens.
 //!
-//! # Whose rules
+//! # Source of the rules
 //!
-//! Entra's documentation and the behaviour of Microsoft's own validator; where this crate differs
-//! from that, it [says why](_guide::microsofts_validator).
+//! The rules follow Entra's documentation and the behaviour of Microsoft's own validator. Where
+//! this crate differs from that validator, the guide [says why](_guide::microsofts_validator).
 //!
-//! # Beside `jsonwebtoken`
+//! # Comparison with `jsonwebtoken`
 //!
-//! That crate (12.0) checks JWTs of anybody, and leaves the rules of Entra to its user. Told nothing but
-//! issuer and audience, it accepts a token without `iss` or without `aud`, one whose `iss` is a list with
-//! the right one in it, and one whose `nbf` is next year; `tests/differential.rs` compares. Whatever it
-//! refuses, set as strictly as it can be, is refused here as well, but for five listed exceptions.
+//! `jsonwebtoken` (12.0) validates JWTs of any issuer, and leaves the rules of Entra to its user.
+//! With only issuer and audience configured, it accepts a token without `iss` or without `aud`, a
+//! token whose `iss` is a list that contains the right issuer, and a token whose `nbf` is next
+//! year. `tests/differential.rs` compares the two crates. This crate also refuses every token that
+//! `jsonwebtoken`, configured as strictly as possible, refuses, with five listed exceptions.
 //!
 //! # Versions
 //!
-//! The promises about releases, Rust versions and fixes, of all crates that belong to this one: [policy](_guide::policy).
+//! The [policy](_guide::policy) says what all crates of this project promise about releases, Rust
+//! versions and fixes.
 //!
 //! # Features
 //!
-//! - `serde`: tenant, client, object, group and role ids as text, in settings and documents of your own.
-//! - `simd`: tokens are decoded by the CPU's vector instructions (AVX2, Neon) where it has them. That
-//!   is `unsafe` code of the crate `base64` on bytes that strangers send, to save about 0.3 µs of a
-//!   token of 1.3 KB seen for the first time, and 3 µs of one of 12 KB; without the feature that code
-//!   is not compiled.
-//! - `testing`: access tokens that nobody signed, in `testing`. As a dev-dependency only.
+//! - `serde`: serializes tenant, client, object, group and role ids as text, and deserializes them,
+//!   in your own settings and documents.
+//! - `simd`: decodes tokens with the CPU's vector instructions (AVX2, Neon) where available. That
+//!   code is `unsafe` code of the crate `base64`, and runs on bytes from untrusted senders. It
+//!   saves about 0.3 µs for a token of 1.3 KB that is seen for the first time, and 3 µs for one of
+//!   12 KB. Without the feature that code is not compiled.
+//! - `testing`: unsigned access tokens, in the module `testing`. Use it only as a dev-dependency.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -102,7 +105,7 @@ pub mod testing;
 pub mod token;
 mod validator;
 
-/// The identifiers of Entra, parsed once at the edge, and why a text is none.
+/// Identifiers of Entra, parsed once at the edge, and the errors for invalid ones.
 pub mod ids {
     pub use crate::authority::{Audience, InvalidAudience, InvalidTenancy, UnknownCloud};
     pub use crate::identifier::{
@@ -110,12 +113,13 @@ pub mod ids {
     };
 }
 
-/// Every check of a token run to its end: for people who look for the reason.
+/// Reports on every check of a token, for people who look for the cause of a refusal.
 pub mod explain {
     pub use crate::validator::{CheckName, ExplainOptions, Finding, Outcome, Report, Verdict};
 }
 
-/// Tools for programs that fetch keys and write logs around these rules, such as `tower-entra-auth`.
+/// Tools for programs that fetch keys and write logs around these rules, such as
+/// `tower-entra-auth`.
 pub mod integration {
     pub use crate::authority::{
         Authority, DiscoveryDocument, ForeignDocument, InvalidDiscoveryDocument,
@@ -123,7 +127,9 @@ pub mod integration {
     pub use crate::shown::{Escaped, EscapedUrl};
 }
 
-/// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
+/// Settings that weaken the protection.
+///
+/// Each use needs a reason. Reviewers search for `danger`.
 pub mod danger {
     pub use crate::validator::DangerousValidatorBuilder;
 }

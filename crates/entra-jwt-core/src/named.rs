@@ -1,7 +1,8 @@
-//! Enums whose variants have names in text.
+//! Macro for enums whose variants have names in text.
 
-/// Declares an enum, each variant with its name: `name()`, `Display`, and the list of all if it is
-/// asked for.
+/// Declares an enum with a text name for each variant, and with `name()` and `Display`.
+///
+/// The list of all variants, `ALL`, is declared if the caller asks for it.
 macro_rules! named {
     (
         $(#[$meta:meta])*

@@ -1,10 +1,11 @@
-//! Text from outside, made fit for logs and answers.
+//! Text from outside, escaped and cut for logs and responses.
 
 use std::fmt;
 
-/// Displays text from outside: control and invisible characters escaped, cut at 200 characters.
+/// Text from outside, displayed with control and invisible characters escaped, and cut at 200
+/// characters.
 ///
-/// For logs and answers, so that a token cannot write lines of its own into them.
+/// It is for logs and responses, so that a token cannot write lines of its own into them.
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "made by its constructor")]
 pub struct Escaped<'a>(pub &'a str);
@@ -12,8 +13,9 @@ pub struct Escaped<'a>(pub &'a str);
 impl Escaped<'_> {
     const LIMIT: usize = 200;
 
-    /// Returns the text as far as it is ever displayed, and a character more, so that it shows that
-    /// it was cut.
+    /// Returns the text up to one character more than is displayed.
+    ///
+    /// The extra character makes `Display` show that the text was cut.
     pub(crate) fn cut(text: &str) -> String {
         match text.char_indices().nth(Self::LIMIT.saturating_add(1)) {
             Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
@@ -44,14 +46,16 @@ impl fmt::Debug for Escaped<'_> {
     }
 }
 
-/// A URL, or what was set in place of one, as it may be displayed: without its query and fragment,
-/// and not at all if it has a user name or password. Otherwise as [`Escaped`].
+/// A URL, or a text that was configured in place of one, displayed without its query and fragment.
+///
+/// A text with `@` or `%40` may contain a user name or password, and is not displayed at all. Any
+/// other text is escaped and cut as in [`Escaped`].
 #[expect(clippy::exhaustive_structs, reason = "made by its constructor")]
 pub struct EscapedUrl<'a>(pub &'a str);
 
 impl fmt::Display for EscapedUrl<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Wherever it is: what is no URL cannot be told to be without a password.
+        // At any position: in a text that is not a URL, nothing shows which part is the password.
         if self.0.contains('@') || self.0.contains("%40") {
             return formatter.write_str("(not shown: it has a user name or password)");
         }

@@ -1,13 +1,16 @@
-//! Access tokens that nobody signed, for unit tests of what is done with one: as a dev-dependency only.
+//! Unsigned access tokens, for unit tests of code that handles tokens.
+//!
+//! Use this module only as a dev-dependency.
 
 use crate::authority::TokenVersion;
 use crate::refusal::{InvalidToken, TokenFault, TokenPart};
 use crate::token::{AccessToken, Unverified};
 
-/// An access token of these claims, which nobody signed: for tests of what is done with one.
+/// Returns an unsigned access token with these claims, for tests of code that handles tokens.
 ///
-/// `claims` is a JSON object. What every token has and it lacks is filled in: `tid`, `iss`, `aud`,
-/// `azp`, `sub`, `iat`, `nbf`, and an `exp` in the year 2100. Nothing of it is checked.
+/// `claims` is a JSON object. The function adds the claims that every token has, if they are
+/// missing: `tid`, `iss`, `aud`, `azp`, `sub`, `iat`, `nbf`, and an `exp` in the year 2100. No rule
+/// is checked.
 ///
 /// ```
 /// let claims = serde_json::json!({ "oid": "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "scp": "Read" });
@@ -17,7 +20,8 @@ use crate::token::{AccessToken, Unverified};
 /// ```
 ///
 /// # Errors
-/// If it is no object, or if a claim has another type than in tokens of Entra.
+/// If `claims` is not an object, if a claim has another type than in tokens of Entra, or if `tid`
+/// is not a GUID.
 pub fn access_token(claims: serde_json::Value) -> Result<AccessToken, InvalidToken> {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! HTTP, as all endpoints speak it: responses, cookies and the bodies of requests.
+//! HTTP for all endpoints: responses, cookies and request bodies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,18 +17,20 @@ use tower_entra_auth::layer::AnswerBody;
 
 use crate::telemetry::Finding;
 
-/// A response, whole.
+/// A response with a complete body.
 pub(crate) type Response = http::Response<AnswerBody>;
 
-/// Sets a header to a constant, without a copy.
+/// Sets a header to a constant, without copying the value.
 pub(crate) fn set_static(response: &mut Response, name: HeaderName, value: &'static str) {
     response
         .headers_mut()
         .insert(name, HeaderValue::from_static(value));
 }
 
-/// Begins each response of this server's own: a browser takes its body for nothing but what its content
-/// type says.
+/// Returns an empty response with `X-Content-Type-Options: nosniff`.
+///
+/// Every response of this server starts as this one. A browser then interprets the body only as its
+/// content type says.
 pub(crate) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(AnswerBody::default());
     *response.status_mut() = status;
@@ -36,12 +38,12 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
-/// Makes a response of JSON that nobody keeps (RFC 6749 §5.1).
+/// Builds a JSON response that must not be cached (RFC 6749 §5.1).
 pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     let mut response = empty(status);
     set_static(&mut response, CACHE_CONTROL, "no-store");
     set_static(&mut response, PRAGMA, "no-cache");
-    // Most fit: tokens are the longest.
+    // Enough for most responses. Those with tokens are the longest.
     let mut body = Vec::with_capacity(4 * 1_024);
     if serde_json::to_writer(&mut body, value).is_err() {
         body.clear();
@@ -51,8 +53,9 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     response
 }
 
-/// Sends a browser elsewhere by GET, whatever it came with: never 307 or 308, which would repeat a
-/// form there.
+/// Redirects a browser with 303, so that it uses GET for any request.
+///
+/// 307 and 308 would send a form again to the new URL.
 pub(crate) fn see_other(location: &str) -> Response {
     let mut response = empty(StatusCode::SEE_OTHER);
     if let Ok(location) = HeaderValue::from_str(location) {
@@ -63,20 +66,22 @@ pub(crate) fn see_other(location: &str) -> Response {
     response
 }
 
-/// The purpose of a cookie: each binds a step of a sign-in to the browser in which that began.
+/// Purpose of a cookie. Each binds a step of a sign-in to the browser in which the step began.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CookieKind {
     /// A consent page that was shown.
     Consent,
-    /// A sign-in that is under way at Entra.
+    /// A sign-in in progress at Entra.
     SignIn,
 }
 
 impl CookieKind {
     const ALL: [Self; 2] = [Self::Consent, Self::SignIn];
 
-    /// Returns the beginning of the names of its cookies. `__Host-`: of this host alone, over https, for
-    /// every path. On loopback without TLS, browsers know neither.
+    /// Returns the prefix of the names of this kind's cookies.
+    ///
+    /// `__Host-` limits a cookie to this host, https and all paths. On loopback without TLS,
+    /// browsers support neither this prefix nor `Secure`.
     const fn prefix(self, is_secure: bool) -> &'static str {
         match (self, is_secure) {
             (Self::Consent, true) => "__Host-entra-proxy-consent-",
@@ -87,7 +92,7 @@ impl CookieKind {
     }
 }
 
-/// The cookies of a request that are this server's.
+/// This server's cookies in a request.
 pub(crate) struct Cookies {
     sent: Vec<(String, String)>,
     is_secure: bool,
@@ -103,7 +108,7 @@ impl Cookies {
         let pairs = values
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
-            // By the whole beginning: what others set by a like name does not take their place.
+            // Compare the whole prefix, so that cookies of others with similar names are ignored.
             .filter(|(name, _)| ours.iter().any(|ours| name.starts_with(ours)))
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
@@ -114,14 +119,14 @@ impl Cookies {
 
     pub(crate) fn get(&self, kind: CookieKind, id: &str) -> Option<&str> {
         let mut found = self.all(kind).filter(|(other, _)| *other == id);
-        // Of two by one name, one was set by somebody else.
+        // Of two cookies with the same name, another party set one.
         match (found.next(), found.next()) {
             (Some((_, value)), None) => Some(value),
             _ => None,
         }
     }
 
-    /// Returns the ids and values of a kind.
+    /// Returns the ids and values of the cookies of one kind.
     pub(crate) fn all(&self, kind: CookieKind) -> impl Iterator<Item = (&str, &str)> {
         let prefix = kind.prefix(self.is_secure);
         self.sent
@@ -129,7 +134,7 @@ impl Cookies {
             .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, &**value)))
     }
 
-    /// Sets a cookie for so many seconds.
+    /// Sets a cookie that expires after the given number of seconds.
     pub(crate) fn set(
         &self,
         response: &mut Response,
@@ -139,7 +144,7 @@ impl Cookies {
     ) {
         let prefix = kind.prefix(self.is_secure);
         let secure = if self.is_secure { "; Secure" } else { "" };
-        // `Lax`, as the way back from Entra is a link from another site.
+        // `Lax`, because the return from Entra is a link from another site.
         let cookie = format!(
             "{prefix}{id}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
         );
@@ -148,12 +153,12 @@ impl Cookies {
         }
     }
 
-    /// Takes a cookie away.
+    /// Deletes a cookie in the browser.
     pub(crate) fn expire(&self, response: &mut Response, kind: CookieKind, id: &str) {
         self.set(response, (kind, id), "", 0);
     }
 
-    /// Takes all cookies away.
+    /// Deletes all cookies of this server that the browser sent.
     pub(crate) fn expire_all(&self, response: &mut Response) {
         for kind in CookieKind::ALL {
             for (id, _) in self.all(kind) {
@@ -163,10 +168,10 @@ impl Cookies {
     }
 }
 
-/// The longest form, in bytes.
+/// Maximum size of a form in bytes.
 const MAX_FORM: usize = 64 * 1024;
 
-/// A body that nobody has read yet, and the note of whether it was read to its end.
+/// An unread request body. `was_read` records whether it was read to its end.
 pub(crate) struct UnreadBody<'r, B> {
     body: B,
     was_read: &'r AtomicBool,
@@ -181,7 +186,7 @@ where
         Self { body, was_read }
     }
 
-    /// Reads the whole body; `None` if it is longer, or was not sent to its end.
+    /// Reads the whole body. Returns `None` if it is longer than `max` or incomplete.
     pub(crate) async fn read(self, max: usize) -> Option<Bytes> {
         let body = Box::pin(Limited::new(self.body, max).collect())
             .await
@@ -190,7 +195,7 @@ where
         Some(body.to_bytes())
     }
 
-    /// Reads a form. The error says what is wrong with it.
+    /// Reads a form. The error says what is wrong with the body.
     pub(crate) async fn form(self, headers: &HeaderMap) -> Result<String, Finding> {
         const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -207,8 +212,7 @@ where
     }
 }
 
-/// Checks that the headers say of a body that it is JSON (RFC 8259 §11) or something in the form of it
-/// (`+json`, RFC 6839 §3.1), or say nothing of it.
+/// Checks that the content type is JSON (RFC 8259 §11) or `+json` (RFC 6839 §3.1), or is missing.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Finding> {
     let media_type = MediaType::of(headers);
     let finding = || {
@@ -221,10 +225,10 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Finding> {
 
 /// The media type of a body (RFC 9110 §8.3.1), in lower case and without its parameters.
 enum MediaType {
-    /// Nothing is said of it.
+    /// The request has no content type.
     None,
     Of(String),
-    /// There are two, or one that is no text.
+    /// The request has two content types, or one that is no text.
     Unreadable,
 }
 
@@ -241,7 +245,7 @@ impl MediaType {
         }
     }
 
-    /// Returns what was said, for the log.
+    /// Returns a description of the content type for the log.
     fn in_words(&self) -> String {
         match self {
             Self::None => "no content-type".to_owned(),

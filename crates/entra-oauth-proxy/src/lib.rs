@@ -1,4 +1,5 @@
-//! An OAuth authorization server in front of Microsoft Entra ID, for clients that register themselves.
+//! An OAuth authorization server in front of Microsoft Entra ID, for clients that register
+//! themselves.
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
@@ -20,140 +21,152 @@
 //! ```
 //!
 //! MCP clients discover an authorization server, register themselves, name the resource that they
-//! want a token for, and expect a new refresh token with each refresh. Entra knows none of it. This
-//! server does, and is one confidential client of Entra's towards the other side. Users sign in at
-//! Entra; clients get tokens of this server (RFC 9068), which say who the user is and are good for
-//! the one resource alone; the [Layer](EntraOAuthProxy::layer) accepts them, and Entra's own beside
-//! them.
+//! want a token for, and expect a new refresh token with each refresh. Entra supports none of this.
+//! This server does, and is one confidential client toward Entra.
 //!
-//! | guide | for |
+//! Users sign in at Entra. Clients receive access tokens of this server (RFC 9068), which identify
+//! the user and are valid for this one resource only. The [Layer](EntraOAuthProxy::layer) accepts
+//! these tokens, and Entra's own access tokens as well.
+//!
+//! | guide | contents |
 //! |---|---|
-//! | [connecting clients](_guide::connecting_clients) | the way from an empty tenant to connected products, and the meaning of each error |
+//! | [connecting clients](_guide::connecting_clients) | from an empty tenant to connected products, and the meaning of each error |
 //! | [setting up Entra](_guide::setup_entra) | the app registration, page by page |
 //! | [direct mode](_guide::direct_mode) | services whose clients sign in at Entra themselves, and need no proxy |
 //! | [operations](_guide::operations) | going live, keys, the store, limits, the log and metrics |
 //! | [threat model](_guide::threat_model) | the attacks, the defence against each, and its tests |
-//! | [the decision](_guide::engine_of_our_own) | the reasons to build on no other engine |
+//! | [the decision](_guide::engine_of_our_own) | the reasons for not building on an existing OAuth engine |
 //!
-//! # The way of a sign-in
+//! # The sign-in flow
 //!
-//! 1. `GET /.well-known/…`: the client learns where everything is.
-//! 2. `POST /register`: it gets an id that is its own registration, encrypted. Nothing is stored.
-//! 3. `GET /authorize`: client, redirect URI, resource and scopes are checked; a person reads who asks,
-//!    for what, and where the answer goes. Nothing is stored.
-//! 4. `POST /consent`: the person agreed, in this browser. It goes to Entra with a cookie that holds
-//!    what is under way, encrypted.
-//! 5. `GET /callback`: the same browser comes back. The code is redeemed, the access token verified by
-//!    the rules of the Layer, the id token's nonce compared. If something is demanded of this user's
-//!    next sign-in (a [claims challenge](#claims-challenges)), the browser goes to Entra with that,
-//!    once. Only then is there a code for the client, good for a minute.
-//! 6. `POST /token`: the code comes to a grant, which is stored, and to tokens. Of a user who has too
-//!    many grants, the longest unused ends.
-//! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
-//!    where its own token is about to end; once, however many refreshes of it come at once.
-//! 8. `POST /revoke`: the client signs out. Its refresh token ends at once, its access tokens within
-//!    the [grant check interval](Lifetimes::grant_check), 30 s.
+//! 1. `GET /.well-known/…`: the client reads the URLs of the endpoints.
+//! 2. `POST /register`: the client receives an id that contains its own registration, encrypted.
+//!    Nothing is stored.
+//! 3. `GET /authorize`: the server checks client, redirect URI, resource and scopes. The user reads
+//!    which client asks, for what, and where the response goes. Nothing is stored.
+//! 4. `POST /consent`: the user agreed, in this browser. The server sends the browser to Entra,
+//!    with a cookie that contains the sign-in in progress, encrypted.
+//! 5. `GET /callback`: the same browser returns. The server redeems the code, verifies the access
+//!    token by the rules of the Layer, and compares the id token's nonce. If a [claims
+//!    challenge](#claims-challenges) is pending for this user, the server sends the browser to
+//!    Entra with the challenge, once. Only then does the client receive a code, valid for one
+//!    minute.
+//! 6. `POST /token`: the server redeems the code, stores a grant, and issues tokens. If the user
+//!    has too many grants, the longest unused one ends.
+//! 7. `POST /token`, repeatedly: each use of a refresh token replaces it. If Entra's own token is
+//!    about to expire, the server renews it first: once, even if several refreshes arrive at the
+//!    same time.
+//! 8. `POST /revoke`: the client signs out. Its refresh token ends immediately, its access tokens
+//!    within the [grant check interval](Lifetimes::grant_check), 30 s.
 //!
-//! What was begun goes on when the client or the browser is gone: a browser that comes back from Entra
-//! again, or a refresh that is repeated, gets what it came to. A code is good once, whoever got the
-//! answer. [`EntraOAuthProxy::shutdown`] waits for all of it.
+//! Work that has begun continues when the client or the browser disconnects. A browser that returns
+//! from Entra a second time receives the same result. A client that repeats a refresh receives the
+//! current tokens. A code works only once, even if its response was lost.
+//! [`EntraOAuthProxy::shutdown`] waits for all work in flight.
 //!
-//! Whoever wants to sign in with another account than the browser's opens `GET /sign-out`, to which the
-//! consent page has a link: it ends the sign-in at Entra, not those of applications here.
+//! A user who wants to sign in with an account other than the browser's opens `GET /sign-out`, to
+//! which the consent page links. It ends the sign-in at Entra, but not the sign-ins of applications
+//! here.
 //!
-//! The same request by request, with what is answered: [`by_hand`](_guide::by_hand).
+//! The guide [`by_hand`](_guide::by_hand) shows the same flow request by request, with the
+//! responses.
 //!
-//! # The rooms
+//! # Modules
 //!
-//! Each is a file or folder in `src/`, and uses those below it alone:
+//! Each module is a file or folder in `src/`, and uses only modules that are below it in this
+//! table:
 //!
-//! | room | |
+//! | module | contents |
 //! |---|---|
-//! | `config` | [`EntraOAuthProxyBuilder`] checks the settings, and makes the proxy of good ones. |
-//! | `proxy` | [`EntraOAuthProxy`] is the handle on everything, [`ResourceLayer`] protects the resource. |
-//! | `endpoints` | [`ProxyEndpoints`] finds the endpoint of a request. Each endpoint is a file that parses the request, decides, does and answers, to be read from top to bottom. |
-//! | `tokens` | Grants are kept, their tokens written, refreshes made one at a time, and the records of users changed. |
-//! | `entra` | Browsers are sent to Entra, codes redeemed and tokens renewed, and what comes is verified. |
-//! | `limits` | [`RateLimits`] say how often an address, a client, a sign-in and a user may come, how many sign-ins of a user are kept, and how many calls to Entra there may be at a time. |
-//! | `pages` | What people read is made. |
-//! | `oauth` | Errors, parameters, scopes, the resource, clients and their redirect URIs follow OAuth's rules. |
-//! | `store` | Records are encrypted on their way to a [`Store`](store::Store). |
-//! | `http` | Responses, cookies and bodies are what all endpoints share of HTTP. |
-//! | `keys` | [`ProxyKeys`] seal, authenticate and sign. Everything that is kept has a version. |
-//! | `telemetry` | Spans, metrics and throttled lines of the log tell operators. |
+//! | `config` | [`EntraOAuthProxyBuilder`] checks the settings, and builds the proxy from valid ones. |
+//! | `proxy` | [`EntraOAuthProxy`] is the handle to everything. [`ResourceLayer`] protects the resource. |
+//! | `endpoints` | [`ProxyEndpoints`] finds the endpoint of a request. Each endpoint is a file that parses the request, decides, acts and responds, to be read from top to bottom. |
+//! | `tokens` | Stores grants, issues their tokens, refreshes each grant one request at a time, and updates the records of users. |
+//! | `entra` | Sends browsers to Entra, redeems codes, renews tokens, and verifies the results. |
+//! | `limits` | [`RateLimits`] configures rate limits per address, client, sign-in and user, the number of sign-ins kept per user, and the number of calls to Entra at a time. |
+//! | `pages` | Builds the pages that users read. |
+//! | `oauth` | Implements OAuth's rules for errors, parameters, scopes, the resource, clients and their redirect URIs. |
+//! | `store` | Encrypts records on their way to a [`Store`](store::Store). |
+//! | `http` | Responses, cookies and bodies, which all endpoints share. |
+//! | `keys` | [`ProxyKeys`] encrypt, authenticate and sign. Every value that is kept has a version. |
+//! | `telemetry` | Spans, metrics and throttled log lines for operators. |
 //! | `crypto`, `time` | Random numbers, hashes, comparisons; the wall clock. |
 //!
 //! # Claims challenges
 //!
-//! A route that wants more of a caller, by
-//! [`Caller::challenge`](tower_entra_auth::Caller::challenge) or a requirement of an authentication
-//! context, is answered with 401, and this server keeps what it wants as an open demand on that user by
-//! that client, for 15 minutes. Most clients refresh after a 401, and send no `claims`: the refresh asks
-//! Entra with the demand. Either Entra has a token for it, which the refreshed one is made of; or it
-//! wants to see the user, and the refresh is `invalid_grant`: then the client begins a sign-in, which
-//! carries the demand. So it goes with what Entra itself demands at a refresh.
+//! A route can demand more of a caller, by
+//! [`Caller::challenge`](tower_entra_auth::Caller::challenge) or by a requirement of an
+//! authentication context. The response is 401, and this server keeps the route's demand as a
+//! pending claims challenge for this user and client, for 15 minutes.
 //!
-//! Of the `claims` that a client sends to `/authorize`, `acrs` and `nbf` of the access token go to
-//! Entra.
+//! Most clients refresh after a 401, and send no `claims`. The server therefore sends the pending
+//! challenge to Entra with the refresh. If Entra issues a token for it, the server issues the
+//! refreshed token on that basis. If Entra needs to see the user, the refresh fails with
+//! `invalid_grant`. The client then begins a sign-in, which carries the challenge. The server
+//! treats demands of Entra itself at a refresh in the same way.
 //!
-//! # What is kept, and where
+//! From the `claims` that a client sends to `/authorize`, only `acrs` and `nbf` of the access token
+//! go to Entra.
 //!
-//! | what | where | for how long |
+//! # Stored data
+//!
+//! | data | where | for how long |
 //! |---|---|---|
-//! | a registration | in the client's id | until its key is taken off the list |
-//! | what a person is asked to agree to | in the page's form | 15 minutes |
-//! | what is under way at Entra | in the browser's cookie | 15 minutes |
-//! | what a browser that came back comes to | in memory | 15 minutes |
-//! | that a code was used | in the [`Store`](store::Store) | 30 minutes |
+//! | a registration | in the client's id | until its key is removed from the list |
+//! | a request that a user is asked to agree to | in the page's form | 15 minutes |
+//! | a sign-in in progress at Entra | in the browser's cookie | 15 minutes |
+//! | the result for a browser that returned from Entra | in memory | 15 minutes |
+//! | the fact that a code was used | in the [`Store`](store::Store) | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
-//! | which grants a user has, and what is demanded of the user's next sign-in | in the store, by a hash | as the longest of them; 15 minutes |
-//! | that an operator [ended](EntraOAuthProxy::end_sign_ins_of) sign-ins of a user or a client | in the store, by a hash | 368 days from the last of them |
-//! | a refresh token | nowhere: it is the grant's id and number with a tag | as the grant |
+//! | the list of a user's grants; the user's pending claims challenges | in the store, by a hash | as long as the longest of the grants; 15 minutes |
+//! | the fact that an operator [ended](EntraOAuthProxy::end_sign_ins_of) sign-ins of a user or a client | in the store, by a hash | 368 days from the last of them |
+//! | a refresh token | not stored: it consists of the grant's id, a number and a tag | as the grant |
 //!
-//! The store is in memory, and the keys are made at the start, unless it is set otherwise. A single
-//! instance keeps both in a [directory](EntraOAuthProxyBuilder::data_directory), and nobody notices its
-//! restarts, or that it was killed. Several instances have a [store](EntraOAuthProxyBuilder::store) that
-//! they share, and [keys](EntraOAuthProxyBuilder::keys).
+//! By default, the store is in memory and the keys are generated at the start. A single instance
+//! keeps both in a [directory](EntraOAuthProxyBuilder::data_directory), so that users do not notice
+//! restarts or crashes. Several instances share a [store](EntraOAuthProxyBuilder::store), and have
+//! the same [keys](EntraOAuthProxyBuilder::keys).
 //!
-//! What leaves this process is encrypted (AES-256-GCM-SIV) or has a tag (HMAC), by [keys](ProxyKeys)
-//! of its own for each purpose. All of it has a [version](_guide::operations#versions).
+//! Data that leaves this process is encrypted (AES-256-GCM-SIV) or has a tag (HMAC), with separate
+//! [keys](ProxyKeys) for each purpose. All of it has a [version](_guide::operations#versions).
 //!
-//! # Answers
+//! # Responses
 //!
-//! A client always gets an answer in the words of OAuth, and a person always a page. What Entra says
-//! goes into the log, never to either.
+//! A client always receives an OAuth response, and a user always a page. Entra's error texts go
+//! into the log, never to clients or users.
 //!
-//! | situation | answer |
+//! | situation | response |
 //! |---|---|
-//! | an unknown client, or a redirect URI that it did not register | a page, 400: nobody is sent anywhere |
-//! | any other error in a request, before a person agreed | sent to loopback, a pre-registered client, or a URI that the operator [lists](Clients::allowed_redirects) with its path; else a page, 400, with a button that carries it there |
-//! | another resource than this one | `invalid_target` |
-//! | the person says no, here or at Entra | `access_denied` |
-//! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
+//! | an unknown client, or a redirect URI that the client did not register | a page, 400; the browser is not redirected |
+//! | any other error in a request, before the user agreed | a redirect to the client if the redirect URI is loopback, belongs to a pre-registered client, or is [listed](Clients::allowed_redirects) by the operator with its path; otherwise a page, 400, with a button that takes the error to the client |
+//! | a resource other than this one | `invalid_target` |
+//! | the user declines, here or at Entra | `access_denied` |
+//! | an administrator's consent is missing; a policy refuses; another tenant, a guest | `access_denied` |
 //! | Entra does not accept this server: an expired secret, a scope that is not exposed | `server_error`, and an error in the log with the remedy |
-//! | Entra or the store does not answer | `temporarily_unavailable`; 503 at the token endpoint, and what the client has stays good. While Entra's own token is good, refreshes go on |
-//! | the store is full | a page, 503; `temporarily_unavailable` for who is on the way. Who is signed in goes on |
-//! | something that a later version of this server made | 503 `temporarily_unavailable`, or a page; nothing is changed |
-//! | the store does not answer the Layer | 503 `grant_rule_unavailable`, 30 s after the last answer |
+//! | Entra or the store does not respond | `temporarily_unavailable`; 503 at the token endpoint. The client's code or refresh token stays valid. If only Entra fails, refreshes succeed while Entra's own token is valid |
+//! | the store is full | a page, 503; `temporarily_unavailable` for a sign-in in progress. Existing sign-ins continue |
+//! | data that a later version of this server wrote | 503 `temporarily_unavailable`, or a page; nothing is changed |
+//! | the store does not respond to the Layer | 503 `grant_rule_unavailable`, 30 s after the last response |
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
-//! | a code or refresh token that is unknown, over, used or another client's; or whose user was not asked for a scope that is required now | 400 `invalid_grant` |
-//! | a token to revoke that is unknown or over | 200: it is good for nothing already |
-//! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](_guide::operations#limits) |
-//! | too much is under way at once | 503 `temporarily_unavailable`, or a page; nothing was used up. [Work under way](_guide::operations#work-under-way) |
-//! | too many sign-ins of one user | the client is told `temporarily_unavailable`, by the browser |
+//! | a code or refresh token that is unknown, expired, used or another client's; or whose user was not asked for a scope that is required now | 400 `invalid_grant` |
+//! | a token to revoke that is unknown or expired | 200: the token is already invalid |
+//! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; the client's code or refresh token stays valid. [Limits](_guide::operations#limits) |
+//! | too much work in flight | 503 `temporarily_unavailable`, or a page; no code or token is used up. [Work under way](_guide::operations#work-under-way) |
+//! | too many sign-ins of one user | `temporarily_unavailable`, sent to the client through the browser |
 //!
 //! # Features
 //!
-//! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a tower
-//!   service for any server.
+//! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a
+//!   tower service for any server.
 //! - `disk-store` (default): the [store on disk](store::DiskStore), and the
 //!   [directory](EntraOAuthProxyBuilder::data_directory) for it and for the keys.
-//! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
-//!   [`EntraOAuthProxyBuilder::http_client`].
-//! - `metrics`: counters and histograms through the `metrics` facade: [operations](_guide::operations#metrics).
+//! - `reqwest` (default): sends the requests to Entra with reqwest and rustls. Without it, provide
+//!   an HTTP client: [`EntraOAuthProxyBuilder::http_client`].
+//! - `metrics`: counters and histograms through the `metrics` facade:
+//!   [operations](_guide::operations#metrics).
 //! - `serde`, `tonic`: [the Layer's features](tower_entra_auth#features) of these names.
-//! - `testing`: the conformance suite for stores. As a dev-dependency only.
+//! - `testing`: the conformance suite for stores. For use as a dev-dependency only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -178,12 +191,14 @@ pub mod testing;
 mod time;
 mod tokens;
 
-/// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
+/// Settings that weaken the protection.
+///
+/// Each needs a reason. Reviewers search for `danger`.
 pub mod danger {
     pub use crate::config::DangerousBuilder;
 }
 
-/// The Layer of a protected resource.
+/// The Layer that protects a resource, and its types.
 pub mod layer {
     #[cfg(feature = "axum")]
     pub use tower_entra_auth::axum::Protected;
@@ -195,7 +210,7 @@ pub mod layer {
 
 /// The guides.
 pub mod _guide {
-    // What it shows as code has routers of axum and a directory.
+    // The examples in this guide use axum routers and a data directory.
     #[cfg_attr(all(feature = "axum", feature = "disk-store"), doc = include_str!("../docs/clients.md"))]
     #[cfg_attr(
         not(all(feature = "axum", feature = "disk-store")),
@@ -238,7 +253,7 @@ pub use crate::oauth::PreregisteredClient;
 pub use crate::proxy::EntraOAuthProxy;
 pub use crate::tokens::{EndError, EndErrorKind};
 
-/// The README's snippet, compiled.
+/// The README's example, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "disk-store"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,10 +1,12 @@
-//! The part of requests that operators see: a span around each, with what joins it to the others of
-//! the same sign-in and to Entra's own log; what it came to; metrics; and lines of the log that
-//! strangers can cause.
+//! Telemetry for operators: spans, metrics, and throttled log lines.
 //!
-//! Nothing of a person, no token, code or `state` becomes part of it: clients are known by the hash of
-//! their id, sign-ins and grants by random ids. Metrics go through the `metrics` facade, and are nothing at
-//! all without the feature; every label's values are a closed set.
+//! Each request has a span, with its outcome and the ids that join it to the other requests of the
+//! same sign-in and to Entra's own log. Log lines that unauthenticated clients can cause are
+//! throttled.
+//!
+//! Telemetry contains no personal data, token, code or `state`. Clients are identified by the hash
+//! of their id, sign-ins and grants by random ids. Metrics go through the `metrics` facade. Without
+//! the feature there are none. Every label has a closed set of values.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,11 +21,11 @@ use tower_entra_auth::entra_jwt_core::refusal::SentInstead;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-/// The outcome of a response whose status does not say it: the code of an error that a client is told.
+/// Error code that was sent to the client, for a response whose status does not show the outcome.
 #[derive(Clone, Copy, Debug)]
 struct Outcome(&'static str);
 
-/// Marks a response with its outcome, for whoever counts it.
+/// Marks a response with its outcome, for spans and metrics.
 pub(crate) fn set_outcome<B>(response: &mut Response<B>, outcome: &'static str) {
     response.extensions_mut().insert(Outcome(outcome));
 }
@@ -43,7 +45,7 @@ fn outcome_of<B>(response: &Response<B>) -> &'static str {
     }
 }
 
-/// Answers a request in a span of its own, and records in it and in the metrics what it came to.
+/// Awaits a response in its own span, and records its outcome in the span and in the metrics.
 pub(crate) async fn observed<B>(
     endpoint: &'static str,
     response: impl Future<Output = Response<B>>,
@@ -69,23 +71,30 @@ pub(crate) async fn observed<B>(
     response
 }
 
-/// Records in the span of the request of which `client` it is, by the hash of its id, of which `sign_in`,
-/// which Entra's log has as its correlation id, or of which `grant`, or which `scopes` are asked for.
+/// Records a field in the current request's span.
+///
+/// The fields are `client` (the hash of the client's id), `sign_in` (the correlation id in Entra's
+/// log), `grant`, and `scopes` (the requested scopes).
 pub(crate) fn record(field: &'static str, value: &str) {
     Span::current().record(field, value);
 }
 
-/// Decides which lines of the log that strangers can cause are written: the first of a kind, then one a
-/// minute with their number, and beside it a few that differ in what was found.
+/// Throttle for log lines that unauthenticated clients can cause.
 ///
-/// Somebody who has not signed in can send as many requests as the limits let through, and each may come to
-/// a line. Exact numbers are in the metrics.
+/// It permits the first line of a kind, then one a minute with the number of events. In addition,
+/// it permits separate lines for a few different findings.
+///
+/// An unauthenticated client can send as many requests as the limits permit, and each request can
+/// cause a line. Exact numbers are in the metrics.
 pub(crate) type ThrottledLog = entra_http::ThrottledLog<Line>;
 
-/// The text and the reason of a line; none where that is made of parts, of which there are thousands.
+/// Text and reason of a log line.
+///
+/// The reason is empty if it was composed from parts, because that can result in thousands of
+/// different reasons.
 type Line = (&'static str, &'static str);
 
-/// The kind of a line, and what tells it from others of the kind.
+/// Kind of a log line, with the finding that separates it from other lines of the kind.
 pub(crate) struct Kind<'f>(Line, Option<&'f Finding>);
 
 impl Kind<'_> {
@@ -112,8 +121,10 @@ impl<'f> From<(&'static str, &'f Finding)> for Kind<'f> {
     }
 }
 
-/// The reason for which a request is refused, and what was found and expected where that says more: for the
-/// log alone. None of it is a secret, and what comes from the request is escaped and cut.
+/// Reason for a refused request, with the values found and expected where they help.
+///
+/// The two values are for the log only. A finding contains no secret. Callers escape and shorten
+/// values from the request.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Finding {
     reason: Cow<'static, str>,
@@ -122,22 +133,23 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Adds what was found, unless it may be a token or an address of somebody; the caller escapes and cuts
-    /// it.
+    /// Adds the value that was found, unless it may be a token or an e-mail address.
+    ///
+    /// The caller escapes and shortens the value.
     pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
         let found = Some(found.into()).filter(|found| !is_private(found));
         self.found = Some(found.unwrap_or_else(|| "(not shown: it may be private)".to_owned()));
         self
     }
 
-    /// Adds what was expected.
+    /// Adds the value that was expected.
     pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
         self.expected = Some(expected.into());
         self
     }
 }
 
-/// Returns whether there is a JWT or an address of e-mail in a text, or the text is a refresh token or a code of
+/// Returns whether a text contains a JWT or an e-mail address, or is a refresh token or a code of
 /// Entra.
 fn is_private(text: &str) -> bool {
     text.contains("eyJ")
@@ -145,14 +157,14 @@ fn is_private(text: &str) -> bool {
         || SentInstead::recognise(text.as_bytes()) == Some(SentInstead::RefreshToken)
 }
 
-/// The reason.
+/// Writes the reason.
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.reason)
     }
 }
 
-/// The reason is one of few: there is no text from outside in it.
+/// Takes a reason from a fixed set, which contains no text from outside.
 impl From<&'static str> for Finding {
     fn from(reason: &'static str) -> Self {
         Self {
@@ -171,8 +183,10 @@ impl From<String> for Finding {
     }
 }
 
-/// Writes a line that strangers can cause: at its level with `count` if one of its kind is due, else
-/// at DEBUG.
+/// Writes a log line that unauthenticated clients can cause.
+///
+/// If a line of its kind is due, the line has the given level and `count`. Otherwise its level is
+/// DEBUG.
 macro_rules! throttled {
     ($level:ident, $log:expr, $kind:expr, $($line:tt)+) => {
         match $crate::telemetry::Kind::from($kind).due(&$log) {
@@ -184,8 +198,10 @@ macro_rules! throttled {
 
 pub(crate) use throttled;
 
-/// Writes into the log that a request was refused: with the code of an error that a client is told, the
-/// status and the title of a page that a person is shown, and the reference of either.
+/// Logs a refused request.
+///
+/// The line has the error code sent to the client, the status and title of the page shown to the
+/// user, and the reference of either.
 pub(crate) fn log_refusal(
     log: &ThrottledLog,
     (what, finding): (&'static str, &Finding),
@@ -222,40 +238,40 @@ pub(crate) fn log_refusal(
     expect(dead_code, reason = "nothing is counted without the feature metrics")
 )]
 pub(crate) enum Event {
-    /// A request to an endpoint was answered.
+    /// An answered request to an endpoint.
     Request {
         endpoint: &'static str,
         outcome: &'static str,
         took: Duration,
     },
-    /// A request to Entra for tokens came to this: `ok`, or the kind of its error.
+    /// A token request to Entra, with its outcome: `ok`, or the kind of the error.
     EntraRequest {
         grant_type: &'static str,
         outcome: &'static str,
         took: Duration,
     },
-    /// A refresh was answered with tokens.
+    /// A refresh that was answered with tokens.
     Refresh(Served),
-    /// A sign-in was ended, as its refresh token was used long after it was replaced.
+    /// The end of a sign-in whose refresh token was used long after its replacement.
     RefreshTokenReused,
-    /// A sign-in was ended, as its code was used again by whoever could prove it.
+    /// The end of a sign-in whose code was used again, with a valid proof.
     CodeReused,
-    /// The store had no room for a record.
+    /// The store had no room for a record or a new sign-in.
     StoreFull,
     /// The store did not answer a request.
     StoreError,
 }
 
-/// The tokens of Entra's by which a refresh was answered.
+/// Source of the Entra tokens behind a refresh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Served {
-    /// New tokens of Entra's.
+    /// New tokens from Entra.
     Renewed,
-    /// Entra's token, which is good for long enough.
+    /// Entra's stored token, which is valid for long enough.
     Held,
-    /// Entra's token, which is good for a little, as Entra could not be asked.
+    /// Entra's stored token, which is still valid, because the renewal at Entra failed.
     HeldInTrouble,
-    /// The refresh got what the refresh before it came to.
+    /// The current tokens, for a client that repeated a refresh.
     Again,
 }
 
@@ -308,7 +324,7 @@ pub(crate) fn count(event: Event) {
     let _ = event;
 }
 
-/// Describes the metrics, for whoever collects them.
+/// Describes the metrics, for the recorder that collects them.
 pub(crate) fn describe_metrics() {
     #[cfg(feature = "metrics")]
     {
@@ -348,7 +364,8 @@ pub(crate) fn describe_metrics() {
             "entra_proxy_store_full_total",
             "Records, and requests of people who would sign in, for which the store had no room"
         );
-        // There from the beginning: the first one would otherwise be no increase.
+        // Creates these counters with zero. Otherwise the first event would not show as an
+        // increase.
         for what in ["refresh_token", "code"] {
             counter!("entra_proxy_reused_total", "what" => what).increment(0);
         }

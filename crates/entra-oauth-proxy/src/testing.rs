@@ -1,4 +1,4 @@
-//! The conformance suite of stores, for tests of a [`Store`] of your own: as a dev-dependency only.
+//! Conformance suite for implementations of [`Store`], for use as a dev-dependency only.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -8,8 +8,10 @@ use bytes::Bytes;
 
 use crate::store::{Store, StoreError};
 
-/// Checks a store, which must be empty. `pass` lets time pass for it: paused time is advanced, a real
-/// clock is waited for.
+/// Checks that a store fulfils the contract of [`Store`].
+///
+/// The store must be empty. `pass` lets time pass for it, by advancing paused time or by waiting
+/// for a real clock.
 ///
 /// ```
 /// use entra_oauth_proxy::{store::MemoryStore, testing};
@@ -21,7 +23,7 @@ use crate::store::{Store, StoreError};
 /// ```
 ///
 /// # Panics
-/// If the store does not do what [`Store`] promises; the message says what.
+/// If the store does not do what [`Store`] promises. The message says what.
 pub async fn check_store<F, P>(store: &dyn Store, pass: F)
 where
     F: Fn(Duration) -> P,
@@ -37,7 +39,9 @@ where
     forgets_in_time(store, pass).await;
 }
 
-/// Checks a store when it is full: one that is empty, and keeps 2 to 100 000 records.
+/// Checks that a full store fulfils the contract of [`Store`].
+///
+/// The store must be empty at first, and keep 2 to 100 000 records.
 ///
 /// ```
 /// use entra_oauth_proxy::{store::MemoryStore, testing};
@@ -49,7 +53,7 @@ where
 /// ```
 ///
 /// # Panics
-/// If the store does not do what [`Store`] promises; the message says what.
+/// If the store does not do what [`Store`] promises. The message says what.
 pub async fn check_full_store(store: &dyn Store) {
     let key = |number: usize| format!("full/{number}");
     let mut kept = 0;
@@ -201,10 +205,10 @@ async fn swaps_only_what_is_expected(store: &dyn Store) {
     );
 }
 
-/// The number of callers at once.
+/// Number of concurrent operations.
 const MANY: usize = 32;
 
-/// All answers to what is asked at once, in order.
+/// Polls all futures concurrently, and returns their outputs in order.
 async fn at_once<A: Future>(asked: impl Iterator<Item = A>) -> Vec<A::Output> {
     let mut answers: Vec<_> = asked.map(|asked| (Box::pin(asked), None)).collect();
     poll_fn(|context| {
@@ -249,7 +253,7 @@ async fn gives_to_one_of_many(store: &dyn Store) {
 }
 
 async fn lets_one_of_many_swap(store: &dyn Store) {
-    // What is there is replaced, and what is not is made.
+    // One key has a record, which is replaced. The other has none, and a record is created.
     answered(store.put("swap/replaced", value("before"), LONG).await);
     for (key, expected) in [
         ("swap/replaced", Some(value("before"))),

@@ -12,7 +12,7 @@ impl Clock {
         Self(Arc::new(clock))
     }
 
-    /// Returns the seconds since 1970.
+    /// Returns the current time in seconds since 1970.
     pub(crate) fn now(&self) -> u64 {
         let since = self.system_time().duration_since(UNIX_EPOCH);
         since.unwrap_or_default().as_secs()

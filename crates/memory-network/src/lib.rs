@@ -1,9 +1,9 @@
 //! A network in memory, for tests whose clock is paused.
 //!
-//! While tokio's clock is paused it jumps to the next timer as soon as nothing else is to do, and
-//! a packet that is on its way through the system counts as nothing: such a test passes or fails
-//! by how busy the machine is. What is sent through these pipes has arrived when it is sent, as
-//! long as both ends are on one current-thread runtime.
+//! While tokio's clock is paused, it jumps to the next timer as soon as no task has work to do. A
+//! packet that is in flight in the operating system does not count as work. A test that uses
+//! sockets therefore passes or fails by how busy the machine is. Data that is sent through these
+//! pipes has arrived when it is sent, as long as both ends are on one current-thread runtime.
 
 use std::collections::HashMap;
 use std::hint::spin_loop;
@@ -15,14 +15,14 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-/// The most that one end may send before the other reads.
+/// Maximum number of bytes that one end can send before the other end reads.
 const PIPE_BYTES: usize = 64 * 1024;
-/// An address of TEST-NET-1, where no system is: nothing that listens on this machine has it.
+/// An address of TEST-NET-1, which no system has, so that no socket on this machine listens on it.
 ///
 /// Source: RFC 5737 §3.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// Beyond 80, which URLs leave out.
+/// Number before the first port. All ports are above 80, which URLs leave out.
 const BEFORE_FIRST_PORT: u16 = 99;
 
 static NETWORK: LazyLock<Mutex<Network>> = LazyLock::new(|| {
@@ -41,7 +41,7 @@ fn network() -> MutexGuard<'static, Network> {
     NETWORK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Accepts the connections to an address of its own, until it is dropped.
+/// A listener that accepts the connections to its own address until it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
@@ -49,10 +49,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at an address that was never used before in this process.
+    /// Listens at an address that this process has never used before.
     ///
     /// # Panics
-    /// If there are no more addresses, after 65,436.
+    /// If all 65,436 addresses were used.
     #[must_use]
     pub fn bind() -> Self {
         let (sender, incoming) = unbounded_channel();
@@ -63,7 +63,9 @@ impl Listener {
         Self { address, incoming }
     }
 
-    /// Returns the address by which [`connect`] finds it, which no socket has.
+    /// Returns the address at which [`connect`] finds the listener.
+    ///
+    /// No socket has this address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -73,7 +75,7 @@ impl Listener {
     pub async fn accept(&mut self) -> DuplexStream {
         match self.incoming.recv().await {
             Some(stream) => stream,
-            // The network holds the sender for as long as this lives.
+            // The network holds the sender for as long as the listener exists.
             None => std::future::pending().await,
         }
     }
@@ -88,7 +90,7 @@ impl Drop for Listener {
 /// Connects to the [`Listener`] at this address.
 ///
 /// # Errors
-/// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if there is none.
+/// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if no listener has this address.
 pub fn connect(address: SocketAddr) -> io::Result<DuplexStream> {
     let (client, server) = duplex(PIPE_BYTES);
     let network = network();
@@ -99,13 +101,15 @@ pub fn connect(address: SocketAddr) -> io::Result<DuplexStream> {
         .ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
 }
 
-/// Returns `true` if the address is one of this network, whether or not anybody listens there.
+/// Returns `true` if the address belongs to this network, whether or not a listener has it now.
 #[must_use]
 pub fn has(address: SocketAddr) -> bool {
     address.ip() == HOST && address.port() <= network().last_port
 }
 
-/// Returns `true` if tokio's clock is paused, by whether it moves.
+/// Returns `true` if tokio's clock is paused.
+///
+/// A running clock moves when the system's clock moves, and a paused clock does not.
 #[must_use]
 pub fn is_clock_paused() -> bool {
     let (tokios, systems) = (Instant::now(), std::time::Instant::now());

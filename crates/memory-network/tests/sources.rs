@@ -1,10 +1,12 @@
-//! Rules for the sources of the whole workspace: no socket while a clock is paused, and nothing to
-//! copy, server or client, that lets small writes wait.
+//! Rules for the sources of the whole workspace.
+//!
+//! No test opens a socket while its clock is paused. No server or client that users may copy lets
+//! small writes wait.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Goes through the system, or runs in a thread that no clock stops.
+/// Code that uses the operating system, or runs in a thread that a paused clock does not stop.
 const NOT_WHILE_PAUSED: [&str; 11] = [
     "TcpListener::",
     "TcpStream::",
@@ -23,7 +25,8 @@ const SOCKETS: [&str; 2] = ["TcpListener::bind(", "TcpStream::connect("];
 
 const PAUSES: [&str; 2] = ["start_paused", "time::pause()"];
 
-/// Makes connections whose small writes wait for each other, unless each is told not to.
+/// Code that makes connections whose small writes wait for each other, unless another call prevents
+/// it.
 const CONNECTS: [&str; 6] = [
     "axum::serve(",
     "serve_with_incoming(",
@@ -33,10 +36,10 @@ const CONNECTS: [&str; 6] = [
     "TcpStream::connect(",
 ];
 
-/// Does so where it is about TCP.
+/// Code that accepts such connections, if it is about TCP.
 const ACCEPTS: [&str; 2] = [".accept()", "::accept("];
 
-/// Tells them; the last one is an argument of `connect_async_with_config`.
+/// Code that prevents the wait. The last text is an argument of `connect_async_with_config`.
 const WITHOUT_DELAY: [&str; 3] = ["nodelay(true)", "nodelay(Some(true))", ", None, true)"];
 
 #[test]
@@ -93,7 +96,7 @@ fn what_connects_in_examples_and_documentation_sends_small_writes_at_once() {
 
 #[test]
 fn no_test_looks_at_the_log_of_one_thread_without_a_subscriber_for_all() {
-    // A test on another thread that is the first to come to a line can switch that line off.
+    // If a test on another thread reaches a line of the log first, it can switch that line off.
     let mut found = 0;
     for file in files(&["crates", "examples"], "rs") {
         let source = read(&file);
@@ -108,7 +111,7 @@ fn no_test_looks_at_the_log_of_one_thread_without_a_subscriber_for_all() {
     assert!(found >= 4, "only {found} found");
 }
 
-/// This check can fail.
+/// Checks that the search for sockets finds them, so that the test that uses it can fail.
 #[test]
 fn a_socket_is_found_where_it_is_and_nowhere_else() {
     let source = |attribute: &str, body: &str| {
@@ -144,7 +147,7 @@ fn a_socket_is_found_where_it_is_and_nowhere_else() {
     assert!(!is_found("metadata_endpoint( TcpStream::connect"));
 }
 
-/// This check can fail, too.
+/// Checks that the search for waiting writes finds them, so that the test that uses it can fail.
 #[test]
 fn what_lets_small_writes_wait_is_found() {
     for connects in CONNECTS.iter().chain(&ACCEPTS) {
@@ -169,12 +172,13 @@ fn what_lets_small_writes_wait_is_found() {
 
 struct Function<'s> {
     name: &'s str,
-    /// With its attributes.
+    /// The function with its attributes.
     text: &'s str,
     is_test: bool,
 }
 
-/// Finds the functions of a source that rustfmt has formatted; those within another are part of it.
+/// Finds the functions of a source that rustfmt has formatted. A function within another is part of
+/// it.
 fn functions(source: &str) -> Vec<Function<'_>> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -228,14 +232,14 @@ fn problem_of(file: &Path, function: &Function<'_>) -> Option<String> {
         return found.map(|found| format!("{found} while the clock is paused"));
     }
     let is_helper = !function.is_test && file.iter().any(|part| part == "tests");
-    // The tenant's own server refuses.
+    // The tenant's own server refuses requests that come by a socket while the clock is paused.
     if is_helper && !of_tenant && has_any(text, &SOCKETS) && !text.contains("memory_network::") {
         return Some("a helper that opens a socket without assert_clock_runs()".to_owned());
     }
     None
 }
 
-/// Returns the blocks of code of a text in Markdown.
+/// Returns the code blocks of a Markdown text.
 fn blocks(text: &str) -> impl Iterator<Item = &str> {
     text.split("```").skip(1).step_by(2)
 }
@@ -252,7 +256,7 @@ fn problems_of_blocks(file: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns how many connections the code makes or serves whose small writes could wait.
+/// Returns the number of connections in the code, made or served, whose small writes could wait.
 fn connections(source: &str) -> usize {
     let code = without_comments(source);
     let is_tcp = has_any(&code, &["TcpListener", "TcpStream"]);
@@ -260,7 +264,7 @@ fn connections(source: &str) -> usize {
     count(&code, CONNECTS.into_iter().chain(accepts))
 }
 
-/// Returns whether small writes of one of them wait.
+/// Returns whether the small writes of any connection in the code wait.
 fn waits(source: &str) -> bool {
     connections(source) > count(&without_comments(source), WITHOUT_DELAY.into_iter())
 }
@@ -280,14 +284,15 @@ fn has_any(text: &str, found: &[&str]) -> bool {
     found.iter().any(|found| text.contains(found))
 }
 
-/// Returns the comments that are documentation.
+/// Returns the documentation comments of a source.
 fn documentation(source: &str) -> String {
     let lines = source.lines().map(str::trim_start);
     let text = lines.filter_map(|line| line.strip_prefix("///").or(line.strip_prefix("//!")));
     text.collect::<Vec<_>>().join("\n")
 }
 
-/// The Layer's threat model says where each attack is tested: the files move, and it must follow.
+/// Checks the Layer's threat model, which names the test of each attack. If a test moves to another
+/// file, the document must follow.
 #[test]
 fn every_test_that_the_threat_model_names_is_there() {
     let document = read(Path::new("crates/tower-entra-auth/docs/threat-model.md"));
@@ -297,7 +302,7 @@ fn every_test_that_the_threat_model_names_is_there() {
         let (folder, file) = match word.split_once('/') {
             Some(("core", file)) => ("crates/entra-jwt-core/tests", file),
             Some(("layer", file)) => ("crates/tower-entra-auth/tests/it", file),
-            // A test beside the code.
+            // The test is beside the code.
             Some(_) => ("crates/tower-entra-auth/src", word),
             None => ("crates/tower-entra-auth/tests", word),
         };
@@ -315,7 +320,7 @@ fn read(file: &Path) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// Finds all files with this extension, by their path from the root.
+/// Finds all files with this extension. Their paths begin at the root.
 fn files<'f>(folders: &'f [&str], extension: &'f str) -> impl Iterator<Item = PathBuf> + 'f {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();

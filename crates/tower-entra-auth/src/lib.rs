@@ -32,99 +32,111 @@
 //! | [how do I …?](_guide::tasks) | common tasks: requirements of routes, the caller, step-up, tests |
 //! | [which setting do I need?](_guide::which_setting) | several tenants, External ID, v1 tokens, clients, guests |
 //! | [setting up Entra](_guide::setup_entra) | app registrations, scopes, roles, consent, a first token |
-//! | [testing](_guide::testing_services) | a tenant inside the test, rotation, Entra down, handlers alone |
-//! | [in production](_guide::operations) | key servers' faults, remembered tokens, metrics, alerts, spans |
+//! | [testing](_guide::testing_services) | a tenant inside the test, key rotation, outages of Entra, unit tests of handlers |
+//! | [in production](_guide::operations) | faults of key servers, cached tokens, metrics, alerts, spans |
 //! | [threat model](_guide::threat_model) | the attacks, the defence against each, and its tests |
 //!
-//! # The way of a request
+//! # How a request is processed
 //!
-//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//! One module (a file or folder in `src/`) implements each step:
 //!
-//! | step | room |
+//! | step | module |
 //! |---|---|
-//! | Requests to an [open path](EntraLayer::open_path), and [preflights](EntraLayer::open_preflights) if asked for, go on as anonymous ones, whatever they carry; so do, if that [is wanted](EntraLayer::optional), those without a token. | `layer` |
-//! | The bearer token is read from the one `Authorization` header, or where [a source of your own](EntraAuthBuilder::token_source) finds it. | `authenticate` |
-//! | If exactly this token was accepted before, and its time and its key still hold, that is remembered, and the checks after verification come next. | `authenticate` |
-//! | It is parsed strictly, and its header must be that of an Entra token. What fails here is refused without a look at any key. | [`entra_jwt_core`] |
-//! | Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest are admitted is not asked here: no refusal of a made-up token says so. | `keys` |
-//! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client [needs none](EntraAuthBuilder::allow_roleless_clients). | [`entra_jwt_core`] |
-//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](issuer::TrustedIssuer) is still good, and the [rule about callers](EntraAuthBuilder::caller_rule). | `policy` |
-//! | The [`Caller`] goes into the request's extensions, and the inner service is called, | `caller` |
-//! | where a [requirement](EntraAuth::require) of the route may refuse it yet. | `require` |
-//! | A response that lasts can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
-//! | Whatever is refused gets its answer, its log line and its count. | `respond`, `telemetry` |
+//! | Requests to an [open path](EntraLayer::open_path), and [preflights](EntraLayer::open_preflights) if so configured, pass as anonymous requests, also with a token. So do requests without a token, if the service [permits them](EntraLayer::optional). | `layer` |
+//! | The Layer reads the bearer token from the only `Authorization` header, or from where [your own token source](EntraAuthBuilder::token_source) finds it. | `authenticate` |
+//! | If exactly this token is in the cache, and its lifetime and its key are still valid, the next step is the checks after verification. | `authenticate` |
+//! | The token is parsed strictly, and its header must be that of an Entra token. A token that fails here is refused before any key is looked up. | [`entra_jwt_core`] |
+//! | The key is looked up by `kid` in an immutable snapshot. For a known key, the request neither awaits nor allocates. For an unknown key, if the token could be valid at all, one shared and rate-limited fetch runs, and the request waits for at most 3 s. This step does not check whether tenant, client and guest are permitted, so that an attacker cannot find that out with forged tokens. | `keys` |
+//! | The signature and all rules are checked. Then the token must permit something: it needs a scope or a role, unless its client [needs none](EntraAuthBuilder::allow_roleless_clients). | [`entra_jwt_core`] |
+//! | The Layer asks the service's own rules, unless a yes is cached: the [tenant rule](EntraAuthBuilder::tenant_rule), the rule whether the grant of a [reissued token](issuer::TrustedIssuer) is still valid, and the [caller rule](EntraAuthBuilder::caller_rule). | `policy` |
+//! | The Layer puts the [`Caller`] into the request's extensions and calls the inner service. | `caller` |
+//! | A [requirement](EntraAuth::require) of the route may still refuse the request. | `require` |
+//! | A long response can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
+//! | Every refusal is turned into a response, a log line and a count. | `respond`, `telemetry` |
 //!
-//! Before all that, clients may ask where to get a token: [protected resource
-//! metadata](EntraAuth::resource_metadata) (`resource_metadata`). The settings are in `config`, extractors
-//! and forms for routers in `axum`, what operators see in `status` and `readiness`, and why keys cannot be had in `unavailable`; `service`,
-//! `setting` (the settings' names) and `time` are what all share. Rooms use each other in one direction.
-//! What leaves the process does so by way of [`entra_http`].
+//! Before all that, clients can find out where to get a token, from the
+//! [protected resource metadata](EntraAuth::resource_metadata) (`resource_metadata`). The settings
+//! are in `config`. Extractors and wrappers for routers are in `axum`. Information for operators is
+//! in `status` and `readiness`, and the causes of unavailability are in `unavailable`. All other
+//! modules share `service`, `setting` (the names of settings) and `time`. Modules depend on each
+//! other in one direction only. All network traffic of the process goes through [`entra_http`].
 //!
 //! # Answers
 //!
 //! | case | HTTP | gRPC | code |
 //! |---|---|---|---|
-//! | no credentials, or another scheme than `Bearer` | 401, bare challenge | 16 | |
-//! | a malformed or second `Authorization` header, any bad token | 401 `invalid_token` | 16 | the rule's own |
-//! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
-//! | a good token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` where one would do | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
-//! | one without the authentication context that is required, of a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
-//! | the same, of a [reissued token](issuer::TrustedIssuer::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
-//! | the same, of any other client | 403 `insufficient_scope` | 7 | `step_up` |
-//! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
-//! | a handler [forbids](Caller::forbid) it | 403 `insufficient_scope` | 7 | the handler's own |
-//! | a handler [cannot tell now](Caller::unavailable) | 503 and `Retry-After` | 14 | the handler's own |
-//! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
+//! | no credentials, or a scheme other than `Bearer` | 401, bare challenge | 16 | |
+//! | a malformed or second `Authorization` header, or an invalid token | 401 `invalid_token` | 16 | the code of the rule that failed |
+//! | a valid token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
+//! | a valid token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` if a scope is enough | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
+//! | a token without the required authentication context, from a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same case, for a [reissued token](issuer::TrustedIssuer::on_challenge) whose server receives challenges | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same case, for any other client | 403 `insufficient_scope` | 7 | `step_up` |
+//! | a handler [asks for more claims](Caller::challenge) | 401 or 403, as for `step_up` | 16 or 7 | `claims_challenge` |
+//! | a handler [forbids](Caller::forbid) the request | 403 `insufficient_scope` | 7 | the handler's own |
+//! | a handler [cannot decide now](Caller::unavailable) | 503 and `Retry-After` | 14 | the handler's own |
+//! | the token does not have the `CustomClaims` of a handler | 403 `insufficient_scope` | 7 | `other_claims` |
 //! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
 //! | the token [expires](EntraAuth::end_at_expiry) before the response begins | 401 `invalid_token` | 16 | `expired` |
-//! | an unknown key that a refresh after the request did not bring | 401 `invalid_token` | 16 | `untrusted_signature` |
-//! | the next such refresh is not allowed yet (30 s at most) | 503 and `Retry-After` | 14 | `key_refresh_pending` |
-//! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
-//! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
+//! | an unknown key that a fetch after the request did not find | 401 `invalid_token` | 16 | `untrusted_signature` |
+//! | an unknown key, and the next fetch is not permitted yet (30 s at most) | 503 and `Retry-After` | 14 | `key_refresh_pending` |
+//! | the keys are not available now | 503 and `Retry-After` | 14 | `keys_unavailable` |
+//! | the tenant rule answers no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
-//! | the caller rule says no | 403 `insufficient_scope` | 7 | `caller_not_allowed` |
+//! | the caller rule answers no | 403 `insufficient_scope` | 7 | `caller_not_allowed` |
 //! | the caller rule fails or does not answer | 503 and `Retry-After` | 14 | `caller_rule_unavailable` |
-//! | the grant of a [reissued token](issuer::TrustedIssuer) was ended | 401 `invalid_token` | 16 | `grant_ended` |
-//! | that cannot be found out | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
-//! | a [handler's requirement](axum::CallerWith) that no token could meet | 500 | 13 | `invalid_requirement` |
-//! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
-//! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
+//! | the grant of a [reissued token](issuer::TrustedIssuer) has ended | 401 `invalid_token` | 16 | `grant_ended` |
+//! | the grant rule fails or does not answer | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
+//! | a [handler's requirement](axum::CallerWith) that no token could meet, or that every token meets | 500 | 13 | `invalid_requirement` |
+//! | a [`Caller`] or a requirement where no Layer ran, or a requirement inside the Layer of another `EntraAuth` | 500 | 13 | `wrong_layer` |
+//! | the [hook that changes responses](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! Every code: [`InvalidToken::code`](refusal::InvalidToken::code), [`PermissionDenied::code`](refusal::PermissionDenied::code). The body is the code in plain text, or how to send a token where none was sent, or problem
-//! details (RFC 9457) with the member `code` if `Accept` names JSON and prefers no text. A request is
-//! gRPC if its method is POST and its content type `application/grpc` or one that begins with
-//! `application/grpc+`; its answer is 200 with the status in `grpc-status`, as gRPC demands.
-//! [`RefusalDetail`](refusal::RefusalDetail) says how much a refused caller learns. The log has everything: a WARN for
-//! the first refusal of a kind, then at most one a minute with a count.
+//! For all codes, see [`InvalidToken::code`](refusal::InvalidToken::code) and
+//! [`PermissionDenied::code`](refusal::PermissionDenied::code).
+//!
+//! The body is the code in plain text, or, if no token was sent, advice on how to send one. It is
+//! problem details (RFC 9457) with the member `code` if `Accept` names JSON and does not prefer
+//! text.
+//!
+//! A request is gRPC if its method is POST and its content type is `application/grpc` or begins
+//! with `application/grpc+`. Its response is 200 with the status in `grpc-status`, as gRPC
+//! requires.
+//!
+//! [`RefusalDetail`](refusal::RefusalDetail) sets how much a refused caller learns. The log has
+//! everything: a WARN for the first refusal of a kind, then at most one per minute with a count.
 //!
 //! # Keys
 //!
-//! They are fetched in the background: hourly, and when an unknown key turns up, from a bucket of
-//! two attempts that refills by one every 30 s: while it is empty, callers with a key that is not held
-//! [are told to ask again](_guide::operations#while-unknown-keys-flood-in). What was fetched is merged with
-//! what is held, because Entra's servers disagree from minute to minute: a key that is no longer
-//! published stays trusted for 24 h. While Entra cannot be reached, the keys that are held serve for
-//! 24 h. The refresher starts with the first request, readiness probe or [`EntraAuth::ready`], and
-//! ends with the last handle.
+//! Keys are fetched in the background: hourly, and when a token names an unknown key. Fetches for
+//! unknown keys are limited by a bucket of two attempts, which refills by one every 30 s. While the
+//! bucket is empty, requests with an unknown key
+//! [get a 503 with `Retry-After`](_guide::operations#while-unknown-keys-flood-in).
 //!
-//! [In production](_guide::operations): every fault of a key server and what happens then, what remembered
-//! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`], metrics, alerts and spans.
+//! Fetched keys are merged with the held keys, because Entra's servers disagree from minute to
+//! minute: a key that is no longer published stays trusted for 24 h. While Entra is unreachable,
+//! the held keys are used for up to 24 h. The refresher starts with the first request, readiness
+//! probe or [`EntraAuth::ready`], and ends with the last handle.
+//!
+//! [In production](_guide::operations) describes every fault of a key server and the reaction to
+//! it, the cost of cached tokens, [`EntraAuth::status`], [`EntraAuth::readiness`], metrics, alerts
+//! and spans.
 //!
 //! # Features
 //!
-//! - `reqwest` (default): fetches keys with reqwest and rustls; honours `HTTPS_PROXY`. Without
-//!   it, bring an HTTP client: [`EntraAuthBuilder::http_client`].
-//! - `axum`: [`Caller`], `Option<Caller>`, requirements and claims of your own as extractors, refusals that
-//!   handlers return, and [protected routers](EntraAuth::protect). If a handler is not accepted, `#[axum::debug_handler]` (axum's feature `macros`)
-//!   names the argument.
-//! - `serde`: ids as text, in settings and documents of your own.
-//! - `simd`: tokens are decoded by the CPU's vector instructions, which saves a little of the first
-//!   sight of a token: see [the core](entra_jwt_core#features).
+//! - `reqwest` (default): fetches keys with reqwest and rustls; honours `HTTPS_PROXY`. Without it,
+//!   provide an HTTP client with [`EntraAuthBuilder::http_client`].
+//! - `axum`: [`Caller`], `Option<Caller>`, requirements and custom claims as extractors, refusals
+//!   that handlers return, and [protected routers](EntraAuth::protect). If axum does not accept a
+//!   handler, `#[axum::debug_handler]` (axum's feature `macros`) names the argument at fault.
+//! - `serde`: ids as text, in your own settings and documents.
+//! - `simd`: decodes tokens with the CPU's vector instructions, which makes the first validation of
+//!   a token slightly faster: see [the core](entra_jwt_core#features).
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
-//!   `testing`. As a dev-dependency only.
-//! - `tonic`: a [`Refusal`] as a `tonic::Status`, by `?`.
-//! - `metrics`: [counters, gauges and a histogram](_guide::operations#metrics) through the `metrics` facade,
-//!   with [alerts and a dashboard](_guide::operations#alerts-and-a-dashboard) to begin with.
+//!   `testing`. Only for dev-dependencies.
+//! - `tonic`: converts a [`Refusal`] to a `tonic::Status`, also with `?`.
+//! - `metrics`: [counters, gauges and a histogram](_guide::operations#metrics) through the
+//!   `metrics` facade, with
+//!   [example alerts and a dashboard](_guide::operations#alerts-and-a-dashboard).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -154,7 +166,7 @@ pub mod testing;
 mod time;
 mod unavailable;
 
-/// The token of a [`Caller`], and the places of a request that may have one.
+/// The token of a [`Caller`], and the places in a request where a token can be.
 pub mod token {
     pub use entra_jwt_core::token::{Groups, TokenVersion};
     pub use entra_jwt_core::{AccessToken, ids::ObjectId};
@@ -162,17 +174,20 @@ pub mod token {
     pub use crate::authenticate::{RequestHead, SentToken, TokenSource, source_fn};
 }
 
-/// The reasons for which a request is refused, and what its caller learns.
+/// Refusals: their types, codes and remedies.
 ///
-/// | type | a request whose | HTTP |
+/// | type | the token | HTTP |
 /// |---|---|---|
-/// | [`InvalidToken`](refusal::InvalidToken) | token is not valid | 401 |
-/// | [`PermissionDenied`](refusal::PermissionDenied) | token is valid, and permits too little | 403 |
-/// | [`Unavailable`](refusal::Unavailable) | token cannot be judged now | 503 |
+/// | [`InvalidToken`](refusal::InvalidToken) | is not valid | 401 |
+/// | [`PermissionDenied`](refusal::PermissionDenied) | is valid, but permits too little | 403 |
+/// | [`Unavailable`](refusal::Unavailable) | cannot be validated now | 503 |
 ///
-/// Each has a `kind()` to match on, an exact `code()` for logs and metrics, a `public_code()` that the caller
-/// may learn, and a `remedy()`. A [`Refusal`] is one of them, or another reason of the Layer's, together with
-/// its answer: it is what handlers, requirements and extractors return. A hook sees it as a
+/// Each type has a `kind()` to match on, an exact `code()` for logs and metrics, a `public_code()`
+/// that the caller may see, and a `remedy()`.
+///
+/// A [`Refusal`] combines one of these, or another reason of the Layer, with its response.
+/// Handlers, requirements and extractors return it. The
+/// [`on_refusal`](EntraAuthBuilder::on_refusal) hook receives a refusal as a
 /// [`RefusalContext`](refusal::RefusalContext).
 pub mod refusal {
     pub use entra_jwt_core::refusal::{InvalidTokenKind, PermissionDeniedKind};
@@ -183,19 +198,21 @@ pub mod refusal {
     pub use crate::unavailable::{Unavailable, UnavailableKind};
 }
 
-/// Issuers beside Entra whose tokens are accepted.
+/// Issuers other than Entra whose tokens are accepted.
 pub mod issuer {
     pub use crate::config::TrustedIssuer;
 }
 
-/// Settings of the [builder](EntraAuthBuilder) that are values of their own.
+/// Types of settings for the [builder](EntraAuthBuilder).
 pub mod settings {
-    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    #[doc(hidden)] // for crates such as `entra-oauth-proxy`
     pub use crate::config::Announcement;
     pub use crate::config::{KeyOptions, TenantSetting, TokenCache};
 }
 
-/// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
+/// Settings that weaken the protection.
+///
+/// Each needs a reason. Reviewers can search for `danger`.
 pub mod danger {
     pub use crate::config::DangerousBuilder;
 }
@@ -240,7 +257,7 @@ pub mod _guide {
 }
 
 pub use entra_http::{BuildError, Problem};
-/// The rules themselves, for what is not re-exported here.
+/// The crate with the validation rules, for items that are not re-exported here.
 pub use entra_jwt_core;
 #[doc(inline)]
 pub use entra_jwt_core::{

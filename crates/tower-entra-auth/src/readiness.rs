@@ -20,27 +20,29 @@ use crate::authenticate::EntraAuth;
 use crate::service::{AnswerBody, new_response};
 use crate::status::AuthStatus;
 
-/// An endpoint for readiness probes, made by [`EntraAuth::readiness`]: a tower service, and with the feature
-/// `axum` a handler.
+/// An endpoint for readiness probes, made by [`EntraAuth::readiness`].
 ///
-/// It answers 200 while tokens can be judged, else 503 with `Retry-After`, and a little JSON. It keeps the
-/// [`EntraAuth`] alive.
+/// It is a tower service and, with the feature `axum`, a handler. It responds with 200 while tokens
+/// can be validated, else with 503 and `Retry-After`. The body is a short JSON document. The
+/// endpoint keeps the [`EntraAuth`] alive.
 #[derive(Clone)]
 #[must_use = "it answers nothing before it is the handler or service of a route"]
 pub struct Readiness {
     auth: EntraAuth,
-    /// The checks of the service's own.
+    /// The service's own checks.
     checks: Vec<Arc<OwnCheck>>,
 }
 
 type OwnCheck = dyn Fn() -> Boxed<Result<(), &'static str>> + Send + Sync;
 
-/// A future in a box.
+/// A boxed future.
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl EntraAuth {
-    /// Returns an endpoint for a readiness probe. Being asked starts the fetching of keys, so that a
-    /// service which gets no requests before it is ready becomes so.
+    /// Returns an endpoint for a readiness probe.
+    ///
+    /// The first probe starts to fetch keys. A service that gets no requests before it is ready can
+    /// therefore become ready.
     ///
     /// ```
     /// # #[cfg(feature = "axum")]
@@ -59,9 +61,11 @@ impl EntraAuth {
 }
 
 impl Readiness {
-    /// Adds a check of the service's own, such as whether its database answers. Every request to
-    /// the endpoint runs it, whoever sends that, so it must be cheap and end in time. Several calls add up. An error is the code of the answer 503, with
-    /// `Retry-After: 5`.
+    /// Adds a check of the service itself, such as whether its database responds.
+    ///
+    /// Every request to the endpoint runs the check, and every client can send such requests. The
+    /// check must be cheap, and end in time. Several calls add up. The error of a check is the code
+    /// in a 503 response with `Retry-After: 5`.
     ///
     /// ```
     /// # #[derive(Clone)] struct Database;
@@ -83,7 +87,7 @@ impl Readiness {
         self
     }
 
-    /// Returns the answer to a probe at this moment.
+    /// Returns the response to a probe at this moment.
     pub async fn response(&self) -> Response<AnswerBody> {
         let retry_after = self.auth.ensure_refreshers();
         for check in &self.checks {
@@ -100,7 +104,8 @@ impl Readiness {
 
 const RETRY_AFTER_A_CHECK: Duration = Duration::from_secs(5);
 
-/// Returns what is the matter, with the host that was asked: no tenant, no key and no path.
+/// Returns the state of the keys as JSON, with the host of the key source if the keys are not
+/// ready. It contains no tenant, no key and no path.
 fn state_of(status: &AuthStatus) -> Vec<u8> {
     let not_ready = status.issuers.iter().find(|issuer| !issuer.is_ready);
     let state = State {
@@ -124,7 +129,7 @@ fn state_of(status: &AuthStatus) -> Vec<u8> {
     serde_json::to_vec(&state).unwrap_or_default()
 }
 
-/// Makes the answer: 200, or 503 if it is to be asked for again.
+/// Makes the response: 200, or 503 if there is a time after which to retry.
 fn json(body: impl Into<Bytes>, retry_after: Option<Duration>) -> Response<AnswerBody> {
     let mut response = new_response(body);
     let headers = response.headers_mut();

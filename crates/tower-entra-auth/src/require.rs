@@ -1,8 +1,8 @@
-//! The requirements of a route: conditions, and the Layer that refuses who does not meet them.
+//! Requirements of routes: conditions, and the Layer that refuses callers who do not meet them.
 //!
-//! [`Scope`](crate::Scope), [`UserRole`](crate::UserRole), [`AppPermission`](crate::AppPermission),
-//! [`Group`](crate::Group) and the types here are joined by `and` and `or` to a [`Condition`], from which
-//! [`EntraAuth::require`] makes a [`RequireLayer`].
+//! The methods `and` and `or` combine [`Scope`](crate::Scope), [`UserRole`](crate::UserRole),
+//! [`AppPermission`](crate::AppPermission), [`Group`](crate::Group) and the types in this module to
+//! a [`Condition`]. [`EntraAuth::require`] makes a [`RequireLayer`] from it.
 
 use std::fmt;
 use std::task::{Context, Poll};
@@ -21,11 +21,12 @@ use crate::respond::Reason;
 use crate::service::{ResponseBody, ResponseFuture, inner_service_accessors, respond_or_call};
 use crate::telemetry::RefusedWithin;
 
-/// Lets only callers pass that meet a requirement; made by [`EntraAuth::require`].
+/// A Layer that passes only callers who meet a requirement; made by [`EntraAuth::require`].
 ///
-/// It belongs inside [`EntraAuth::layer`] of the same `EntraAuth`, on a route, on a nested router
-/// or around any tower service. Without a caller of that one it answers 500 (`wrong_layer`) and
-/// says so in the log; a request that the Layer let pass without a token gets 401.
+/// Put it inside of [`EntraAuth::layer`] of the same `EntraAuth`: on a route, on a nested router or
+/// around any tower service. Without a caller of that `EntraAuth`, the response is 500
+/// (`wrong_layer`), and the log explains the mistake. A request that the Layer passed without a
+/// token gets 401.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is required before it is a Layer around a service"]
 pub struct RequireLayer {
@@ -34,8 +35,10 @@ pub struct RequireLayer {
 }
 
 impl EntraAuth {
-    /// Returns a Layer that lets only callers pass that meet the condition, for a route behind
-    /// [`layer`](Self::layer): 403, or the challenge to step up, for the others.
+    /// Returns a Layer that passes only callers who meet the condition, for a route behind
+    /// [`layer`](Self::layer).
+    ///
+    /// Other callers get 403, or the challenge to step up.
     ///
     /// ```
     /// # #[cfg(feature = "axum")] {
@@ -50,8 +53,9 @@ impl EntraAuth {
     /// ```
     ///
     /// # Errors
-    /// If no token of Entra could meet the condition, or every one would, or if it decides by a claim
-    /// that people can change: every problem with it, each with the correction.
+    /// Every problem with the condition, each with its correction. A condition has a problem if no
+    /// token of Entra could meet it, if every token would meet it, or if it depends on a claim that
+    /// users can change.
     pub fn require(
         &self,
         condition: impl IntoCondition,
@@ -62,7 +66,7 @@ impl EntraAuth {
         })
     }
 
-    /// Returns the caller of a request, if it meets the requirement.
+    /// Returns the caller of a request, if the caller meets the requirement.
     pub(crate) fn check<'r>(
         &self,
         requirement: &Requirement,
@@ -89,7 +93,7 @@ impl EntraAuth {
 }
 
 impl RequireLayer {
-    /// Checks the requirement in a handler, where it depends on the request whether it applies.
+    /// Checks the requirement in a handler, for requirements that apply only to some requests.
     ///
     /// ```
     /// use tower_entra_auth::{Caller, Refusal, RequireLayer};
@@ -104,14 +108,15 @@ impl RequireLayer {
     ///
     /// # Errors
     /// The refusal, for the handler to return, if the caller does not meet the requirement, or if
-    /// another `EntraAuth` verified it (500, `wrong_layer`).
+    /// another `EntraAuth` verified the caller (500, `wrong_layer`).
     pub fn check(&self, caller: &Caller) -> Result<(), Refusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
         checked.map_err(|refusal| Refusal::new(self.auth.context(), Some(caller), refusal, None))
     }
 
-    /// Returns the caller of a request, by its extensions, if the requirement is met: for frameworks
-    /// whose methods get the request itself, such as tonic.
+    /// Returns the caller from the extensions of a request, if the caller meets the requirement.
+    ///
+    /// It is for frameworks whose methods receive the request itself, such as tonic.
     ///
     /// ```
     /// # #[cfg(feature = "tonic")] {
@@ -126,12 +131,12 @@ impl RequireLayer {
     /// ```
     ///
     /// # Errors
-    /// The refusal: as [`check`](Self::check), and if there is no caller: 401 for an anonymous
-    /// request, 500 (`wrong_layer`) where no Layer ran.
+    /// The refusal, as for [`check`](Self::check). Without a caller, the refusal is 401 for an
+    /// anonymous request, and 500 (`wrong_layer`) if no Layer ran.
     pub fn authorize(&self, request: &Extensions) -> Result<Caller, Refusal> {
         let checked = self.auth.check(&self.requirement, request);
         checked.cloned().map_err(|refusal| {
-            // Of another `EntraAuth` it is not the caller that this one answers.
+            // This `EntraAuth` cannot make a response to the caller of another `EntraAuth`.
             let caller = request.get::<Caller>();
             let caller = caller.filter(|caller| self.auth.has_verified(caller));
             let within = request.get::<RefusedWithin>();
@@ -139,7 +144,8 @@ impl RequireLayer {
         })
     }
 
-    /// Returns a router with this route, all methods of which are behind the requirement, to merge into another.
+    /// Returns a router with this route, to merge into another router; the requirement applies to
+    /// all its methods.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -152,8 +158,9 @@ impl RequireLayer {
     /// }
     /// ```
     ///
-    /// It is the same as `.route("/orders", get(list).post(create).layer(clerks.clone()))`. A method that follows
-    /// a Layer is not behind it: any caller may `POST` to `get(list).layer(clerks).post(create)`.
+    /// It is the same as `.route("/orders", get(list).post(create).layer(clerks.clone()))`. A
+    /// method that is added after a Layer is not protected by it: any caller may `POST` to
+    /// `get(list).layer(clerks).post(create)`.
     ///
     /// # Panics
     /// Like axum's `Router::route`: if the path is not valid.
@@ -165,7 +172,7 @@ impl RequireLayer {
         axum::Router::new().route(path, methods.layer(self.clone()))
     }
 
-    /// Returns what is required.
+    /// Returns the requirement.
     #[must_use]
     pub fn requirement(&self) -> &Requirement {
         &self.requirement

@@ -1,5 +1,4 @@
-//! The parts that the services of all Layers here have in common: body, future, and responses of
-//! our own.
+//! Body, future and responses that the services of all Layers share.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,8 +15,9 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-/// The body of an answer of the Layer's own, or of a hook: short, and all there at once. Made from bytes or
-/// text.
+/// The body of a response that the Layer or a hook makes.
+///
+/// The body is short, and complete from the start. It is made from bytes or text.
 ///
 /// ```
 /// use tower_entra_auth::layer::AnswerBody;
@@ -27,7 +27,7 @@ use tower_service::Service;
 #[derive(Clone, Default)]
 pub struct AnswerBody(Full<Bytes>);
 
-/// The length alone: answers of an authorization server have tokens.
+/// Shows only the length, because responses of an authorization server contain tokens.
 impl fmt::Debug for AnswerBody {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = self.0.size_hint().exact().unwrap_or_default();
@@ -86,7 +86,7 @@ impl Body for AnswerBody {
 }
 
 pin_project! {
-    /// The inner service's body, unchanged, or the short text of a refusal.
+    /// The unchanged body of the inner service, or the short text of a refusal.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -149,12 +149,13 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 }
 
 pin_project! {
-    /// The response of a [`RequireService`](crate::require::RequireService) or a
-    /// [`ResourceMetadataService`](crate::resource_metadata::ResourceMetadataService): the inner service's, or one that was
-    /// there at once.
+    /// The response future of a [`RequireService`](crate::require::RequireService) or a
+    /// [`ResourceMetadataService`](crate::resource_metadata::ResourceMetadataService).
+    ///
+    /// It resolves to the inner service's response, or immediately to a response of the Layer.
     ///
     /// # Panics
-    /// If it is polled after it was ready, as futures of std do.
+    /// If it is polled after completion, as futures of std do.
     pub struct ResponseFuture<F> {
         #[pin]
         state: ResponseState<F>,
@@ -213,7 +214,7 @@ impl<'r> From<&'r Parts> for Asked<'r> {
     }
 }
 
-/// Answers a request with the response that is there, or else calls the service for it.
+/// Returns the given response, or calls the service if there is none.
 pub(crate) fn respond_or_call<S, B>(
     response: Option<Response<AnswerBody>>,
     service: &mut S,
@@ -225,8 +226,8 @@ where
     match response {
         None => ResponseFuture::inner(service.call(request)),
         Some(response) => {
-            // An unready clone takes the place of the one that was polled ready: a request that does
-            // not use it must not hold a place in a concurrency limit.
+            // Replaces the service that was polled ready with an unready clone: a request that does
+            // not call it must not hold a slot in a concurrency limit.
             *service = service.clone();
             ResponseFuture::ready(response)
         }
@@ -260,7 +261,7 @@ impl<F> fmt::Debug for ResponseFuture<F> {
     }
 }
 
-/// Panics as futures of std do that are polled after they were ready: to wait for ever would hide the
+/// Panics, as futures of std do when polled after completion. Waiting forever would hide the
 /// mistake.
 #[cold]
 #[expect(clippy::panic, reason = "a mistake of whoever polls, as std treats it")]
@@ -268,7 +269,8 @@ pub(crate) fn polled_after_completion() -> ! {
     panic!("a future was polled after completion")
 }
 
-/// Begins an answer, but for gRPC: a browser takes its body for nothing but what its content type says.
+/// Makes a response with `X-Content-Type-Options: nosniff`, so that browsers do not guess another
+/// type for the body than its content type. Responses in gRPC are not made here.
 pub(crate) fn new_response(body: impl Into<Bytes>) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::new(body));
     let no_sniff = HeaderValue::from_static("nosniff");
@@ -278,8 +280,9 @@ pub(crate) fn new_response(body: impl Into<Bytes>) -> Response<AnswerBody> {
     response
 }
 
-/// Removes the body where the request is HEAD (RFC 9110 §9.3.2), and says the length that it would have.
-/// Over HTTP/2 hyper sends a body where there is one, and clients take that for a fault of the protocol.
+/// Removes the body of a response to HEAD (RFC 9110 §9.3.2), and sets `Content-Length` to the
+/// length of that body. Over HTTP/2, hyper would send the body, which clients treat as a protocol
+/// error.
 pub(crate) fn for_method(
     method: &Method,
     mut response: Response<AnswerBody>,
@@ -294,9 +297,9 @@ pub(crate) fn for_method(
     response.map(|_| AnswerBody::default())
 }
 
-/// Adds `Connection: close` where the request has a body. The body is never read, so that an HTTP/1.1
-/// server may close the connection; without the header the client would send its next request on it
-/// (RFC 9112 §9.6).
+/// Adds `Connection: close` if the request has a body. The body is never read, so that an HTTP/1.1
+/// server may close the connection. Without the header, the client would send its next request on
+/// that connection (RFC 9112 §9.6).
 pub(crate) fn for_body<B>(
     request: &Request<B>,
     mut response: Response<AnswerBody>,
@@ -312,7 +315,8 @@ pub(crate) fn for_body<B>(
     response
 }
 
-/// The inner service of a Layer's service, as tower's own services give it.
+/// Defines access to the inner service of a Layer's service, with the method names of tower's own
+/// services.
 macro_rules! inner_service_accessors {
     () => {
         /// Returns the inner service.

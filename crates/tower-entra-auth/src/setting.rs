@@ -1,8 +1,8 @@
-//! The names that settings have in remedies.
+//! Names of settings in remedies.
 
 use entra_jwt_core::refusal::Setting;
 
-/// The names of one program or library for the settings.
+/// The names that a program or library uses for the settings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SettingNames(pub(crate) fn(Setting) -> &'static str);
 
@@ -12,7 +12,7 @@ impl Default for SettingNames {
     }
 }
 
-/// Returns what the builder calls a setting, and the environment where it may stand there.
+/// Returns the builder's name for a setting, with the environment variable if there is one.
 pub(crate) fn name_of(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "accept_v1_tokens()",

@@ -1,4 +1,4 @@
-//! The state of the keys: for operators, without any I/O.
+//! The state of the keys, for operators; read without any I/O.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,15 +7,16 @@ use entra_jwt_core::ids::KeyId;
 
 use crate::unavailable::Unavailable;
 
-/// A snapshot of an [`EntraAuth`](crate::EntraAuth), from [`EntraAuth::status`](crate::EntraAuth::status).
+/// A snapshot of the state of an [`EntraAuth`](crate::EntraAuth), from
+/// [`EntraAuth::status`](crate::EntraAuth::status).
 ///
-/// `Display` prints it for people, a line for each issuer, key and failure.
+/// `Display` formats the snapshot for operators, with a line for each issuer, key and failure.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AuthStatus {
-    /// Each trusted issuer's keys: at least one.
+    /// The keys of each trusted issuer; at least one issuer.
     pub issuers: Vec<IssuerStatus>,
-    /// The remembered tokens; `None` if that is off.
+    /// The token cache; `None` if it is off.
     pub token_cache: Option<TokenCacheStatus>,
 }
 
@@ -26,59 +27,63 @@ pub struct IssuerStatus {
     /// The source of the keys: the host of the metadata endpoint, or the
     /// [name](crate::keys::KeySource::name) of the key source.
     pub source: String,
-    /// `true` if tokens can be judged now: there are keys, and the last success is recent enough.
+    /// `true` if tokens can be validated now: there are keys, and the last successful fetch is
+    /// recent enough.
     pub is_ready: bool,
-    /// The keys that are trusted, by id.
+    /// The trusted keys, ordered by id.
     pub keys: Vec<KeyStatus>,
-    /// The time since keys were last fetched; `None` if they never were.
+    /// Time since the last successful fetch of keys; `None` if there was none.
     pub last_success_ago: Option<Duration>,
-    /// The last attempt that failed, however many succeeded since.
+    /// The last failed attempt, also if later attempts succeeded.
     pub last_failure: Option<FailureStatus>,
-    /// The number of attempts that failed since one succeeded.
+    /// The number of failed attempts since the last successful one.
     pub failures_in_a_row: u32,
-    /// The time until the next attempt is due at the latest. Zero before the first request or
-    /// [`ready`](crate::EntraAuth::ready), which start the first one.
+    /// Time until the next attempt, at the latest.
+    ///
+    /// It is zero before the first request or [`ready`](crate::EntraAuth::ready), which start the
+    /// first attempt.
     pub next_attempt_in: Duration,
 }
 
-/// One key that is trusted.
+/// A trusted key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyStatus {
-    /// Its `kid`.
+    /// The key's `kid`.
     pub id: KeyId,
-    /// The time since it was first published.
+    /// Time since this key was first fetched.
     pub first_seen_ago: Duration,
-    /// The time since it was last published.
+    /// Time since this key was last published.
     pub last_seen_ago: Duration,
-    /// The time for which it is still trusted, once it is no longer published; `None` while it is.
+    /// Remaining time of trust for a key that is no longer published; `None` while the key is
+    /// published.
     pub time_to_live: Option<Duration>,
 }
 
-/// An attempt that failed.
+/// A failed attempt to fetch keys.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailureStatus {
-    /// The time since it ended.
+    /// Time since the attempt ended.
     pub ago: Duration,
     /// The cause, with a [`code`](Unavailable::code) and a [`remedy`](Unavailable::remedy).
     pub cause: Unavailable,
 }
 
-/// The tokens that are remembered.
+/// The state of the token cache.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TokenCacheStatus {
-    /// The number of tokens.
+    /// The number of cached tokens.
     pub tokens: u64,
-    /// The bytes that they take, about.
+    /// Approximate size of the cached tokens, in bytes.
     pub bytes: u64,
-    /// The bytes that they may take.
+    /// Maximum size of the cached tokens, in bytes.
     pub capacity: u64,
 }
 
 impl AuthStatus {
-    /// Returns whether every issuer's tokens can be judged now.
+    /// Returns whether the tokens of all issuers can be validated now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.issuers.iter().all(|issuer| issuer.is_ready)
@@ -149,7 +154,7 @@ impl fmt::Display for IssuerStatus {
     }
 }
 
-/// A duration in its largest unit, as people say it.
+/// A duration in its largest unit.
 struct LargestUnit(Duration);
 
 impl fmt::Display for LargestUnit {

@@ -1,15 +1,17 @@
-//! The record of each decision, of keys and of remembered tokens: metrics through the `metrics`
-//! facade, nothing at all without the feature, and what the span around a request says of refusals.
+//! Metrics about decisions, keys and cached tokens, and the record of refusals for the span around
+//! a request.
 //!
-//! Every label's values are a closed set, or come from the configuration: nothing that a caller
-//! sends becomes one.
+//! Metrics go to the `metrics` facade; without the feature `metrics` there are none.
+//!
+//! All label values are from a closed set or from the configuration. No value that a caller sends
+//! becomes a label.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Response;
 
-/// The decision about a request, in words of a closed set.
+/// The decision about a request, in terms of a closed set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Decided {
     pub(crate) outcome: &'static str,
@@ -27,9 +29,10 @@ impl Decided {
         code: None,
     };
 
-    /// Counts it: a decision about a request, or the refusal of one that was accepted before.
+    /// Counts the decision about a request, or the refusal of a request that was accepted before.
     pub(crate) fn count(self) {
-        // Each that is no refusal with its literals, which makes a key that is not allocated.
+        // Decisions other than refusals have literal labels, so that their metric keys need no
+        // allocation.
         #[cfg(feature = "metrics")]
         match self {
             Self {
@@ -56,19 +59,19 @@ impl Decided {
         let _ = self;
     }
 
-    /// Counts a refusal, and records it in its answer, for the span around the request.
+    /// Counts a refusal, and records it in its response, for the span around the request.
     pub(crate) fn count_and_mark<B>(self, response: &mut Response<B>) {
         self.count();
         response.extensions_mut().insert(self);
     }
 }
 
-/// The refusal of a request within the inner service, whose response does not say so.
+/// A refusal inside the inner service that the response does not show.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefusedWithin(Arc<OnceLock<Decided>>);
 
 impl RefusedWithin {
-    /// Records it for the span around the request: the first one counts.
+    /// Records the first refusal of a request, for the span around the request.
     pub(crate) fn record(&self, decided: Decided) {
         let _ = self.0.set(decided);
     }
@@ -79,7 +82,8 @@ impl RefusedWithin {
     }
 }
 
-/// Records how an attempt to fetch keys ended: `fetched`, `not_modified`, or the code of the failure.
+/// Records the outcome of an attempt to fetch keys: `fetched`, `not_modified`, or the failure's
+/// code.
 pub(crate) fn record_key_fetch(source: &str, outcome: &'static str, took: Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -96,7 +100,7 @@ pub(crate) fn record_key_fetch(source: &str, outcome: &'static str, took: Durati
     let _ = (source, outcome, took);
 }
 
-/// Records that keys were fetched, and how many are held now.
+/// Records that keys were fetched, and the number of keys that are held now.
 pub(crate) fn record_keys(source: &str, held: usize) {
     #[cfg(feature = "metrics")]
     {
@@ -113,7 +117,7 @@ pub(crate) fn record_keys(source: &str, held: usize) {
     let _ = (source, held);
 }
 
-/// Counts a token of a key that is not held: `found` by a fetch, `unknown`, `pending`,
+/// Counts a token whose key was not held, by outcome: `found` by a fetch, `unknown`, `pending` or
 /// `unavailable`.
 pub(crate) fn count_missing_key(source: &str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
@@ -127,18 +131,18 @@ pub(crate) fn count_missing_key(source: &str, outcome: &'static str) {
     let _ = (source, outcome);
 }
 
-/// The outcome of a look-up among the remembered tokens.
+/// The outcome of a lookup in the token cache.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CacheLookup {
     Hit,
     Miss,
-    /// It was remembered, and is to be verified again.
+    /// The token was cached, but must be verified again.
     Outdated,
 }
 
-/// Counts a look-up of a token among the remembered ones.
+/// Counts a lookup in the token cache.
 pub(crate) fn count_cache_lookup(outcome: CacheLookup) {
-    // Each with its literal, which makes a key that is not allocated with every request.
+    // Each outcome has a literal label, so that no request allocates a metric key.
     #[cfg(feature = "metrics")]
     match outcome {
         CacheLookup::Hit => {
@@ -156,7 +160,7 @@ pub(crate) fn count_cache_lookup(outcome: CacheLookup) {
     let _ = outcome;
 }
 
-/// Describes the metrics to whatever collects them.
+/// Describes the metrics to the metrics recorder.
 pub(crate) fn describe_metrics() {
     #[cfg(feature = "metrics")]
     {
@@ -166,7 +170,7 @@ pub(crate) fn describe_metrics() {
             "entra_auth_decisions_total",
             "Decisions about requests, and refusals of accepted ones, by outcome and code"
         );
-        // There from the beginning: the first one would otherwise be no increase.
+        // Registered at 0, because a counter that appears with its first fault shows no increase.
         for code in ["wrong_layer", "response_hook_panicked"] {
             ::metrics::counter!("entra_auth_decisions_total", "outcome" => "fault", "code" => code)
                 .increment(0);

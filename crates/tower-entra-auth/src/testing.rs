@@ -1,5 +1,6 @@
-//! Callers made of JSON, for unit tests of handlers, and a check that no route is open: as a dev-dependency
-//! only.
+//! Callers made of JSON, for unit tests of handlers, and a check that no route is open.
+//!
+//! Only for dev-dependencies.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -16,10 +17,11 @@ use crate::caller::Caller;
 use crate::respond::Reason;
 use crate::telemetry::Decided;
 
-/// Makes a caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
-/// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
-/// filled in, `tid` and `aud` with placeholders that are not those of `auth`; see
-/// [`entra_jwt_core::testing::access_token`].
+/// Makes a caller with these claims, which `auth` accepts although its token was not verified.
+///
+/// Use the caller as a handler's argument, or put it into a request's extensions. Claims that every
+/// token has are added if `claims` lacks them. The added `tid` and `aud` are placeholders, not
+/// those of `auth`; see [`entra_jwt_core::testing::access_token`].
 ///
 /// ```
 /// use tower_entra_auth::{Caller, EntraAuth, testing};
@@ -39,16 +41,18 @@ use crate::telemetry::Decided;
 /// ```
 ///
 /// # Errors
-/// If `claims` is no object, or if a claim has another type than in tokens of Entra.
+/// If `claims` is not a JSON object, or if a claim has another type than in Entra's tokens.
 pub fn caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
     testing::access_token(claims).map(|token| Caller::trusted(token, auth.context()))
 }
 
-/// Makes requests a caller's, in tests: around the very application that is served, or around routes that
-/// have no Layer of an `EntraAuth`.
+/// A Layer that attaches a test caller to every request.
 ///
-/// A request without a token is then of the caller given to [`new`](Self::new), or of the one that it already
-/// has in its extensions. A request with a token is verified as always.
+/// It can be put around the same application that is served in production, or around routes without
+/// a Layer of an `EntraAuth`.
+///
+/// A request without a token then has the caller given to [`new`](Self::new), or the caller that is
+/// already in its extensions. A request with a token is verified as usual.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -75,7 +79,7 @@ pub struct CallerLayer {
 }
 
 impl CallerLayer {
-    /// Makes every request this caller's, if it brings none.
+    /// Returns a Layer that attaches this caller to every request without a caller.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
         Self { caller }
@@ -118,8 +122,10 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CallerService<S> {
     }
 }
 
-/// Sends a request without a token to each of these routes, and checks that the Layer refuses it: a route that
-/// was added after the Layer is served to everybody, and nothing else says so.
+/// Sends a request without a token to each of these routes, and checks that the Layer refuses it.
+///
+/// A route that was added after the Layer is served to everyone, and nothing else reports that
+/// mistake.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -145,10 +151,11 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CallerService<S> {
 /// # } }
 /// ```
 ///
-/// Only a refusal of an `EntraAuth` that asks for a token counts: a 401 of a handler's own does not, nor does a 404.
+/// Only a refusal of an `EntraAuth` that asks for a token counts: a handler's own 401 does not
+/// count, nor does a 404.
 ///
 /// # Errors
-/// Every route that is not refused, each with the status of its answer.
+/// All routes that do not refuse the request, each with the status of its response.
 pub async fn check_protected<S, R>(
     mut service: S,
     routes: impl IntoIterator<Item = (Method, &str)>,
@@ -189,7 +196,7 @@ where
     }
 }
 
-/// Routes that [`check_protected`] found to be served without a token, or not at all.
+/// Routes that [`check_protected`] found to be served without a token, or not to be served at all.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unprotected {
     open: Vec<String>,
@@ -208,8 +215,8 @@ impl fmt::Display for Unprotected {
 
 impl std::error::Error for Unprotected {}
 
-/// Returns whether the request is of a caller whom a test made up for this very `EntraAuth`, and has no token
-/// that could be verified.
+/// Returns whether a test made the request's caller for this `EntraAuth`, and the request has no
+/// token to verify.
 pub(crate) fn is_made_up<B>(auth: &EntraAuth, request: &Request<B>) -> bool {
     let caller = request.extensions().get::<Caller>();
     caller.is_some_and(|caller| caller.proof().is_none() && auth.has_verified(caller))

@@ -1,4 +1,4 @@
-//! The reasons for which it cannot be told now whether a token is valid.
+//! Failures that prevent the validation of a token for the moment.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +9,19 @@ use entra_jwt_core::{integration::Escaped, refusal::Setting};
 
 use crate::setting::name_of;
 
-/// The keys cannot be had, are too old, or lack the one that a token names, or a rule does
-/// not answer, so that a token cannot be judged: 503, never 401.
+/// An error that prevents the validation of a token for now: 503, never 401.
 ///
-/// Callers see no more than [`public_code`](Self::public_code); [`code`](Self::code) and
-/// [`remedy`](Self::remedy) are for the log and for whoever awaits
-/// [`ready`](crate::EntraAuth::ready). `Debug` shows both, as that is what
-/// `fn main() -> Result<..>` prints.
+/// The keys cannot be fetched, are too old, or do not include the key that the token names; or a
+/// rule does not answer.
+///
+/// Callers see only the [`public_code`](Self::public_code). The [`code`](Self::code) and the
+/// [`remedy`](Self::remedy) are for the log, and for the program that awaits
+/// [`ready`](crate::EntraAuth::ready). `Debug` shows both, because `fn main() -> Result<..>` prints
+/// its error with `Debug`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Unavailable(Outage);
 
-/// The kinds of [`Unavailable`].
+/// The kinds of [`Unavailable`] errors.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum UnavailableKind {
@@ -31,49 +33,53 @@ pub enum UnavailableKind {
     WrongTenant,
     /// The host's name does not resolve.
     Dns,
-    /// The host gets no TLS connection that is trusted.
+    /// No trusted TLS connection to the host is possible.
     Tls,
-    /// The HTTP proxy refuses or cannot be reached.
+    /// The HTTP proxy refuses the connection, or cannot be reached.
     Proxy,
-    /// The host cannot be reached, or closed the connection.
+    /// The host cannot be reached, or it closed the connection.
     Connect,
-    /// The host did not answer in time.
+    /// The host did not respond in time.
     Timeout,
-    /// The host answered with another status than 200; redirects are not followed.
+    /// The host responded with a status other than 200; redirects are not followed.
     Status,
-    /// The answer is no discovery or key document.
+    /// The response is not a discovery or key document.
     Document,
-    /// The answer is longer than any such document.
+    /// The response is longer than a discovery or key document may be.
     TooLarge,
-    /// The discovery document names an address for the keys that is not trusted: another host,
-    /// or `http` after `https`.
+    /// The discovery document names an untrusted address for the keys.
+    ///
+    /// Such an address is on a host outside of the configured endpoint's cloud or tenant, or uses
+    /// `http` after `https`.
     KeyAddress,
-    /// The [`KeySource`](crate::keys::KeySource) that was set brought no keys.
+    /// The configured [`KeySource`](crate::keys::KeySource) failed.
     KeySource,
-    /// The key document has no key that can be used.
+    /// The key document has no usable key.
     NoUsableKey,
-    /// The token names a key that is not held, and no fetch that began after the request came has
-    /// looked for it: the next may not begin yet, as tokens of unknown keys have used up what is
-    /// allowed of them (two at once, then one in 30 s). Nothing is wrong with the keys that are held,
-    /// nor with this service, and the token may be good; after `Retry-After` it can be told.
+    /// The token names a key that is not held, and the next fetch of keys is not permitted yet.
+    ///
+    /// No fetch that began after the request arrived has looked for the key. Tokens with unknown
+    /// keys have used up the permitted fetches (two immediately, then one every 30 s). The held
+    /// keys and this service work correctly, and the token may be valid. After `Retry-After`, the
+    /// token can be validated.
     KeyRefreshPending,
-    /// The running attempt took longer than a request may wait.
+    /// The fetch in progress took longer than a request may wait.
     TimedOut,
-    /// Too many requests wait for keys already.
+    /// Too many requests are waiting for keys already.
     TooManyWaiting,
-    /// The attempt was ended from outside: its runtime shut down.
+    /// The fetch was interrupted, because its runtime shut down.
     Interrupted,
-    /// The request does not run on a tokio runtime.
+    /// The request does not run on a tokio runtime with timers.
     NoRuntime,
     /// The tenant rule failed, or did not answer in time.
     TenantRule,
     /// The caller rule failed, or did not answer in time.
     CallerRule,
-    /// The grant could not be looked up.
+    /// The grant rule failed, or did not answer in time.
     GrantRule,
 }
 
-/// The cause, with what it was found by.
+/// The cause of an [`Unavailable`] error, with the details for its message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Outage {
     #[error("the tenant {tenant} does not exist at {host}")]
@@ -97,7 +103,7 @@ pub(crate) enum Outage {
     )]
     Proxy {
         host: String,
-        /// Its host and port, if the environment names it.
+        /// Host and port of the proxy, if the environment names it.
         proxy: Option<String>,
         failure: ProxyFailure,
     },
@@ -141,31 +147,31 @@ pub(crate) enum Outage {
 }
 
 impl Unavailable {
-    /// Returns the kind, for a `match`.
+    /// Returns the kind, to match on.
     #[must_use]
     pub fn kind(&self) -> UnavailableKind {
         self.0.kind()
     }
 
-    /// Returns the exact machine code, that of the [`kind`](Self::kind).
+    /// Returns the exact machine code of the [`kind`](Self::kind).
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind().code()
     }
 
-    /// Returns the code that callers see, that of the [`kind`](Self::kind).
+    /// Returns the code of the [`kind`](Self::kind) that callers see.
     #[must_use]
     pub fn public_code(&self) -> &'static str {
         self.kind().public_code()
     }
 
-    /// Returns what to change, and where.
+    /// Returns the remedy: what to change, and where.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.remedy_with(name_of)
     }
 
-    /// Returns the same, with other names for the settings than those of
+    /// Returns the remedy with other names for the settings than those of
     /// [`EntraAuthBuilder`](crate::EntraAuthBuilder).
     #[must_use]
     pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
@@ -194,7 +200,7 @@ impl fmt::Debug for Unavailable {
 impl std::error::Error for Unavailable {}
 
 impl UnavailableKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: &'static [Self] = &[
         Self::TenantNotFound,
         Self::WrongCloud,
@@ -249,9 +255,11 @@ impl UnavailableKind {
         }
     }
 
-    /// Returns the code that callers see: `keys_unavailable`, whatever is the matter with the keys,
-    /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot
-    /// be fetched yet, `tenant_rule_unavailable`, `caller_rule_unavailable`, or `grant_rule_unavailable`.
+    /// Returns the code that callers see.
+    ///
+    /// It is `key_refresh_pending` if the keys are usable, but a new key cannot be fetched yet. A
+    /// rule without an answer has `tenant_rule_unavailable`, `caller_rule_unavailable` or
+    /// `grant_rule_unavailable`. All other problems with the keys have `keys_unavailable`.
     #[must_use]
     pub const fn public_code(self) -> &'static str {
         match self {
@@ -270,7 +278,7 @@ impl fmt::Display for UnavailableKind {
     }
 }
 
-/// Returns whether a host, with or without its port, is this machine.
+/// Returns whether a host, with or without a port, is this machine.
 fn is_local(host: &str) -> bool {
     let uri = host.parse::<http::uri::Authority>();
     uri.is_ok_and(|authority| is_loopback_host(authority.host()))
@@ -306,7 +314,7 @@ impl Outage {
         }
     }
 
-    /// Returns what to change, and where, with these names for the settings.
+    /// Returns the remedy, with these names for the settings.
     pub(crate) fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
         let tenant = setting(Setting::Tenant);
         let cloud = setting(Setting::Cloud);

@@ -8,17 +8,18 @@ use crate::text::printable_url;
 /// The URL of an authority: `https`, or `http` on loopback, with the tenant at the end of its path.
 #[derive(Clone, Debug)]
 pub(super) struct Authority {
-    /// Without a slash at its end.
+    /// The URL without a slash at its end.
     text: String,
-    /// The token endpoint of the tenant in it.
+    /// The token endpoint of the authority's own tenant.
     endpoint: String,
 }
 
 impl Authority {
     const EXAMPLE: &str = "https://login.microsoftonline.com/<tenant id>";
 
-    /// Parses the setting, with or without a slash at its end. The error is for people, and says what would
-    /// be right.
+    /// Parses the setting, with or without a slash at its end.
+    ///
+    /// The error is a message for people that says what would be right.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         let example = Self::EXAMPLE;
         let text = text.ok_or_else(|| format!("not set; such as {example}"))?;
@@ -48,7 +49,7 @@ impl Authority {
             return Err("names no tenant");
         }
         let mut segments = path.split('/').skip(1);
-        // Nothing that an HTTP client would change, as an assertion is signed for the URL as it is.
+        // Only segments that no HTTP client changes: an assertion is signed for exactly this URL.
         if !segments.clone().all(is_segment) {
             return Err(
                 "has a path in which something is empty, `.`, `..` or has other characters than \
@@ -67,12 +68,12 @@ impl Authority {
         &self.text
     }
 
-    /// Returns the token endpoint of the tenant in it.
+    /// Returns the token endpoint of the authority's own tenant.
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Returns host and port, for people, and whether they are of this machine.
+    /// Returns the host and port, for people, and whether the host is this machine.
     pub(super) fn place(&self) -> (String, bool) {
         let uri = self.text.parse::<Uri>().unwrap_or_default();
         let host = uri.host().unwrap_or_default();
@@ -84,8 +85,10 @@ impl Authority {
         (format!("{host}:{port}"), is_loopback_host(host))
     }
 
-    /// Returns the token endpoint of a tenant, in the place of the one in it, or else of that one. Whatever
-    /// the tenant's text is, scheme, host and the rest of the path stay the same. The error is for people.
+    /// Returns the token endpoint of `tenant`, or of the authority's own tenant if it is `None`.
+    ///
+    /// Scheme, host and the rest of the path stay the same for any text of the tenant. The error is
+    /// a message for people.
     pub(super) fn endpoint_of(&self, tenant: Option<&str>) -> Result<String, &'static str> {
         let Some(tenant) = tenant else {
             return Ok(self.endpoint.clone());
@@ -100,20 +103,21 @@ impl Authority {
             Some((before, own)) if is_tenant(own) => {
                 endpoint_under(&format!("{before}/{tenant}")).ok_or("the authority is too long")
             }
-            // A user flow of Azure AD B2C, such as b2c_1_sign_in.
+            // For example, a user flow of Azure AD B2C, such as b2c_1_sign_in.
             _ => Err("the authority does not end in a tenant, so it takes no other in its place"),
         }
     }
 }
 
-/// Returns the token endpoint of an authority with one tenant, unless no URL is that long.
+/// Returns the token endpoint of an authority that ends in a tenant, or `None` if it is too long
+/// for a URL.
 fn endpoint_under(authority: &str) -> Option<String> {
     let endpoint = format!("{authority}/oauth2/v2.0/token");
     endpoint.parse::<Uri>().is_ok().then_some(endpoint)
 }
 
-/// Returns whether a text may be that of a tenant: an id or a domain name, and nothing that leads to
-/// another place.
+/// Returns whether a text has the form of a tenant's id or domain name, and cannot lead to another
+/// path or host.
 fn is_tenant(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     (1..=253).contains(&text.len()) && text.bytes().all(is_allowed) && !matches!(text, "." | "..")
@@ -124,12 +128,12 @@ fn is_segment(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_allowed) && !matches!(text, "." | "..")
 }
 
-/// Returns whether a part of a path is one of an endpoint, an issuer or a discovery document.
+/// Returns whether a path segment belongs to an endpoint, an issuer or a discovery document.
 fn is_behind_the_tenant(segment: &str) -> bool {
     matches!(segment, "oauth2" | "v2.0" | ".well-known")
 }
 
-/// Returns the authority of which a URL is an endpoint, the issuer or the discovery document.
+/// Returns the authority in the URL of an endpoint, an issuer or a discovery document.
 fn authority_of(url: &str) -> Option<&str> {
     let mut slashes = url.match_indices('/').map(|(at, _)| url.split_at(at));
     let (authority, _) = slashes.find(|(_, rest)| {

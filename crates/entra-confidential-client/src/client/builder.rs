@@ -17,12 +17,12 @@ use super::{ClientState, Clock, ConfidentialClient};
 use crate::credential::Credential;
 use crate::text::printable_url;
 
-/// Settings of a [`ConfidentialClient`].
+/// The settings of a [`ConfidentialClient`].
 ///
 /// # Defaults
 ///
 /// - `authority`, `client_id`, `credential`: required
-/// - `http_client`: reqwest with rustls, without redirects, retries and a pool
+/// - `http_client`: reqwest with rustls, without redirects, retries and a connection pool
 /// - `clock`: the system's
 /// - `timeout`: 10 s
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct ConfidentialClientBuilder {
 }
 
 impl ConfidentialClient {
-    /// Begins a builder with no settings.
+    /// Returns a builder without settings.
     pub fn builder() -> ConfidentialClientBuilder {
         ConfidentialClientBuilder::new()
     }
@@ -46,7 +46,7 @@ impl ConfidentialClient {
 impl ConfidentialClientBuilder {
     const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
     const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-    /// The time that a connection of the standard client may take to be made.
+    /// Time limit of the standard client for making a connection.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
     fn new() -> Self {
@@ -60,16 +60,21 @@ impl ConfidentialClientBuilder {
         }
     }
 
-    /// Sets the authority, as MSAL names it: the URL of the tenant to which requests go, such as
-    /// `https://login.microsoftonline.com/{tenant id}` or `https://{name}.ciamlogin.com/{tenant id}`.
-    /// `http` on loopback only. The path of the token endpoint, `/oauth2/v2.0/token`, is added to it. A
-    /// request may name [another tenant](crate::TokenRequest::tenant).
+    /// Sets the authority: the URL of the tenant that receives the requests.
     ///
-    /// `organizations`, `common` and `consumers` are taken in place of a tenant, for the codes and refresh
-    /// tokens of users who signed in there. A request for the application's own token then needs a tenant
-    /// of its own, as Entra cannot reliably tell which one is meant
-    /// (<https://learn.microsoft.com/entra/identity-platform/scenario-daemon-app-configuration>); so does one
-    /// on behalf of a user, the tenant of the user's token.
+    /// It is, for example, `https://login.microsoftonline.com/{tenant id}` or
+    /// `https://{name}.ciamlogin.com/{tenant id}`. MSAL uses the same word.
+    /// `http` is accepted on loopback only. The client adds the path of the token endpoint,
+    /// `/oauth2/v2.0/token`. A request may name [another tenant](crate::TokenRequest::tenant).
+    ///
+    /// `organizations`, `common` and `consumers` are accepted instead of a tenant, for the codes
+    /// and refresh tokens of users who signed in there. Then these requests must name a tenant of
+    /// their own:
+    ///
+    /// - a request for the application's own token, because Entra cannot reliably find out which
+    ///   tenant is meant
+    ///   (<https://learn.microsoft.com/entra/identity-platform/scenario-daemon-app-configuration>)
+    /// - a request on behalf of a user, which must name the tenant of the user's token
     pub fn authority(mut self, url: impl Into<String>) -> Self {
         self.authority = Some(url.into());
         self
@@ -81,18 +86,20 @@ impl ConfidentialClientBuilder {
         self
     }
 
-    /// Sets the application's proof of who it is: a [`Secret`](crate::Secret), a
-    /// [`Certificate`](crate::Certificate) or a
-    /// [`FederatedAssertion`](crate::FederatedAssertion).
+    /// Sets the application's proof of its identity: a [`Secret`](crate::Secret), a
+    /// [`Certificate`](crate::Certificate) or a [`FederatedAssertion`](crate::FederatedAssertion).
     pub fn credential(mut self, credential: impl Into<Credential>) -> Self {
         self.credential = Some(credential.into());
         self
     }
 
     /// Sets the HTTP client: any tower service from `Request<Bytes>` to a response with a streaming
-    /// body. It must not follow redirects, which would hand the credential to whoever is named
-    /// there, and it must not repeat requests. Size and time are limited around it. Its errors'
-    /// texts go into the log, unless something secret of the request is in them.
+    /// body.
+    ///
+    /// The service must not follow redirects, because a redirect would send the credential to
+    /// another host. It must not repeat requests. The [`ConfidentialClient`] limits the size of
+    /// responses and the time. The texts of the service's errors go to the log, unless they contain
+    /// a secret of the request.
     pub fn http_client<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
@@ -105,24 +112,30 @@ impl ConfidentialClientBuilder {
         self
     }
 
-    /// Sets the wall clock, by which assertions are dated: for tests.
+    /// Sets the wall clock, for tests.
+    ///
+    /// It dates assertions, and decides whether a certificate has expired. Default: the system's
+    /// clock.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Limits the time of a request in all, with the reading of the credential, a repetition and
-    /// the reading of the answer; to 5 min at most. A connection of the standard client is given 5 s
-    /// of it.
+    /// Sets the time limit of a whole request, at most 5 min.
+    ///
+    /// The time includes reading the credential, a repetition and reading the response. The
+    /// standard client uses at most 5 s of it for a connection. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Makes the client. Sends nothing, and needs no runtime.
+    /// Builds the client.
+    ///
+    /// It sends nothing, and needs no runtime.
     ///
     /// # Errors
-    /// If a setting is missing or wrong: all of them at once.
+    /// If settings are missing or wrong. The error lists all of them.
     pub fn build(self) -> Result<ConfidentialClient, BuildError> {
         let mut problems = Problems::new("cannot get tokens from Entra");
         let authority = Authority::parse(self.authority.as_deref());
@@ -181,7 +194,7 @@ impl ConfidentialClientBuilder {
         if id.is_empty() {
             return Err(format!("not set; {source}"));
         }
-        // Without braces and other notations that Entra does not take.
+        // Entra does not accept braces and other notations of a GUID.
         match id.parse::<uuid::Uuid>() {
             Ok(parsed) if id.len() == 36 => Ok(parsed.to_string()),
             _ => {

@@ -22,12 +22,15 @@ use crate::text::{new_guid, printable};
 
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Gets tokens from Entra for one application. A cheap handle: clone it.
+/// A client that gets tokens from Entra for one application.
+///
+/// It is a handle that is cheap to clone.
 #[derive(Clone)]
 pub struct ConfidentialClient(Arc<ClientState>);
 
-/// The settings and the log of a client, shared by its handles. Nothing in it is of one tenant alone, as each
-/// request may go to another.
+/// The settings and the log of a client, shared by its handles.
+///
+/// No field belongs to one tenant only, because each request may go to another tenant.
 struct ClientState {
     authority: Authority,
     client_id: String,
@@ -35,13 +38,16 @@ struct ClientState {
     http: HttpClient,
     clock: Clock,
     timeout: Duration,
-    /// A code that is redeemed comes from whoever opens a URL, so strangers cause errors, too.
-    /// They are told apart by what an operator can do about them.
+    /// The rate-limited log of errors.
+    ///
+    /// Strangers can cause errors, because any visitor of a callback URL can send a code. The keys
+    /// distinguish errors by what an operator can do about them.
     log: ThrottledLog<(TokenErrorKind, &'static str)>,
 }
 
 impl ConfidentialClient {
-    /// The longest wait for a `Retry-After` here, before it is handed on.
+    /// Longest `Retry-After` for which the client waits itself. A longer one is returned to the
+    /// caller.
     const MAX_WAIT: Duration = Duration::from_secs(2);
 
     /// Returns the "Application (client) ID".
@@ -56,32 +62,41 @@ impl ConfidentialClient {
         self.0.authority.as_str()
     }
 
-    /// Returns the URL to which requests go that name no [tenant](TokenRequest::tenant) of their own.
+    /// Returns the URL that receives requests without a [tenant](TokenRequest::tenant) of their
+    /// own.
     #[must_use]
     pub fn token_endpoint(&self) -> &str {
         self.0.authority.endpoint()
     }
 
-    /// Sends the request, and returns the tokens of the answer. Nothing is kept: for tokens again, send
-    /// again.
+    /// Sends the request and returns the tokens of the response.
     ///
-    /// A request is repeated once at most, if half of the [timeout] is left when it starts again:
-    /// at once if the standard client could not even connect, and, unless it redeems an
-    /// authorization code, after a `Retry-After` of 2 s or less that came with 429 or 5xx.
-    /// Otherwise a code would be used twice, which Entra takes for theft.
+    /// No token is cached: each call sends a request.
+    ///
+    /// A request is repeated at most once, and only if at least half of the [timeout] is left for
+    /// the repetition:
+    ///
+    /// - immediately, if the standard client could not even connect
+    /// - after a `Retry-After` of 2 s or less, if Entra is busy
+    ///   ([`Throttled`](TokenErrorKind::Throttled) or [`Unavailable`](TokenErrorKind::Unavailable))
+    ///   and the request does not redeem an authorization code. Entra takes a second use of a code
+    ///   for theft.
     ///
     /// Dropping the future ends the request.
     ///
     /// [timeout]: ConfidentialClientBuilder::timeout
     ///
     /// # Errors
-    /// If there are no tokens, by [`kind`](TokenError::kind) of what can be done about it. The log
-    /// has a line at WARN for the first of a kind and remedy and then for at most one a minute, with how
-    /// many there were, on top of whatever the caller does; the others are at DEBUG.
+    /// If there are no tokens. The error's [`kind`](TokenError::kind) says what can be done about
+    /// it.
+    ///
+    /// The client logs errors itself, in addition to what the caller does. The first error of a
+    /// kind and remedy is logged at WARN, then at most one a minute, with the number of errors. All
+    /// others are logged at DEBUG.
     pub async fn send(&self, request: TokenRequest) -> Result<TokenResponse, TokenError> {
         let request_id = request.own_correlation_id().map(str::to_owned);
         let request_id = request_id.or_else(new_guid);
-        // On the heap, so that the future of a caller stays small.
+        // On the heap, so that the caller's future stays small.
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {
             let (place, _) = self.0.authority.place();
@@ -92,7 +107,7 @@ impl ConfidentialClient {
             let (_, is_local) = self.0.authority.place();
             let error = error.of_request((request.grant_type(), is_local), request_id);
             let tenant = request.own_tenant();
-            // What is no tenant may be anything.
+            // An invalid tenant may be any text, so it is not logged.
             let tenant = tenant.filter(|_| self.0.authority.endpoint_of(tenant).is_ok());
             let count = self.0.log.due((error.kind(), error.remedy()));
             error.log(count, tenant);
@@ -165,7 +180,8 @@ impl ConfidentialClient {
     }
 }
 
-/// Returns the time after which the request is repeated, if it is: see [`ConfidentialClient::send`].
+/// Returns the wait before the request is repeated, or `None` if it is not: see
+/// [`ConfidentialClient::send`].
 fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<Duration> {
     if error.was_not_sent() {
         return Some(Duration::ZERO);
@@ -178,8 +194,9 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
     (is_busy && request.is_repeatable() && wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
 }
 
-/// Makes the error of a request to this host and port to which the HTTP client got no response, with nothing
-/// of what was sent.
+/// Builds the error of a request to this host and port that got no response.
+///
+/// The text contains nothing of what was sent.
 fn no_response(error: &BoxError, place: &str, sent: &SentSecrets) -> TokenError {
     let failure = Failure::of(error);
     let was_not_sent = failure.is_some_and(|failure| failure.was_not_sent);

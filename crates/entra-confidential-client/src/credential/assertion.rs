@@ -1,7 +1,7 @@
-//! The JWT by which the holder of a certificate's key says who it is.
+//! The JWT by which the holder of a certificate's key proves its identity.
 //!
-//! Source: Microsoft identity platform, "Certificate credentials": `PS256`, `x5t#S256`, `aud` the
-//! token endpoint, `iss` and `sub` the client id, `jti` unique, short-lived.
+//! Source: Microsoft identity platform, "Certificate credentials": `PS256`, `x5t#S256`, `aud` is
+//! the token endpoint, `iss` and `sub` are the client id, `jti` is unique, short-lived.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,10 +15,10 @@ use super::certificate::SigningKey;
 use super::secret::Secret;
 use crate::text::new_guid;
 
-/// The time for which an assertion may be used; Entra allows ten minutes.
+/// Lifetime of an assertion. Entra allows ten minutes.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// Signs an assertion for one request. The error is for people.
+/// Signs an assertion for one request. The error is a message for people.
 pub(super) fn sign(
     key: &SigningKey,
     client_id: &str,

@@ -16,14 +16,15 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::{InvalidCredential, read_file, x509};
 
-/// A certificate of the app registration (Certificates & secrets > Certificates) and its RSA private
-/// key, in PEM. The key signs an assertion for each request (`PS256`, `x5t#S256`) and
-/// never leaves the process.
+/// A certificate of the app registration (Certificates & secrets > Certificates) and its RSA
+/// private key, in PEM.
 ///
-/// From a file it is read again with every request, so that a renewed certificate is used without
-/// a restart. While the file cannot be read or used, the certificate that is held serves, and the
-/// log says so once. Write it to another name and rename that, so that it is never seen
-/// half-written.
+/// The key signs an assertion for each request (`PS256`, `x5t#S256`) and never leaves the process.
+///
+/// If the certificate comes from files, they are read again with every request, so that a renewed
+/// certificate is used without a restart. While the files cannot be read or used, the last good
+/// certificate stays in use, and the log says so once. To renew a file, write a new file under
+/// another name and rename it, so that it is never read half-written.
 ///
 /// A PKCS #12 file (`.pfx`) becomes PEM by `openssl pkcs12 -in client.pfx -nodes -out client.pem`.
 #[derive(Clone)]
@@ -31,19 +32,19 @@ pub struct Certificate(Arc<WatchedCertificate>);
 
 /// A certificate, and the files that it came from.
 struct WatchedCertificate {
-    /// None if it came from memory.
+    /// Empty if the certificate came from memory.
     files: Vec<PathBuf>,
     current: Mutex<CurrentKey>,
 }
 
-/// The key in use, and what the files said last.
+/// The key in use, and the last content of the files.
 struct CurrentKey {
     key: Arc<SigningKey>,
-    /// The last reading, usable or not: a hash of the files, or the reason for which there were none.
+    /// Result of the last reading, usable or not: a hash of the files, or the error.
     last_read: Result<[u8; 32], String>,
 }
 
-/// The private key, with what is needed of its certificate.
+/// The private key, with the needed parts of its certificate.
 pub(super) struct SigningKey {
     pair: rsa::KeyPair,
     thumbprint: String,
@@ -51,19 +52,21 @@ pub(super) struct SigningKey {
 }
 
 impl Certificate {
-    /// Takes the certificate and its private key, in one PEM text, in any order. A chain may be with
-    /// them; the certificate is the one of the key.
+    /// Parses the certificate and its private key from one PEM text, in any order.
+    ///
+    /// The text may contain further certificates, such as a chain. The certificate of the private
+    /// key is used.
     ///
     /// # Errors
-    /// If there is no certificate, not exactly one private key, the key is not RSA (PKCS #8 or
-    /// PKCS #1, unencrypted) of 2048 bits or more, or no certificate is that key's. That it has
-    /// expired is none: the log gets a warning, and Entra decides.
+    /// If the text has no certificate, or not exactly one private key. If that key is not an
+    /// unencrypted RSA key (PKCS #8 or PKCS #1) of 2048 to 8192 bits, or no certificate belongs to
+    /// it. An expired certificate is no error: the log gets a warning, and Entra decides.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, InvalidCredential> {
         let pem = pem.as_ref();
         Ok(Self::new(Vec::new(), pem, SigningKey::parse(pem)?))
     }
 
-    /// Reads the same from a file, and watches that.
+    /// Reads the certificate and its private key from one PEM file, and watches the file.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem), and if the file cannot be read now.
@@ -71,8 +74,8 @@ impl Certificate {
         Self::from_files(vec![path.into()])
     }
 
-    /// Reads the same from two files, and watches them: the certificate (`tls.crt`), and its private
-    /// key (`tls.key`).
+    /// Reads the certificate (`tls.crt`) and its private key (`tls.key`) from two PEM files, and
+    /// watches the files.
     ///
     /// # Errors
     /// As [`from_pem_file`](Self::from_pem_file).
@@ -100,7 +103,7 @@ impl Certificate {
         }))
     }
 
-    /// Returns the current key, after a look at the files.
+    /// Returns the current key, after reading the files again.
     pub(super) async fn signing_key(&self, now: SystemTime) -> Arc<SigningKey> {
         if self.0.files.is_empty() {
             return self.0.current().key.clone();
@@ -123,8 +126,10 @@ impl WatchedCertificate {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the key, if the files changed, and returns it. Not where files are read, so that the log has
-    /// the request's span.
+    /// Replaces the key if the files changed, and returns the current key.
+    ///
+    /// Runs in the request's task, not where the files are read, so that the log lines have the
+    /// request's span.
     fn update(&self, read: Result<Vec<u8>, String>, now: SystemTime) -> Arc<SigningKey> {
         let mut current = self.current();
         let last_read = read.as_deref().map(sha256).map_err(Clone::clone);
@@ -192,7 +197,7 @@ impl SigningKey {
             [_] => return Err(problem("the private key is not RSA, which Entra requires")),
             _ => return Err(problem("more than one private key")),
         };
-        // Its reasons are for programmers: InvalidEncoding, TooSmall, …
+        // The library's reasons are for programmers: InvalidEncoding, TooSmall, …
         let pair = pair.map_err(|reason| {
             InvalidCredential::new(format!(
                 "the private key is no RSA key of 2048 to 8192 bits ({reason})"
@@ -219,7 +224,7 @@ impl SigningKey {
         &self.pair
     }
 
-    /// Returns `x5t#S256` (RFC 7515 §4.1.8).
+    /// Returns the thumbprint for `x5t#S256` (RFC 7515 §4.1.8).
     pub(super) fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
@@ -235,7 +240,7 @@ impl SigningKey {
     }
 }
 
-/// Reads the files one after another.
+/// Reads the files one after another into one text.
 fn read_files(files: &[PathBuf]) -> Result<Vec<u8>, String> {
     let mut all = Vec::new();
     for path in files {

@@ -11,11 +11,14 @@ use super::secret::Secret;
 use super::{InvalidCredential, read_file};
 use crate::text::printable;
 
-/// A token of an identity provider trusted by the app registration (Certificates & secrets >
-/// Federated credentials), sent as the client assertion: workload identity on Kubernetes, another
-/// cloud, a CI system, or a managed identity.
+/// A token of another identity provider, sent as the client assertion.
 ///
-/// It is read, or asked for, with every request, so that it may be rotated at any time.
+/// The app registration must trust the identity provider (Certificates & secrets > Federated
+/// credentials). Examples are workload identity on Kubernetes, another cloud, a CI system, or a
+/// managed identity.
+///
+/// The token is obtained from its file or function with every request, so that it may be rotated at
+/// any time.
 ///
 /// ```
 /// use entra_confidential_client::FederatedAssertion;
@@ -43,16 +46,17 @@ enum Source {
 impl FederatedAssertion {
     const VARIABLE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
-    /// Takes the token in this file, which need not be there yet.
+    /// Takes the token from this file, which need not exist yet.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(path.into()))
     }
 
-    /// Takes the token in the file that `AZURE_FEDERATED_TOKEN_FILE` names, as the workload identity
-    /// webhook of AKS sets it.
+    /// Takes the token from the file that `AZURE_FEDERATED_TOKEN_FILE` names.
+    ///
+    /// The workload identity webhook of AKS sets the variable.
     ///
     /// # Errors
-    /// If the variable is not set or empty.
+    /// If the variable is not set or is empty.
     pub fn from_env() -> Result<Self, InvalidCredential> {
         match std::env::var_os(Self::VARIABLE) {
             Some(path) if !path.is_empty() => Ok(Self::from_file(path)),
@@ -64,8 +68,10 @@ impl FederatedAssertion {
         }
     }
 
-    /// Takes the token of a function. If it fails, its error's text goes into the log: it must
-    /// not have a token in it.
+    /// Takes the token from a function.
+    ///
+    /// If the function fails, the text of its error goes to the log, so the text must not contain a
+    /// token.
     pub fn from_fn<F, T>(function: F) -> Self
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -74,7 +80,7 @@ impl FederatedAssertion {
         Self(Source::Function(Arc::new(move || Box::pin(function()))))
     }
 
-    /// Reads the token, or asks for it. The error is for people.
+    /// Returns the token from the file or the function. The error is a message for people.
     pub(super) async fn obtain(&self) -> Result<Secret, String> {
         let (token, origin) = match &self.0 {
             Source::File(path) => {

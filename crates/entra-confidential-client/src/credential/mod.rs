@@ -1,4 +1,4 @@
-//! The application's proof to Entra of who it is.
+//! The application's proof of its identity to Entra.
 
 mod assertion;
 mod certificate;
@@ -18,9 +18,9 @@ pub use self::proof::Credential;
 pub(crate) use self::proof::Proof;
 pub use self::secret::Secret;
 
-/// A credential that cannot be used, with the reason and what would be good.
+/// The error of an unusable credential, with the reason and an example of a good one.
 ///
-/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+/// `Debug` is the same text as `Display`, because `fn main() -> Result<..>` prints `Debug`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct InvalidCredential(String);
 
@@ -44,16 +44,16 @@ impl fmt::Debug for InvalidCredential {
 
 impl std::error::Error for InvalidCredential {}
 
-/// The limit for files: more than any certificate chain or token.
+/// Maximum size of a file in bytes: more than any certificate chain or token has.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// Reads a whole file. Somebody else may replace it at any time. The error names it.
+/// Reads a whole file, which another process may replace at any time. The error names the file.
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     read_regular_file(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn read_regular_file(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for somebody to write into it.
+    // Opening a named pipe would block until another process writes to it.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }

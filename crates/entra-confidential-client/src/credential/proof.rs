@@ -1,4 +1,4 @@
-//! A credential of any sort, and the proof that it makes for a request.
+//! A credential of any kind, and the proof that it makes for a request.
 
 use std::time::SystemTime;
 
@@ -8,8 +8,9 @@ use super::federated::FederatedAssertion;
 use super::secret::Secret;
 use crate::text::VALUE_NOT_ID;
 
-/// The application's proof to Entra of who it is: a [`Secret`], a [`Certificate`] or a
-/// [`FederatedAssertion`], each of which converts into it.
+/// The application's proof of its identity to Entra.
+///
+/// It is converted from a [`Secret`], a [`Certificate`] or a [`FederatedAssertion`].
 #[derive(Clone, Debug)]
 pub struct Credential(CredentialKind);
 
@@ -20,19 +21,21 @@ enum CredentialKind {
     Federated(FederatedAssertion),
 }
 
-/// The part of a request that proves who sends it.
+/// The part of a request that proves the sender's identity.
 pub(crate) enum Proof {
-    /// `client_secret`, in the form: Entra's documents and MSAL send it there. In the
-    /// `Authorization` header it would be form-encoded before base64 (RFC 6749 §2.3.1), which
-    /// servers and proxies get wrong for secrets with `~`, `+` or `%`.
+    /// The form parameter `client_secret`.
+    ///
+    /// Entra's documents and MSAL send it in the form. In the `Authorization` header it would be
+    /// form-encoded before base64 (RFC 6749 §2.3.1). Servers and proxies get that wrong for secrets
+    /// with `~`, `+` or `%`.
     Secret(Secret),
-    /// `client_assertion`, a JWT of ours or of an identity provider that the app registration
-    /// trusts.
+    /// The form parameter `client_assertion`: a JWT that this crate signed, or one of an identity
+    /// provider that the app registration trusts.
     Assertion(Secret),
 }
 
 impl Credential {
-    /// Returns what is wrong with it, as far as can be told without Entra.
+    /// Returns the credential's fault, as far as it can be found without Entra.
     pub(crate) fn problem(&self) -> Option<String> {
         let CredentialKind::Secret(secret) = &self.0 else {
             return None;
@@ -52,19 +55,20 @@ impl Credential {
                     .to_owned(),
             );
         }
-        // Entra's secrets have 40 characters; their ids are GUIDs, and stand beside them.
+        // Entra's secrets have 40 characters. The id of a secret is a GUID, which the portal shows
+        // next to it.
         let is_guid = secret.len() == 36 && uuid::Uuid::try_parse(secret).is_ok();
         is_guid.then(|| format!("the secret is a GUID; {VALUE_NOT_ID}"))
     }
 
-    /// Writes a warning into the log, if Entra will refuse it as expired.
+    /// Logs a warning if Entra will refuse the credential as expired.
     pub(crate) fn warn_if_expired(&self, now: SystemTime) {
         if let CredentialKind::Certificate(certificate) = &self.0 {
             certificate.warn_if_expired(now);
         }
     }
 
-    /// Makes the proof for one request. The error is for people.
+    /// Makes the proof for one request. The error is a message for people.
     pub(crate) async fn prove(
         &self,
         client_id: &str,

@@ -5,24 +5,27 @@ use std::sync::Arc;
 
 use super::InvalidCredential;
 
-/// A text not to be printed: a client secret, a token, an authorization code, a code
-/// verifier. As a [`Credential`](super::Credential) it is the application's client secret.
+/// A text that must not be printed: a client secret, a token, an authorization code or a code
+/// verifier.
 ///
-/// `Debug` shows nothing of it, there is no `Display`, no comparison and no serialization; what it
-/// says must be asked for by name: [`expose_secret`](Self::expose_secret). The memory is not wiped when it is
-/// dropped: the text is also copied into a request, by an HTTP client and by the kernel, where
-/// this crate could not wipe it.
+/// As a [`Credential`](super::Credential) it is the application's client secret.
+///
+/// `Debug` shows nothing of the text. There is no `Display`, no comparison and no serialization.
+/// Only [`expose_secret`](Self::expose_secret) returns the text. The memory is not wiped when the
+/// secret is dropped: an HTTP client and the kernel copy the text into a request, and this crate
+/// could not wipe those copies.
 #[derive(Clone)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Takes the text.
+    /// Creates a secret from the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into().into())
     }
 
-    /// Takes the text of an environment variable, without white space around it: a line end is easily
-    /// taken along from a file.
+    /// Reads the secret from an environment variable, without white space around it.
+    ///
+    /// White space is removed because a line end is easily copied from a file.
     ///
     /// # Errors
     /// If the variable is not set, empty or not UTF-8.
@@ -47,7 +50,7 @@ impl Secret {
         }
     }
 
-    /// Returns the text itself, for where it must be handed on.
+    /// Returns the text itself, for code that must pass it on.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0

@@ -1,13 +1,14 @@
-//! The two things that are needed of a certificate: its RSA key, and until when it is good.
+//! Reads the two needed parts of a certificate: its RSA key and its expiry.
 //!
-//! Read, not verified: it is the operator's own, and Entra compares it with the one it was given.
+//! The certificate is not verified. It is the operator's own, and Entra compares it with the
+//! registered one.
 
 /// The needed parts of a certificate (RFC 5280 §4.1).
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Parsed<'c> {
-    /// `RSAPublicKey` (RFC 8017 §A.1.1), or what another algorithm has instead.
+    /// The public key: `RSAPublicKey` (RFC 8017 §A.1.1), or the format of another algorithm.
     pub(super) public_key: &'c [u8],
-    /// The end of its validity in seconds since 1970, if that is a time that can be read.
+    /// Time of expiry in seconds since 1970, or `None` if it cannot be read.
     pub(super) not_after: Option<u64>,
 }
 
@@ -18,7 +19,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// Reads a certificate in DER.
+/// Parses a certificate in DER.
 pub(super) fn parse(der: &[u8]) -> Option<Parsed<'_>> {
     let mut certificate = Reader(Reader(der).read(SEQUENCE)?);
     let mut body = Reader(certificate.read(SEQUENCE)?);
@@ -46,7 +47,7 @@ fn not_after(validity: &[u8]) -> Option<u64> {
     let (tag, text) = validity.read_any()?;
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let (year, rest) = match tag {
-        // RFC 5280 §4.1.2.5.1: 50 to 99 are of the last century.
+        // RFC 5280 §4.1.2.5.1: 50 to 99 are years of the 20th century.
         UTC_TIME => {
             let (year, rest) = text.split_at_checked(2)?;
             let year = number(year)?;
@@ -71,8 +72,10 @@ fn number(digits: &str) -> Option<u64> {
     is_number.then(|| digits.parse().ok())?
 }
 
-/// Counts in the calendar that repeats itself every 400 years of 146 097 days; years begin in March here,
-/// so that the day that leap years add is their last.
+/// Returns the number of days from 1970-01-01 to this date.
+///
+/// The calendar repeats every 400 years, which have 146 097 days. In this calculation years begin
+/// in March, so that the leap day is the last day of a year.
 fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 {
         (year, month - 3)
@@ -84,7 +87,7 @@ fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     before_year + before_month + day - 1 - 719_468
 }
 
-/// Reads values of DER one after another.
+/// A reader of DER values, one after another.
 struct Reader<'d>(&'d [u8]);
 
 impl<'d> Reader<'d> {

@@ -1,42 +1,52 @@
-//! The kinds of errors, and of which kind a refusal is.
+//! The kinds of errors, and the mapping of refusals to kinds.
 
 use std::fmt;
 
 use http::StatusCode;
 
-/// The kind of a [`TokenError`](super::TokenError), by what can be done about it. The HTTP status and `error`,
-/// `suberror` and `claims` of the answer decide it, never an AADSTS number: Microsoft changes those.
+/// The kind of a [`TokenError`](super::TokenError), by what can be done about it.
+///
+/// The HTTP status and the response's `error`, `suberror` and `claims` decide the kind. AADSTS
+/// numbers never do, because Microsoft changes them.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
-    /// The code, refresh token or assertion is no longer good (`invalid_grant`): the user signs in
-    /// again.
+    /// The code, refresh token or assertion is no longer valid (`invalid_grant`): the user must
+    /// sign in again.
     InvalidGrant,
-    /// The user must do something that only a sign-in can ask for: another factor, a policy
-    /// (`interaction_required`, `login_required`, or an answer with `claims`, which go into the
-    /// next sign-in or to the client).
+    /// The user must do something that only an interactive sign-in can request: another factor, or
+    /// what a policy demands.
+    ///
+    /// The response has `interaction_required`, `login_required`, `account_selection_required`, or
+    /// `claims`. The claims belong in the next sign-in, or are passed to the client.
     InteractionRequired,
     /// A user or an administrator has not consented (`consent_required`).
     ConsentRequired,
-    /// The user or a policy said no (`access_denied`).
+    /// The user or a policy denied access (`access_denied`).
     AccessDenied,
-    /// Entra does not accept this application: its id, secret, certificate or assertion
-    /// (`invalid_client`, `unauthorized_client`). The operator's fault, no user's.
+    /// Entra does not accept this application's id, secret, certificate or assertion
+    /// (`invalid_client`, `unauthorized_client`).
+    ///
+    /// The operator can correct it, a user cannot.
     InvalidClient,
-    /// The request is not as the app registrations say: scopes, resource, parameters
-    /// (`invalid_scope`, `invalid_resource`, `invalid_request`, `unsupported_…`), or it was not
-    /// even sent because something in it is missing or malformed.
+    /// The request does not match the app registrations, or was not sent because a part of it is
+    /// missing or malformed.
+    ///
+    /// Entra refuses the scopes, the resource or the parameters (`invalid_scope`,
+    /// `invalid_resource`, `invalid_target`, `invalid_request`, `unsupported_…`).
     Misconfigured,
     /// The credential could not be read or made; nothing was sent.
     CredentialUnavailable,
     /// Too many requests (429).
     Throttled,
-    /// Entra cannot answer now (5xx, 408, `temporarily_unavailable`, `server_error`).
+    /// Entra cannot respond now (5xx, 408, `temporarily_unavailable`, `server_error`).
     Unavailable,
-    /// There was no response: no connection, or not in time. Entra may have seen the request.
+    /// There was no response: no connection, or not in time.
+    ///
+    /// Entra may have received the request.
     NoResponse,
-    /// A response that is not one of Entra's token endpoint: HTML, too long, a redirect, no token
-    /// in it, an unknown `error`.
+    /// The response does not come from Entra's token endpoint, or has no tokens: HTML, too long, a
+    /// redirect, no token in it, an unknown `error`.
     InvalidResponse,
 }
 
@@ -56,10 +66,12 @@ impl TokenErrorKind {
         Self::InvalidResponse,
     ];
 
-    /// Returns the exact machine code, for metrics and logs, which does not change. There is no public one: what
-    /// Entra says to this application is nothing for its callers. It is `invalid_grant`,
-    /// `interaction_required`, `consent_required`, `access_denied`, `invalid_client`, `misconfigured`,
-    /// `credential_unavailable`, `throttled`, `unavailable`, `no_response`, `invalid_response`.
+    /// Returns the exact machine code, for metrics and logs, which does not change.
+    ///
+    /// There is no public code, because Entra's responses to this application are not meant for its
+    /// callers. The codes are `invalid_grant`, `interaction_required`, `consent_required`,
+    /// `access_denied`, `invalid_client`, `misconfigured`, `credential_unavailable`, `throttled`,
+    /// `unavailable`, `no_response`, `invalid_response`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -77,7 +89,7 @@ impl TokenErrorKind {
         }
     }
 
-    /// Returns the kind in words.
+    /// Returns the description of the kind for people.
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::InvalidGrant => "Entra no longer takes the code, refresh token or assertion",
@@ -94,8 +106,10 @@ impl TokenErrorKind {
         }
     }
 
-    /// Returns the kind of a refusal with this status, `error` and `suberror`, with or without `claims`
-    /// (Microsoft identity platform, "Handling error codes in your application").
+    /// Returns the kind of a refusal with this status, `error` and `suberror`, with or without
+    /// `claims`.
+    ///
+    /// Source: Microsoft identity platform, "Handling error codes in your application".
     pub(super) fn of_refusal(
         status: StatusCode,
         error: Option<&str>,
@@ -106,7 +120,7 @@ impl TokenErrorKind {
             StatusCode::TOO_MANY_REQUESTS => return Self::Throttled,
             StatusCode::REQUEST_TIMEOUT => return Self::Unavailable,
             status if status.is_server_error() => return Self::Unavailable,
-            // There are no others that a token endpoint refuses with.
+            // A token endpoint refuses with no other status.
             status if !status.is_client_error() => return Self::InvalidResponse,
             _ => {}
         }

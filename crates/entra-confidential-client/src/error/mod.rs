@@ -1,4 +1,4 @@
-//! The error of a request that got no tokens, by what can be done about it.
+//! The error of a request that got no tokens, classified by what can be done about it.
 
 mod kind;
 mod refusal;
@@ -12,19 +12,20 @@ use http::StatusCode;
 pub use self::kind::TokenErrorKind;
 use self::remedy::remedy;
 
-/// The error of a request that got no tokens: [`kind`](Self::kind) says what can be done, the rest is for
-/// the operator's log.
+/// The error of a request that got no tokens.
 ///
-/// `Display` is one line without secrets and without Entra's description, which has names of
-/// users in it. What others say is escaped and cut.
+/// [`kind`](Self::kind) says what can be done. The rest is for the operator's log.
+///
+/// `Display` is one line. It has no secrets, and not Entra's description, which contains names of
+/// users. Text from outside is escaped and cut.
 #[derive(Clone)]
 pub struct TokenError(Box<ErrorParts>);
 
-/// The parts of an error. All text is as it may be printed, but for `claims`.
+/// The parts of an error. Every text is printable, except `claims`.
 #[derive(Clone)]
 struct ErrorParts {
     kind: TokenErrorKind,
-    /// The words for what happened, if the kind does not say it all.
+    /// A description of the failure, if the kind alone does not describe it.
     text: Option<String>,
     status: Option<StatusCode>,
     error: Option<String>,
@@ -35,16 +36,16 @@ struct ErrorParts {
     trace_id: Option<String>,
     timestamp: Option<String>,
     retry_after: Option<Duration>,
-    /// The standard client knows that no connection came about.
+    /// The standard client knows that no connection was made.
     was_not_sent: bool,
-    /// The grant that was asked for, by its name in OAuth.
+    /// The name of the requested grant in OAuth.
     grant_type: &'static str,
-    /// The request was to this machine.
+    /// The request went to this machine.
     is_local: bool,
 }
 
 impl TokenError {
-    /// Makes an error of a kind and a text alone.
+    /// Builds an error that has a kind and a text only.
     pub(crate) fn new(kind: TokenErrorKind, text: impl Into<String>) -> Self {
         Self::of(ErrorParts {
             text: Some(text.into()),
@@ -52,15 +53,16 @@ impl TokenError {
         })
     }
 
-    /// Makes the error of a request without a response; `was_not_sent` if no connection came about, for
-    /// certain.
+    /// Builds the error of a request without a response.
+    ///
+    /// `was_not_sent` is `true` if certainly no connection was made.
     pub(crate) fn no_response(text: String, was_not_sent: bool) -> Self {
         let mut error = Self::new(TokenErrorKind::NoResponse, text);
         error.0.was_not_sent = was_not_sent;
         error
     }
 
-    /// Makes the error of a response unlike those of Entra's token endpoint.
+    /// Builds the error of a response that does not look like one of Entra's token endpoint.
     pub(crate) fn invalid_response(status: StatusCode, problem: &str) -> Self {
         let mut error = Self::new(TokenErrorKind::InvalidResponse, problem);
         error.0.status = Some(status);
@@ -71,21 +73,22 @@ impl TokenError {
         Self(Box::new(parts))
     }
 
-    /// Returns what can be done about it.
+    /// Returns the kind, which says what can be done about the error.
     #[must_use]
     pub fn kind(&self) -> TokenErrorKind {
         self.0.kind
     }
 
-    /// Returns the exact machine code of its [kind](Self::kind), for metrics and logs, which does not
-    /// change.
+    /// Returns the exact machine code of its [kind](Self::kind), for metrics and logs, which does
+    /// not change.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind().code()
     }
 
-    /// Returns whether the same request may succeed later although nobody changes anything. An
-    /// authorization code may be used up all the same.
+    /// Returns whether the same request may succeed later without any change.
+    ///
+    /// An authorization code may be used up nevertheless.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
@@ -103,39 +106,42 @@ impl TokenError {
         }
     }
 
-    /// Returns the time to wait, if `Retry-After` says so (seconds or a date); at most five minutes.
+    /// Returns the time to wait that `Retry-After` demands (seconds or a date), at most five
+    /// minutes.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Returns the claims request of the answer, unchanged: for the next sign-in, or for the client in a
-    /// claims challenge.
+    /// Returns the claims request of the response, unchanged.
+    ///
+    /// It belongs in the next sign-in, or in a claims challenge to the client.
     #[must_use]
     pub fn claims(&self) -> Option<&str> {
         self.0.claims.as_deref()
     }
 
-    /// Returns `error` of the answer.
+    /// Returns the response's `error`.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.0.error.as_deref()
     }
 
-    /// Returns `suberror` of the answer, such as `bad_token`, `token_expired`, `consent_required`.
+    /// Returns the response's `suberror`, such as `bad_token`, `token_expired`, `consent_required`.
     #[must_use]
     pub fn suberror(&self) -> Option<&str> {
         self.0.suberror.as_deref()
     }
 
-    /// Returns the HTTP status of the answer.
+    /// Returns the HTTP status of the response.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.0.status.map(|status| status.as_u16())
     }
 
-    /// Returns the AADSTS numbers of the answer as text, such as `AADSTS50173`, for a log: they change,
-    /// so nothing should be decided by them.
+    /// Returns the AADSTS numbers of the response as text for a log, such as `AADSTS50173`.
+    ///
+    /// Microsoft changes the numbers, so no decision should depend on them.
     #[must_use]
     pub fn error_codes(&self) -> Option<String> {
         let codes = self.0.error_codes.iter();
@@ -143,26 +149,27 @@ impl TokenError {
         (!codes.is_empty()).then(|| codes.join(", "))
     }
 
-    /// Returns the id for a search in Entra's sign-in log and for Microsoft's support: Entra's own, or the
-    /// `client-request-id` that was sent.
+    /// Returns the id for a search in Entra's sign-in log and for Microsoft's support.
+    ///
+    /// It is the id in Entra's response, or the `client-request-id` that was sent.
     #[must_use]
     pub fn correlation_id(&self) -> Option<&str> {
         self.0.correlation_id.as_deref()
     }
 
-    /// Returns Entra's id for the answer.
+    /// Returns Entra's id of the response.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
         self.0.trace_id.as_deref()
     }
 
-    /// Returns the time of the answer by Entra's clock.
+    /// Returns the time of the response by Entra's clock.
     #[must_use]
     pub fn timestamp(&self) -> Option<&str> {
         self.0.timestamp.as_deref()
     }
 
-    /// Returns what the operator can do, in one sentence.
+    /// Returns the operator's remedy, in one sentence.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         if self.kind() == TokenErrorKind::Misconfigured && self.0.status.is_none() {
@@ -176,8 +183,11 @@ impl TokenError {
         remedy(self.kind(), request, &self.0.error_codes)
     }
 
-    /// Adds the grant that was asked for, and whether on this machine, for the remedy; and the id of the
-    /// request, if it may have reached Entra, which said none itself.
+    /// Adds facts about the request.
+    ///
+    /// The grant and whether the request went to this machine decide the remedy. The request's id
+    /// becomes the correlation id, if Entra may have received the request and its response has no
+    /// id.
     pub(crate) fn of_request(
         mut self,
         (grant_type, is_local): (&'static str, bool),
@@ -191,15 +201,16 @@ impl TokenError {
         self
     }
 
-    /// Returns whether the request never left this machine, for certain.
+    /// Returns `true` if the request certainly never left this machine.
     pub(crate) fn was_not_sent(&self) -> bool {
         self.0.was_not_sent
     }
 
-    /// Writes the error of a request to this tenant, if it named one, into the log: at WARN if a line is
-    /// due, for so many, else at DEBUG.
+    /// Writes the error to the log: at WARN with the count if a line is due, else at DEBUG.
+    ///
+    /// `tenant` is the tenant that the request named, if any.
     pub(crate) fn log(&self, count: Option<u64>, tenant: Option<&str>) {
-        // The level of a line is fixed where it is written.
+        // The level of a `tracing` event must be a constant.
         macro_rules! write_at {
             ($level:ident) => {
                 tracing::$level!(

@@ -1,4 +1,4 @@
-//! The refusals of the token endpoint.
+//! Refusals of the token endpoint.
 
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use super::{ErrorParts, TokenError, TokenErrorKind};
 use crate::request::SentSecrets;
 
-/// The longest wait that is passed on.
+/// Maximum wait that is passed on to the caller.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 impl TokenError {
-    /// Makes the error of a response with another status than 200 and this document (RFC 6749 §5.2).
-    /// Nothing that was sent is printed, even if it came back.
+    /// Builds the error of a response whose status is not 200, with this document (RFC 6749 §5.2).
+    ///
+    /// No part of the request is printed, even if the response contains it.
     pub(crate) fn refusal<B>(
         response: &Response<B>,
         document: &Map<String, Value>,
@@ -51,13 +52,13 @@ impl TokenError {
     }
 }
 
-/// Returns whether the text is like `error`, `suberror` and ids.
+/// Returns whether the text looks like an `error`, a `suberror` or an id.
 fn is_word(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
-/// Returns whether the text is like `2026-11-26 13:00:00Z`.
+/// Returns whether the text looks like `2026-11-26 13:00:00Z`.
 fn is_time(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_digit() || b"-: TZ.+".contains(&byte);
     (1..=40).contains(&text.len()) && text.bytes().all(is_allowed)

@@ -1,12 +1,14 @@
-//! The remedies: what an operator can do about a failed request.
+//! Remedies: the actions of an operator after a failed request.
 //!
-//! The kind decides; AADSTS numbers only choose the words, and lose nothing if they change.
+//! The kind decides. AADSTS numbers only choose a more precise text; if they change, the text of
+//! the kind remains.
 
 use super::kind::TokenErrorKind;
 use crate::text::VALUE_NOT_ID;
 
-/// Returns the remedy for an error of this kind to a request for this grant, with this `error` and these
-/// AADSTS numbers, in one sentence.
+/// Returns the remedy for an error, in one sentence.
+///
+/// The error has this kind, this `error` and these AADSTS numbers; the request was for this grant.
 pub(super) fn remedy(
     kind: TokenErrorKind,
     (grant_type, error): (&str, &str),

@@ -1,4 +1,4 @@
-//! Certificates and federated assertions.
+//! Tests of certificates and federated assertions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-/// The assertions of so many requests.
+/// Returns the assertions of `count` requests.
 async fn assertions(credential: impl Into<Credential>, count: usize) -> Vec<String> {
     let script = Script::new((0..count).map(|_| json(200, &tokens())));
     let entra = script.settings(credential).clock(now).build().unwrap();
@@ -39,7 +39,7 @@ async fn assertions(credential: impl Into<Credential>, count: usize) -> Vec<Stri
     .collect()
 }
 
-/// Header and claims, after the signature was verified with the certificate's key.
+/// Returns the header and the claims, after verifying the signature with the certificate's key.
 fn verified(assertion: &str, by: &Issued) -> (Value, Value) {
     let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
     let (signed, signature) = assertion.rsplit_once('.').unwrap();
@@ -177,7 +177,7 @@ async fn a_renewed_file_is_used_and_a_broken_one_leaves_the_old_in_use() {
     };
     signed_by(issued(0)).await;
 
-    // The key first: not that of the certificate for a moment.
+    // The key is written first: for a moment it does not belong to the certificate.
     std::fs::write(&key, &issued(1).key_pem).unwrap();
     signed_by(issued(0)).await;
     signed_by(issued(0)).await;
@@ -264,7 +264,7 @@ async fn a_link_to_what_has_no_end_or_no_writer_is_neither_read_nor_waited_for()
     let (pipe, long) = (folder.path("pipe"), folder.path("long"));
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
-    // As far as its file system says, it has a terabyte.
+    // A sparse file: its file system reports a size of one terabyte.
     let file = std::fs::File::create(&long).unwrap();
     file.set_len(1 << 40).unwrap();
     for (target, reason) in [

@@ -1,4 +1,4 @@
-//! What is made of answers without tokens.
+//! Tests of the errors for responses without tokens.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
 
 #[tokio::test]
 async fn numbers_decide_nothing() {
-    // Those of an expired secret, missing consent, a multi-factor challenge and throttling.
+    // The numbers of an expired secret, missing consent, a multi-factor challenge and throttling.
     for code in [7_000_222, 65_001, 50_076, 50_196, 90_033] {
         for (error, expected) in [
             ("invalid_grant", TokenErrorKind::InvalidGrant),

@@ -1,4 +1,4 @@
-//! What is sent for each grant, and what comes of a good answer.
+//! Tests of the form that each grant sends, and of the tokens in a successful response.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn a_request_goes_to_its_own_tenant_or_to_the_authoritys() {
         let endpoint = format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
         assert_eq!(sent.uri, endpoint);
     }
-    // Nothing is left of it.
+    // The next request does not use that tenant any more.
     entra.send(on_behalf).await.unwrap();
     assert_eq!(script.sent().pop().unwrap().uri, ENDPOINT);
 }

@@ -1,5 +1,6 @@
-//! The client against an HTTP service that says what a test tells it to, all in one process and on
-//! paused time, and against the local tenant.
+//! Tests of the client against a scripted HTTP service and against the local tenant.
+//!
+//! The scripted service runs in the test's process on paused time.
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Nothing that is secret is printed, whatever happens.
+//! Tests that no secret is ever printed.
 
 use entra_confidential_client::{
     AuthorizationCode, Certificate, ConfidentialClient, Credential, FederatedAssertion, Secret,
@@ -27,7 +27,7 @@ fn requests() -> Vec<TokenRequest> {
     ]
 }
 
-/// Each in the notations that a text could have it in.
+/// Asserts that a text contains none of the secrets, in any notation that the text could use.
 #[track_caller]
 fn assert_clean(text: &str, assertion: &str) {
     let key = &issued(0).key_pem;

@@ -1,4 +1,4 @@
-//! What an operator can do about an error, by the grant that was asked for and by what Entra says.
+//! Tests of the operator's remedy for each grant and error of Entra.
 
 use entra_confidential_client::{AuthorizationCode, TokenError, TokenErrorKind, TokenRequest};
 use entra_dev_tenant::{AppRegistration, DevTenant};
@@ -78,7 +78,7 @@ async fn a_remedy_is_about_the_grant_and_the_error() {
     }
 }
 
-/// The development tenant itself, over a socket.
+/// Runs against the development tenant itself.
 #[tokio::test]
 async fn the_development_tenant_is_said_to_have_no_exchange_of_tokens() {
     let application = AppRegistration::new(CLIENT).secret("secret");

@@ -1,4 +1,4 @@
-//! Settings that cannot make a client, and what the environment says.
+//! Tests of wrong settings, and of settings from the environment.
 
 use std::process::Command;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn all_problems_are_told_at_once_with_what_would_be_good() {
     let error = ConfidentialClient::builder().build().unwrap_err();
     let missing: Vec<_> = error.problems().map(Problem::setting).collect();
     assert_eq!(missing[..3], ["authority", "client_id", "credential"]);
-    // Without the standard client there must be another.
+    // Without the feature `reqwest`, a client must be set.
     let others: &[&str] = if cfg!(feature = "reqwest") {
         &[]
     } else {
@@ -200,7 +200,8 @@ fn the_client_is_a_handle_for_every_task() {
     assert!(size_of_val(&future) < 512, "{}", size_of_val(&future));
 }
 
-/// Environment variables are of the whole process, so what reads them runs in one of its own.
+/// Runs an ignored test in a process of its own, because environment variables belong to the whole
+/// process.
 fn child(test: &str, variables: &[(&str, &str)]) -> String {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program)
@@ -261,7 +262,7 @@ fn child_that_reads_the_environment() {
     }
 }
 
-/// URLs with something secret in them.
+/// URLs that contain a secret.
 const WITH_SECRETS: [&str; 4] = [
     "https://user:hunter2@host.example/",
     "https://user:hunter2%40host.example/",

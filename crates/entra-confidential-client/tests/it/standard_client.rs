@@ -1,4 +1,4 @@
-//! The standard HTTP client, over loopback, and the local tenant.
+//! Tests of the standard HTTP client, over loopback and against the local tenant.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -94,9 +94,9 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(followed.load(Ordering::Relaxed), 0);
 }
 
-/// Returns an authority to which nothing connects, while the socket lives.
+/// Returns an authority that refuses connections while the socket lives.
 fn closed_port() -> (TcpSocket, String) {
-    // Bound, so that nobody else gets it, and not listening.
+    // Bound, so that no other process gets the port, but not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
@@ -120,7 +120,7 @@ async fn a_closed_port_is_no_response() {
     );
 }
 
-/// Makes a client to whose authority the standard client cannot connect so many times, and the number of
+/// Builds a client whose first `times` attempts fail to connect, and returns it with the number of
 /// attempts.
 fn unconnected(times: usize, authority: &str) -> (ConfidentialClient, Arc<AtomicUsize>) {
     let standard = HttpClient::standard(StandardClient {

@@ -1,4 +1,4 @@
-//! A token endpoint in the test itself: it answers by script and remembers what it was sent.
+//! A token endpoint inside the test: it answers by a script and records the requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ pub(crate) const AUTHORITY: &str =
 pub(crate) const ENDPOINT: &str =
     "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token";
 pub(crate) const SCOPES: [&str; 2] = ["api://6e74172b/Reports.Read", "offline_access"];
-/// None of these may ever be printed.
+/// The client secret. Like the four constants below, it must never be printed.
 pub(crate) const CLIENT_SECRET: &str = "s3cr3t~of-the+client%";
 pub(crate) const CODE: &str = "0.AXkA-the-authorization-code";
 pub(crate) const VERIFIER: &str = "the-code-verifier-dBjftJeZ4CVP";
@@ -40,30 +40,31 @@ pub(crate) const USER_TOKEN: &str = "eyJ0eXAi.the-users-access-token";
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// What the endpoint does with one request.
+/// A step of the script: the endpoint's reaction to one request.
 pub(crate) enum Step {
     Answer(Response<Body>),
-    /// After this long.
+    /// Waits for this time, then does the inner step.
     Slow(Duration, Box<Step>),
     Fail(BoxError),
-    /// The head of an answer, and never its body.
+    /// Sends the head of a response, but never its body.
     Drip,
-    /// With everything that was sent in the error, as the form has it or as it was meant.
+    /// Fails with an error that contains everything that was sent, decoded or as in the form.
     FailEcho {
         decoded: bool,
     },
-    /// With a secret that was sent in every member, and everything in the description.
+    /// Returns a response that has a sent secret in every member, and the whole form in the
+    /// description.
     Echo(u16),
 }
 
-/// The endpoint: an HTTP client of the user's own, as far as the crate knows.
+/// The endpoint. For the crate it is an HTTP client that the user brings.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     steps: Arc<Mutex<VecDeque<Step>>>,
     sent: Arc<Mutex<Vec<Sent>>>,
 }
 
-/// One request.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) uri: String,
@@ -78,7 +79,7 @@ impl Script {
         script
     }
 
-    /// What was sent so far.
+    /// Returns the requests so far.
     pub(crate) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
@@ -180,7 +181,7 @@ fn echo(status: u16, sent: &Bytes) -> Response<Body> {
     answer(status, Value::Object(document).to_string())
 }
 
-/// A response with this body.
+/// Builds a response with this body.
 pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
     let body = Full::new(body.into()).map_err(|never: Infallible| match never {});
     Response::builder()
@@ -193,7 +194,7 @@ pub(crate) fn json(status: u16, body: &Value) -> Step {
     Step::Answer(answer(status, body.to_string()))
 }
 
-/// A refusal as Entra words it.
+/// Returns a refusal in Entra's format.
 pub(crate) fn refusal(status: u16, error: &str, code: u64) -> Value {
     json!({
         "error": error,
@@ -209,7 +210,7 @@ pub(crate) fn refusal(status: u16, error: &str, code: u64) -> Value {
     })
 }
 
-/// Tokens as Entra gives them.
+/// Returns a successful response in Entra's format.
 pub(crate) fn tokens() -> Value {
     json!({
         "token_type": "Bearer",
@@ -226,7 +227,7 @@ pub(crate) fn refresh() -> TokenRequest {
     TokenRequest::refresh_token(REFRESH_TOKEN, SCOPES)
 }
 
-/// The error of one refresh that is answered so.
+/// Returns the error of one refresh for which the endpoint does this step.
 pub(crate) async fn error_of(step: Step) -> TokenError {
     let script = Script::new([step]);
     script.client().send(refresh()).await.unwrap_err()
@@ -237,12 +238,12 @@ pub(crate) struct Issued {
     pub(crate) der: Vec<u8>,
     pub(crate) certificate_pem: String,
     pub(crate) key_pem: String,
-    /// `RSAPublicKey`, as rcgen says.
+    /// `RSAPublicKey`, as rcgen encodes it.
     pub(crate) public_key: Vec<u8>,
     pkcs8: Vec<u8>,
 }
 
-/// One of two, made once: RSA keys take a while.
+/// Returns one of two certificates, which are generated only once because RSA keys take a while.
 pub(crate) fn issued(index: usize) -> &'static Issued {
     static ISSUED: [LazyLock<Issued>; 2] = [LazyLock::new(Issued::new), LazyLock::new(Issued::new)];
     &ISSUED[index]
@@ -267,8 +268,10 @@ impl Issued {
         format!("{}{}", self.certificate_pem, self.key_pem)
     }
 
-    /// The key as OpenSSL wrote it for long. PKCS #8 ends with it: a sequence with a length of two
-    /// bytes, after 22 bytes of version and algorithm and 4 of the octet string around it.
+    /// Returns the key in PKCS #1, as older versions of OpenSSL wrote it.
+    ///
+    /// PKCS #8 ends with the PKCS #1 key: a sequence with a length of two bytes. Before it are 22
+    /// bytes of version and algorithm, and 4 bytes of the octet string around it.
     pub(crate) fn pkcs1_pem(&self) -> String {
         let text = BASE64_STANDARD.encode(&self.pkcs8[26..]);
         let lines: Vec<_> = text
@@ -281,7 +284,7 @@ impl Issued {
     }
 }
 
-/// A folder that goes with the test.
+/// A folder that is removed when the value is dropped.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -322,8 +325,8 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn capture() -> Self {
-        // Without one for all threads, a test on another thread that is the first to come to a line
-        // of the log can switch that line off for all.
+        // A subscriber for all threads. Without it, a test on another thread that is the first to
+        // reach a log line can disable that line for all threads.
         static FOR_ALL: Once = Once::new();
         FOR_ALL.call_once(|| set_global_default(subscriber(io::sink)).unwrap());
         let written = Arc::new(Mutex::new(Vec::new()));
@@ -338,7 +341,7 @@ impl Logs {
         String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
     }
 
-    /// How many lines are of this level.
+    /// Returns the number of lines of this level.
     pub(crate) fn count(&self, level: &str) -> usize {
         let level = format!(" {level} ");
         self.text()

@@ -1,4 +1,5 @@
-//! Each credential and each grant against the local tenant, which shares nothing with this crate.
+//! Tests of each credential and each grant against the local tenant, which shares no code with this
+//! crate.
 
 use entra_confidential_client::{
     AuthorizationCode, Certificate, ConfidentialClient, Credential, FederatedAssertion, Secret,
@@ -36,7 +37,8 @@ fn scopes() -> [String; 3] {
     [read, "openid".to_owned(), "offline_access".to_owned()]
 }
 
-/// What redeems a code for which the user has just signed in. The challenge is that of RFC 7636.
+/// Signs the user in, and returns a request that redeems the code. The challenge is the one of RFC
+/// 7636.
 fn redemption(tenant: &DevTenant) -> TokenRequest {
     let request = format!(
         "{}/{}/oauth2/v2.0/authorize?client_id={CLIENT}&response_type=code&state=s\
@@ -98,7 +100,7 @@ async fn a_certificate_proves_the_application() {
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS700027"));
 }
 
-/// The local tenant takes assertions for its own token endpoint alone.
+/// Uses a certificate, because the local tenant accepts assertions only for its own token endpoint.
 #[tokio::test]
 async fn a_request_to_another_tenant_proves_the_application_there() {
     let tenant = tenant(application().certificate(&issued(0).certificate_pem)).await;

@@ -1,4 +1,4 @@
-//! The time limit, and the one repetition, on paused time.
+//! Tests of the time limit and of the one repetition, on paused time.
 
 use std::time::Duration;
 

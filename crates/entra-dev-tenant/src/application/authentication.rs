@@ -1,5 +1,5 @@
-//! The proof of a client who it is, for the token endpoint: a secret, or an assertion (RFC 7523) that a
-//! certificate has signed, or somebody the application trusts.
+//! Client authentication at the token endpoint: by a secret, or by an assertion (RFC 7523) that a
+//! certificate's key or a trusted external issuer has signed.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::signature::{
@@ -18,10 +18,10 @@ use crate::entra_error::EntraError;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The most by which clocks may differ.
+/// Maximum difference between clocks, in seconds.
 const SKEW_SECONDS: i64 = 300;
 
-/// The client that a request names, and its secret.
+/// The client that a request names, and the secret that it presents.
 struct Presented {
     client_id: String,
     secret: Option<String>,
@@ -30,13 +30,13 @@ struct Presented {
 struct Assertion<'a> {
     header: Value,
     claims: Value,
-    /// The text that is signed.
+    /// The signed text.
     input: &'a str,
     signature: Vec<u8>,
 }
 
-/// Authenticates the client of a request to the token endpoint, which `find` finds by its id. Returns it
-/// with `azpacr` or `appidacr` of the tokens that it gets.
+/// Authenticates the client of a request to the token endpoint. Returns the application, which
+/// `find` finds by its id, and the `azpacr` or `appidacr` of its tokens.
 pub(crate) fn authenticate<'t>(
     realm: &Realm,
     clock: &Clock,
@@ -77,8 +77,8 @@ pub(crate) fn authenticate<'t>(
 }
 
 impl Presented {
-    /// Reads the client and its secret from the header, in which both are encoded as in a form (RFC
-    /// 6749 §2.3.1), or from the form.
+    /// Reads the client and its secret from the `Authorization` header or from the form. In the
+    /// header both are form-encoded (RFC 6749 §2.3.1).
     fn read(headers: &HeaderMap, form: &Parameters) -> Result<Self, EntraError> {
         let Some(header) = headers.get(header::AUTHORIZATION) else {
             return Ok(Self {
@@ -108,7 +108,7 @@ impl Presented {
 }
 
 fn form_decoded(text: &str) -> String {
-    // One value: what would begin another parameter is part of it.
+    // The text is one value: `&` and `=` do not begin anything else.
     let value = text.replace('&', "%26").replace('=', "%3D");
     let pairs = form_urlencoded::parse(value.as_bytes());
     pairs.map(|(value, _)| value.into_owned()).collect()
@@ -145,7 +145,7 @@ fn check_secret(app: &AppRegistration, presented: &str) -> Result<(), EntraError
     Err(EntraError::new("invalid_client", code, message))
 }
 
-/// Checks that this assertion is one of `app`, for this tenant, now.
+/// Checks that this assertion authenticates `app` to this tenant now.
 fn check_assertion(
     realm: &Realm,
     clock: &Clock,
@@ -196,8 +196,8 @@ impl<'a> Assertion<'a> {
         self.claims[claim].as_str().unwrap_or_default()
     }
 
-    /// Returns the seconds of a claim, be they a text, which one of Microsoft's own libraries
-    /// writes.
+    /// Returns the seconds of a claim. The claim may be a string, as one of Microsoft's own
+    /// libraries writes it.
     fn seconds(&self, claim: &str) -> Option<i64> {
         let claim = &self.claims[claim];
         claim
@@ -322,8 +322,10 @@ impl<'a> Assertion<'a> {
     }
 }
 
-/// Returns whether an audience is the token endpoint, as the documents here or those of the cloud
-/// that is played name it ("The audience should be the token endpoint"), or the issuer.
+/// Returns whether an audience is this tenant's token endpoint or issuer.
+///
+/// The URL of the token endpoint is that of the documents here or of those of the played cloud
+/// ("The audience should be the token endpoint").
 fn is_here(realm: &Realm, audience: &str) -> bool {
     let issuer = realm.v2_issuer(&realm.id);
     let authority = issuer.strip_suffix("/v2.0").unwrap_or(&issuer);
@@ -348,7 +350,7 @@ fn refused_certificate(app: &AppRegistration, reason: &str, thumbprint: &str) ->
     EntraError::new("invalid_client", 700_027, message)
 }
 
-/// Returns the refusal of a credential of a client that has none.
+/// Returns the refusal of a credential from a client that has none registered.
 fn public_client() -> EntraError {
     let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
         be presented.";

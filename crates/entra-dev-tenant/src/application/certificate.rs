@@ -1,4 +1,4 @@
-//! Reads a certificate.
+//! Reads certificates.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PSS_2048_8192_SHA256};
@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PSS_2048_8192_SHA256};
 use super::Certificate;
 use crate::text::base64url;
 
-/// Reads a certificate of an RSA key.
+/// Reads a certificate in DER. Returns `None` unless its key is an RSA key of 2048 to 8192 bits.
 pub(super) fn from_der(der: &[u8]) -> Option<Certificate> {
     let public_key = public_key(der)?.to_vec();
     ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &public_key).ok()?;
@@ -17,8 +17,10 @@ pub(super) fn from_der(der: &[u8]) -> Option<Certificate> {
     })
 }
 
-/// Returns the key: the member after version, serial number, algorithm, issuer, validity and
-/// subject, the first of which need not be there (RFC 5280 §4.1).
+/// Returns the key of a certificate.
+///
+/// It is the member after version, serial number, algorithm, issuer, validity and subject. The
+/// version is optional (RFC 5280 §4.1).
 fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
@@ -37,7 +39,7 @@ fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     (member.tag == SEQUENCE).then_some(member.whole)
 }
 
-/// One element of DER, and what comes after it.
+/// An element of DER, and the bytes after it.
 struct Element<'d> {
     tag: u8,
     content: &'d [u8],
@@ -50,7 +52,8 @@ impl<'d> Element<'d> {
         let (&[tag, first], after) = input.split_first_chunk::<2>()?;
         let (length, after) = match first {
             0..=0x7f => (usize::from(first), after),
-            // Its own length comes first; 0x80 would be without end, which DER has not.
+            // The next bytes hold the length. 0x80 would mean an indefinite length, which DER does
+            // not have.
             0x81..=0x84 => {
                 let (bytes, after) = after.split_at_checked(usize::from(first & 0x7f))?;
                 let length = bytes

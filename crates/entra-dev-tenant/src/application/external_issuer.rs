@@ -1,4 +1,4 @@
-//! Issuers outside the tenant, whose tokens applications may have as their credential.
+//! Issuers outside the tenant, whose tokens applications may use as their credential.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +12,10 @@ use crate::keys::SigningKey;
 use crate::text::compact;
 use crate::text::{base64url, random_guid};
 
-/// An issuer of tokens outside Entra, such as a Kubernetes cluster or a CI service, with a key of
-/// its own. Its clones are the same issuer.
+/// An issuer of tokens outside Entra, such as a Kubernetes cluster or a CI service, with its own
+/// key.
+///
+/// Its clones are the same issuer.
 ///
 /// ```
 /// use entra_dev_tenant::{AppRegistration, DevTenant, ExternalIssuer};
@@ -33,11 +35,13 @@ pub struct ExternalIssuer {
     key: Arc<SigningKey>,
 }
 
-/// A token of an [`ExternalIssuer`]; begin with
-/// [`DevTenant::external_token`](crate::DevTenant::external_token).
+/// A token of an [`ExternalIssuer`].
+///
+/// Begin with [`DevTenant::external_token`](crate::DevTenant::external_token).
 ///
 /// # Defaults
-/// For `api://AzureADTokenExchange`; issued now, by the tenant's clock, and valid for an hour.
+/// The audience is `api://AzureADTokenExchange`. The token is issued now, by the tenant's clock,
+/// and valid for an hour.
 #[must_use = "a token exists only once it is minted"]
 pub struct ExternalToken<'a> {
     clock: &'a Clock,
@@ -58,7 +62,7 @@ impl ExternalIssuer {
         }
     }
 
-    /// Returns its `iss`.
+    /// Returns the issuer's `iss`.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -89,7 +93,9 @@ impl ExternalToken<'_> {
         self
     }
 
-    /// Sets the seconds from now until the token expires; if negative, it has expired so long ago.
+    /// Sets the seconds from now until the token expires.
+    ///
+    /// If `seconds` is negative, the token expired that long ago.
     pub fn expires_in(mut self, seconds: i64) -> Self {
         self.expires_in = seconds;
         self
@@ -101,7 +107,7 @@ impl ExternalToken<'_> {
         self
     }
 
-    /// Returns the token, signed with its issuer's key.
+    /// Returns the token, signed with the issuer's key.
     #[must_use]
     pub fn mint(self) -> String {
         let (now, key) = (self.clock.unix_seconds(), &self.issuer.key);

@@ -1,4 +1,4 @@
-//! Applications: what is registered about one, and its credentials.
+//! Applications: their registration and their credentials.
 
 mod authentication;
 mod certificate;
@@ -17,8 +17,9 @@ use self::certificate::from_der;
 use crate::entra_error::EntraError;
 use crate::text::is_guid;
 
-/// An application that is registered in the tenant: as a client that asks for tokens, as an API
-/// that they are for, or as both at once, as most are.
+/// An application that is registered in the tenant.
+///
+/// It is a client that asks for tokens, an API that they are for, or, as in most cases, both.
 ///
 /// ```
 /// use entra_dev_tenant::{AppRegistration, DevTenant};
@@ -33,9 +34,9 @@ use crate::text::is_guid;
 /// ```
 ///
 /// # Defaults
-/// No credential, so that it is a public client; no redirect URI; no application permission and no role of users; the
-/// App ID URI `api://` and its id; any scope counts as exposed, until [`scope`](Self::scope) names
-/// one; tokens for it are v2.
+/// The application has no credential, so that it is a public client. It has no redirect URI, no
+/// application permission and no app role of users. Its App ID URI is `api://` and its id. Any
+/// scope counts as exposed, until [`scope`](Self::scope) names one. Tokens for it are v2.
 #[derive(Clone)]
 #[must_use = "an application exists only once it is registered"]
 pub struct AppRegistration {
@@ -50,7 +51,7 @@ pub struct AppRegistration {
     pub(crate) app_id_uri: Option<String>,
     pub(crate) scopes: Vec<String>,
     pub(crate) has_v1_tokens: bool,
-    /// Something that was given as a certificate is none.
+    /// `true` if one of the given certificates cannot be used.
     has_unreadable_certificate: bool,
 }
 
@@ -60,12 +61,12 @@ struct Secret {
     is_expired: bool,
 }
 
-/// A certificate that an application signs its assertions with: of it only the public half.
+/// The public half of a certificate. Its private key signs an application's assertions.
 #[derive(Clone)]
 struct Certificate {
-    /// `x5t`.
+    /// The value of `x5t`.
     sha1: String,
-    /// `x5t#S256`.
+    /// The value of `x5t#S256`.
     sha256: String,
     /// `SubjectPublicKeyInfo` of an RSA key, in DER.
     public_key: Vec<u8>,
@@ -79,12 +80,13 @@ struct FederatedCredential {
     audience: String,
 }
 
-/// The audience that federated credentials have unless they say otherwise.
+/// The default audience of federated credentials.
 const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 
 impl AppRegistration {
-    /// Begins an application with this application (client) id, a GUID: with any other text the tenant
-    /// does not [start](crate::DevTenantBuilder::start).
+    /// Begins an application with this application (client) id, which must be a GUID.
+    ///
+    /// With any other text, the tenant does not [start](crate::DevTenantBuilder::start).
     pub fn new(client_id: &str) -> Self {
         Self {
             id: client_id.to_ascii_lowercase(),
@@ -102,7 +104,9 @@ impl AppRegistration {
         }
     }
 
-    /// Sets the name that the sign-in page shows. Default: its id.
+    /// Sets the name that the sign-in page shows.
+    ///
+    /// Default: the application's id.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
@@ -113,15 +117,17 @@ impl AppRegistration {
         self.with_secret(value, false)
     }
 
-    /// Adds a client secret that has expired: AADSTS7000222 for whoever uses it.
+    /// Adds a client secret that has expired.
+    ///
+    /// A client that uses it gets AADSTS7000222.
     pub fn expired_secret(self, value: &str) -> Self {
         self.with_secret(value, true)
     }
 
     /// Adds a certificate, as PEM, of an RSA key of 2048 bits or more.
     ///
-    /// Its key signs client assertions (`private_key_jwt`), PS256 or RS256, which name it by
-    /// `x5t#S256` or `x5t`.
+    /// The key signs client assertions (`private_key_jwt`) with PS256 or RS256. They name the
+    /// certificate by `x5t#S256` or `x5t`.
     pub fn certificate(self, pem: &str) -> Self {
         self.with_certificate(der_of(pem).and_then(|der| from_der(&der)))
     }
@@ -131,8 +137,10 @@ impl AppRegistration {
         self.with_certificate(from_der(der))
     }
 
-    /// Adds a federated credential: a token of this issuer for this subject, with the audience
-    /// `api://AzureADTokenExchange`, is as good as a certificate's assertion.
+    /// Adds a federated credential for this issuer and subject.
+    ///
+    /// A token of the issuer for the subject, with the audience `api://AzureADTokenExchange`,
+    /// authenticates the application like an assertion signed with a certificate's key.
     pub fn trust(self, issuer: &ExternalIssuer, subject: &str) -> Self {
         self.trust_for_audience(issuer, subject, TOKEN_EXCHANGE)
     }
@@ -154,42 +162,46 @@ impl AppRegistration {
 
     /// Adds a redirect URI.
     ///
-    /// A request's must be the same text; only the port of `http://localhost` and
+    /// A request's redirect URI must be the same text. Only the port of `http://localhost` and
     /// `http://127.0.0.1` is ignored, as Entra ignores it.
     pub fn redirect_uri(mut self, uri: &str) -> Self {
         self.redirect_uris.push(uri.to_owned());
         self
     }
 
-    /// Adds an application permission that is granted to it: a role of its `client_credentials`
-    /// tokens.
+    /// Adds an application permission that is granted to the application.
+    ///
+    /// It is a role of the application's `client_credentials` tokens.
     pub fn role(mut self, name: &str) -> Self {
         self.roles.push(name.to_owned());
         self
     }
 
-    /// Adds an app role that it has as an API and that every user is assigned: a role of the access tokens
-    /// for it of users who sign in.
+    /// Adds an app role of this API that every user is assigned.
+    ///
+    /// It is a role of the access tokens that users who sign in get for this API.
     pub fn user_role(mut self, name: &str) -> Self {
         self.user_roles.push(name.to_owned());
         self
     }
 
-    /// Adds a scope that it exposes as an API; a request for one that is not exposed is refused
-    /// with AADSTS650053.
+    /// Adds a scope that the application exposes as an API.
+    ///
+    /// A request for a scope that is not exposed is refused with AADSTS650053.
     pub fn scope(mut self, name: &str) -> Self {
         self.scopes.push(name.to_owned());
         self
     }
 
-    /// Sets the App ID URI that it has as an API, by which its scopes are asked for.
+    /// Sets the App ID URI of this API, which is the prefix of its scopes in requests.
     pub fn app_id_uri(mut self, uri: &str) -> Self {
         self.app_id_uri = Some(uri.to_owned());
         self
     }
 
-    /// Makes tokens for it as an API v1, as they are for new registrations until
-    /// `requestedAccessTokenVersion` is set to 2.
+    /// Makes the tokens for this API v1 tokens.
+    ///
+    /// New registrations at Entra get v1 tokens until `requestedAccessTokenVersion` is set to 2.
     pub fn v1_tokens(mut self) -> Self {
         self.has_v1_tokens = true;
         self
@@ -209,7 +221,7 @@ impl AppRegistration {
         self
     }
 
-    /// Registers it again: what is said adds to what was said.
+    /// Adds the settings of another registration with the same id.
     pub(crate) fn extend(&mut self, more: Self) {
         self.name = more.name.or(self.name.take());
         self.secrets.extend(more.secrets);
@@ -224,7 +236,7 @@ impl AppRegistration {
         self.has_unreadable_certificate |= more.has_unreadable_certificate;
     }
 
-    /// Returns the reason why it cannot be registered.
+    /// Returns the reason why the application cannot be registered, if there is one.
     pub(crate) fn problem(&self) -> Option<String> {
         if !is_guid(&self.id) {
             return Some(format!(
@@ -256,7 +268,7 @@ impl AppRegistration {
         }
     }
 
-    /// Returns the redirect URI that a request asks for, or the only one.
+    /// Returns the redirect URI that a request asks for, or the only registered one.
     pub(crate) fn requested_redirect_uri<'a>(
         &'a self,
         asked: Option<&'a str>,
@@ -294,7 +306,7 @@ impl AppRegistration {
     }
 }
 
-/// Returns the first certificate in the text.
+/// Returns the first certificate in the text, in DER.
 fn der_of(pem: &str) -> Option<Vec<u8>> {
     let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
     let (base64, _) = rest.split_once("-----END CERTIFICATE-----")?;
@@ -302,8 +314,8 @@ fn der_of(pem: &str) -> Option<Vec<u8>> {
     STANDARD.decode(base64).ok()
 }
 
-/// Returns host and path of a loopback URI, as a native application listens on whatever port is
-/// free (RFC 8252 §7.3).
+/// Returns host and path of a loopback URI, without the port. A native application listens on any
+/// free port (RFC 8252 §7.3).
 fn without_loopback_port(uri: &str) -> Option<(&str, &str)> {
     let rest = uri.strip_prefix("http://")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

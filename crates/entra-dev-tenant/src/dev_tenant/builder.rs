@@ -47,42 +47,51 @@ impl DevTenantBuilder {
         }
     }
 
-    /// Sets the tenant id. Default: `72f988bf-86f1-41af-91ab-2d7cd011db47`.
+    /// Sets the tenant id.
+    ///
+    /// Default: `72f988bf-86f1-41af-91ab-2d7cd011db47`.
     pub fn id(mut self, id: &str) -> Self {
         self.id = id.to_ascii_lowercase();
         self
     }
 
-    /// Sets the cloud whose strings it uses. Default: the public one.
+    /// Sets the cloud whose strings the tenant uses.
+    ///
+    /// Default: the public cloud.
     pub fn cloud(mut self, cloud: DevCloud) -> Self {
         self.cloud = cloud;
         self
     }
 
-    /// Makes the tenant one of External ID (CIAM). Default: a tenant of employees.
+    /// Makes the tenant one of External ID (CIAM).
     ///
-    /// The v2 issuer of its tokens, discovery and keys is `https://{tid}.ciamlogin.com/{tid}/v2.0`,
-    /// and there are no documents of `common`, `organizations` and `consumers`.
+    /// The v2 issuer of its tokens, discovery and keys is `https://{tid}.ciamlogin.com/{tid}/v2.0`.
+    /// There are no documents of `common`, `organizations` and `consumers`. Default: a workforce
+    /// tenant.
     pub fn external_id(mut self) -> Self {
         self.is_external_id = true;
         self
     }
 
-    /// Sets the address on which it listens. Default: a free port of 127.0.0.1.
+    /// Sets the address on which the tenant listens.
+    ///
+    /// Default: a free port of 127.0.0.1.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
     }
 
-    /// Sets the URL by which others reach it, such as `http://tenant:7580` in a network of
-    /// containers: its documents name their addresses by it. Default: `http://` and the address on
-    /// which it listens, or loopback where that is any address.
+    /// Sets the URL by which others reach the tenant, such as `http://tenant:7580` in a network of
+    /// containers.
+    ///
+    /// The tenant's documents name its endpoints by this URL. Default: `http://` and the address on
+    /// which the tenant listens, or the loopback address if it listens on all addresses.
     pub fn url(mut self, url: &str) -> Self {
         self.url = Some(url.trim_end_matches('/').to_owned());
         self
     }
 
-    /// Registers an application; one that is registered already has both then.
+    /// Registers an application, or adds to the one that is registered under the same id.
     pub fn register(mut self, application: AppRegistration) -> Self {
         let known = self.applications.iter_mut();
         match known.into_iter().find(|known| known.id == application.id) {
@@ -92,8 +101,9 @@ impl DevTenantBuilder {
         self
     }
 
-    /// Registers an application that may have tokens by `client_credentials`, with the
-    /// application permissions (`roles`) that it was granted.
+    /// Registers an application that may get tokens by `client_credentials`.
+    ///
+    /// `roles` are the application permissions that it was granted.
     pub fn client<'r>(
         self,
         client_id: &str,
@@ -105,7 +115,7 @@ impl DevTenantBuilder {
         self.register(application)
     }
 
-    /// Registers an application that users sign in to, with a secret of its own.
+    /// Registers an application that users sign in to, with a client secret.
     pub fn web_client<'u>(
         self,
         client_id: &str,
@@ -121,47 +131,53 @@ impl DevTenantBuilder {
         self.register(application)
     }
 
-    /// Registers an API that exposes these scopes and no others, with the App ID URI `api://` and
-    /// its id.
+    /// Registers an API that exposes these scopes and no others.
+    ///
+    /// Its App ID URI is `api://` and its id. If `scopes` is empty, every scope counts as exposed.
     pub fn api<'s>(self, client_id: &str, scopes: impl IntoIterator<Item = &'s str>) -> Self {
         let application = AppRegistration::new(client_id);
         let application = scopes.into_iter().fold(application, AppRegistration::scope);
         self.register(application)
     }
 
-    /// Sets the users who can sign in; each is the one that [`DevTenant::user`] makes tokens of.
-    /// Default: `ada` and `grace`.
+    /// Sets the users who can sign in.
+    ///
+    /// Each is the user whose tokens [`DevTenant::user`] makes. Default: `ada` and `grace`.
     pub fn users<'u>(mut self, names: impl IntoIterator<Item = &'u str>) -> Self {
         self.users = names.into_iter().map(str::to_owned).collect();
         self
     }
 
-    /// Refuses the parameter `resource` (RFC 8707) whatever it says, with AADSTS901002, as Entra
-    /// did until 2026. Default: it is refused with AADSTS9010010 where it is not to the letter the
-    /// App ID URI of the one API whose scopes are asked for.
+    /// Refuses every `resource` parameter (RFC 8707) with AADSTS901002, as Entra did until 2026.
+    ///
+    /// Default: the tenant refuses `resource` with AADSTS9010010, unless it equals the App ID URI
+    /// of the one API whose scopes the client asks for. The comparison is exact.
     pub fn refuse_resource_parameter(mut self) -> Self {
         self.refuses_resource_parameter = true;
         self
     }
 
-    /// Gives the application with this id a signing key of its own, as applications with claims
-    /// mapping have at Entra. Default: none has.
+    /// Gives the application with this id its own signing key, as Entra does for applications with
+    /// claims mapping.
     ///
-    /// Tokens of users and applications, and id tokens, whose audience is the id or `api://` and
-    /// the id are signed with that key. The tenant's key documents lack it, unless they are asked
-    /// for with `?appid={client_id}`: the `jwks_uri` of a discovery document that was asked for so
-    /// leads there. Any other `appid` is ignored. The key never rotates.
+    /// This key signs the tokens of users and applications, and the id tokens, whose audience is
+    /// the id or `api://` and the id. The tenant's key documents lack the key, unless the client
+    /// requests them with `?appid={client_id}`. If a client requests a discovery document with this
+    /// parameter, its `jwks_uri` has the parameter, too. The tenant ignores any other `appid`. The
+    /// key never rotates. Default: no application has its own key.
     pub fn custom_signing_key(mut self, client_id: &str) -> Self {
         self.custom_keys.push(client_id.to_ascii_lowercase());
         self
     }
 
-    /// Makes its keys (about 90 ms each), or takes those of tenants that have ended in this process, and
-    /// starts to serve on the current tokio runtime. Living tenants share no key.
+    /// Starts the tenant on the current tokio runtime.
+    ///
+    /// The tenant makes its keys (about 90 ms each), or takes those of tenants that have ended in
+    /// this process. Running tenants share no key.
     ///
     /// # Errors
-    /// If the address cannot be listened on, if the tenant's or an application's id is no GUID, or
-    /// if something else that was registered cannot be.
+    /// If the tenant cannot listen on the address, if the id of the tenant or of an application is
+    /// not a GUID, or if a registered certificate is not usable.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -181,7 +197,7 @@ impl DevTenantBuilder {
         let listener = TcpListener::bind(self.listen).await?;
         let mut address = listener.local_addr()?;
         if address.ip().is_unspecified() {
-            // Reached here by loopback; whoever comes from elsewhere knows this machine's name.
+            // Clients on this machine use loopback. Clients elsewhere know this machine's name.
             address.set_ip(match address.ip() {
                 IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! The way to the tenant without a socket: pipes in memory, and an HTTP client that uses them.
+//! Access to the tenant without a socket: pipes in memory, and an HTTP client that uses them.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -19,28 +19,28 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tower_service::Service;
 
-/// An HTTP client that reaches its tenant, and nothing else, through memory; made by
-/// [`DevTenant::http_client`](crate::DevTenant::http_client).
+/// An HTTP client that reaches only its tenant, through memory.
 ///
-/// It is a tower service from `http::Request<Bytes>` to a response with a streaming body, which is
-/// what `http_client(..)` of `tower-entra-auth`, `entra-confidential-client` and
-/// `entra-oauth-proxy` takes. The tenant's own server answers, in HTTP/1.1, on a connection of its
-/// own for each request, so that every fault is what it is over TCP: an answer that is late, cut
-/// off or endless, or a connection that closes without one. Redirects are not followed.
+/// [`DevTenant::http_client`](crate::DevTenant::http_client) returns it. It is a tower service from
+/// `http::Request<Bytes>` to a response with a streaming body, as `http_client(..)` of
+/// `tower-entra-auth`, `entra-confidential-client` and `entra-oauth-proxy` takes it. The tenant's
+/// own server responds, in HTTP/1.1. Each request has its own connection, so every fault is the
+/// same as over TCP: a response that is late, cut off or endless, or a connection that closes
+/// without one. The client does not follow redirects.
 ///
 /// # Errors
-/// If the URL is not the tenant's, by its [`url`](crate::DevTenant::url) or its
-/// [`address`](crate::DevTenant::address); if the tenant has ended; or if the connection ends
-/// before the answer does.
+/// If the URL is neither the tenant's [`url`](crate::DevTenant::url) nor its
+/// [`address`](crate::DevTenant::address), if the tenant has ended, or if the connection ends
+/// before the response does.
 #[derive(Clone)]
 pub struct HttpClient {
-    /// Opens pipes to the server, of which it gets the other ends.
+    /// Sends the server's end of each new pipe to the server.
     pipes: UnboundedSender<DuplexStream>,
     places: Arc<[(&'static str, Authority)]>,
 }
 
 impl HttpClient {
-    /// Makes the client, and the receiver of the server's ends of the pipes that it opens.
+    /// Returns a client, and the receiver of the server's ends of its pipes.
     pub(super) fn new(url: &str, address: SocketAddr) -> (Self, UnboundedReceiver<DuplexStream>) {
         let named = url.split_once("://").and_then(|(scheme, rest)| {
             let authority = rest.split(['/', '?', '#']).next()?.parse().ok()?;
@@ -62,8 +62,8 @@ impl HttpClient {
 
     /// Opens a pipe to the server.
     pub(super) fn connect(&self) -> io::Result<DuplexStream> {
-        /// The capacity of a connection, in bytes, roughly that of a socket: what is sent beyond it
-        /// waits for the reader.
+        /// Capacity of a pipe in bytes, roughly that of a socket. A writer that fills it waits for
+        /// the reader.
         const BYTES: usize = 64 * 1024;
 
         let (client, server) = duplex(BYTES);
@@ -77,7 +77,7 @@ impl HttpClient {
             uri.scheme_str() == Some(*scheme) && uri.authority() == Some(authority)
         });
         if !is_its_own {
-            // Its host alone: a query may hold what nobody should read.
+            // Only the host: a query may hold secrets.
             let host = uri.host().unwrap_or_default();
             return Err(refused(format!("{host:?} is not where the tenant is")));
         }
@@ -90,7 +90,7 @@ impl HttpClient {
             let host = HeaderValue::from_str(authority.as_str()).map_err(io::Error::other)?;
             request.headers_mut().entry(header::HOST).or_insert(host);
         }
-        // A server is asked for the path alone.
+        // A request to an origin server names only the path.
         let path = request.uri().path_and_query();
         *request.uri_mut() = path.map_or_else(Uri::default, |path| path.clone().into());
 
@@ -133,7 +133,9 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// The body of a response, as it comes from the tenant; dropping it closes the connection.
+/// A response body that streams from the tenant.
+///
+/// Dropping it closes the connection.
 pub struct ResponseBody {
     connection: Connection,
     incoming: Incoming,
@@ -168,8 +170,10 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Moves the bytes, polled by the future that waits for them: no task is spawned that could outlive
-/// the request.
+/// An HTTP connection that moves bytes only while it is polled.
+///
+/// The future that waits for the bytes polls it, so there is no spawned task that could outlive the
+/// request.
 struct Connection(Option<Pin<Box<OverPipe>>>);
 
 type OverPipe = http1::Connection<TokioIo<DuplexStream>, Full<Bytes>>;
@@ -179,7 +183,7 @@ impl Connection {
         let Some(connection) = &mut self.0 else {
             return;
         };
-        // Its error is also that of the response, or of the body.
+        // The response or its body returns the same error.
         if connection.as_mut().poll(context).is_ready() {
             self.0 = None;
         }

@@ -1,5 +1,5 @@
-//! A tenant: its tokens and endpoints here, the handles on its [keys](signing_keys), [`people`] and
-//! [`time`] apart; and the [`server`] that the [`builder`] starts.
+//! A tenant with its tokens and endpoints, the handles on its [keys](signing_keys), [`people`] and
+//! [`time`], and the [`server`] that the [`builder`] starts.
 
 mod builder;
 mod in_memory;
@@ -29,11 +29,11 @@ use crate::oauth::Tenant;
 use crate::text::compact;
 use crate::token::{B2cPolicy, Issuer, TokenBuilder, TokenKind};
 
-/// A local tenant that serves on loopback; it ends when it is dropped.
+/// A local tenant, which serves on loopback by default and ends when it is dropped.
 ///
-/// It says where it is, and makes tokens. What happens to it is set by handles, which borrow it and can
-/// be copied: [`signing_keys`](Self::signing_keys), [`people`](Self::people) and [`time`](Self::time),
-/// and an [`Endpoint`] for each of its endpoints.
+/// It returns its addresses and makes tokens. Handles change its state. They borrow the tenant and
+/// can be copied: [`signing_keys`](Self::signing_keys), [`people`](Self::people) and
+/// [`time`](Self::time). An [`Endpoint`] controls each of its endpoints.
 ///
 /// See the [crate's page](crate) for an example.
 pub struct DevTenant {
@@ -42,7 +42,7 @@ pub struct DevTenant {
     server: AbortHandle,
 }
 
-/// The tenant and its endpoints, which the handle and the server share.
+/// The tenant and its endpoints, shared by the handle and the server.
 struct ServedTenant {
     tenant: Tenant,
     address: SocketAddr,
@@ -54,10 +54,10 @@ struct ServedTenant {
 }
 
 impl DevTenant {
-    /// Starts a tenant with every default, on a free port of 127.0.0.1.
+    /// Starts a tenant with default settings, on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// If no port can be listened on.
+    /// If the tenant cannot listen on any port.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -65,7 +65,7 @@ impl DevTenant {
         Self::builder().start().await
     }
 
-    /// Returns the settings of a tenant, to change the defaults.
+    /// Returns the default settings of a tenant, to change them before the start.
     pub fn builder() -> DevTenantBuilder {
         DevTenantBuilder::new()
     }
@@ -76,31 +76,36 @@ impl DevTenant {
         &self.issuer().realm.id
     }
 
-    /// Returns the URL at which it serves, such as `http://127.0.0.1:40401`: the metadata endpoint
-    /// for what is under test, in place of `https://login.microsoftonline.com`.
+    /// Returns the tenant's URL, such as `http://127.0.0.1:40401`.
+    ///
+    /// Configure it as the metadata endpoint of the code under test, in place of
+    /// `https://login.microsoftonline.com`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.issuer().realm.url
     }
 
-    /// Returns the address on which it listens, or loopback where that is any address: its
-    /// [`url`](Self::url) too, unless another one [was given](DevTenantBuilder::url).
+    /// Returns the address on which the tenant listens, or the loopback address if it listens on
+    /// all addresses.
+    ///
+    /// The [`url`](Self::url) has this address, unless another URL [was
+    /// configured](DevTenantBuilder::url).
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.served.address
     }
 
-    /// Returns an HTTP client that reaches the tenant through memory: what tests with a paused
-    /// clock need in place of a socket.
+    /// Returns an HTTP client that reaches the tenant through memory.
     ///
-    /// It is set as the `http_client(..)` of what is under test, beside its
-    /// [`url`](Self::url). See [the crate's page](crate#time) for an example.
+    /// Tests with a paused clock need this client in place of a socket. Configure it as the
+    /// `http_client(..)` of the code under test, together with the [`url`](Self::url). See [the
+    /// crate's page](crate#time) for an example.
     #[must_use]
     pub fn http_client(&self) -> HttpClient {
         self.http_client.clone()
     }
 
-    /// Opens a connection to the tenant through memory, for a client of HTTP/1.1 that takes any
+    /// Opens a connection to the tenant through memory, for an HTTP/1.1 client that takes any
     /// stream.
     ///
     /// # Errors
@@ -109,44 +114,49 @@ impl DevTenant {
         self.http_client.connect()
     }
 
-    /// Begins an access token of a user, whose object id follows from the name.
+    /// Begins an access token of a user.
+    ///
+    /// The object id is derived from the name and the tenant id.
     pub fn user(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::User { name })
     }
 
-    /// Begins an access token of an application as itself.
+    /// Begins an access token of an application that acts as itself.
     ///
-    /// An application (client) id of Entra is a GUID. Any other text is a name, from which the id follows,
-    /// as the object id of a [`user`](Self::user) does: the same in each tenant and at each start. To
-    /// [register](crate::AppRegistration) an application takes its id.
+    /// An application (client) id of Entra is a GUID. Any other text is a name, from which the
+    /// tenant derives the id. A name has the same id in each tenant and at each start. A
+    /// [registration](crate::AppRegistration) of an application needs its id.
     pub fn app(&self, client_id: &str) -> TokenBuilder<'_> {
         let client_id = client_id.to_owned();
         self.token(TokenKind::App { client_id })
     }
 
-    /// Begins an id token of a user; [`for_api`](TokenBuilder::for_api) names the client that it is
-    /// for.
+    /// Begins an id token of a user.
+    ///
+    /// [`for_api`](TokenBuilder::for_api) sets the client that the token is for.
     pub fn id_token(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::IdToken { name })
     }
 
-    /// Begins an access token of a user for Microsoft Graph, with the `nonce` in its header.
+    /// Begins an access token of a user for Microsoft Graph, with a `nonce` in its header.
     pub fn graph_token(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::Graph { name }).scope("User.Read")
     }
 
     /// Begins an access token of a user with a personal Microsoft account, signed with the key of
-    /// those.
+    /// personal accounts.
     pub fn personal(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::Personal { name })
     }
 
-    /// Begins an access token of a user in the format of Azure AD B2C, signed with the tenant's
-    /// key: `ver` 1.0, the policy in a claim, no `tid`.
+    /// Begins an access token of a user in the format of Azure AD B2C.
+    ///
+    /// The tenant's key signs the token. `ver` is 1.0, a claim has the policy, and there is no
+    /// `tid`.
     pub fn b2c_token(&self, name: &str, policy: B2cPolicy) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::B2c { name, policy })
@@ -162,21 +172,23 @@ impl DevTenant {
         issuer.token(&self.issuer().clock, subject)
     }
 
-    /// Signs any two texts as header and payload with the current key: for tokens that no
-    /// [`TokenBuilder`] can make.
+    /// Signs any two texts as header and payload with the current key.
+    ///
+    /// Use it for tokens that no [`TokenBuilder`] can make.
     #[must_use]
     pub fn sign(&self, header: &str, payload: &str) -> String {
         let key = self.issuer().keys.signing();
         compact(header, payload, |message| key.sign(message))
     }
 
-    /// Returns the handle on its keys: rotation, and what key documents hold.
+    /// Returns the handle on the tenant's keys: rotation, and the content of key documents.
     #[must_use]
     pub fn signing_keys(&self) -> SigningKeys<'_> {
         SigningKeys::of(self)
     }
 
-    /// Returns the handle on its users and its administrator: sign-ins, accounts, sessions and consent.
+    /// Returns the handle on the tenant's users and administrator: sign-ins, accounts, sessions and
+    /// consent.
     #[must_use]
     pub fn people(&self) -> People<'_> {
         People::of(self)
@@ -194,7 +206,8 @@ impl DevTenant {
         &self.served.key_endpoint
     }
 
-    /// Returns the authorization endpoint: the sign-in page, and the forms that are sent from it.
+    /// Returns the authorization endpoint, which receives the requests for the sign-in page and its
+    /// forms.
     #[must_use]
     pub fn authorize_endpoint(&self) -> &Endpoint {
         &self.served.authorize_endpoint
@@ -206,23 +219,23 @@ impl DevTenant {
         &self.served.token_endpoint
     }
 
-    /// Returns the tenant's wall clock, for what is under test.
+    /// Returns the tenant's wall clock, for the code under test.
     ///
-    /// It follows tokio's clock, so that one [`advance`](Time::advance) moves both, and jumps when
-    /// the tenant's does. Where tokio's clock is paused, the [`http_client`](Self::http_client)
-    /// belongs to it.
+    /// The clock follows tokio's clock, so that one [`advance`](Time::advance) moves both. It also
+    /// jumps when the tenant's wall clock does. If tokio's clock is paused, use the
+    /// [`http_client`](Self::http_client) together with this clock.
     pub fn clock(&self) -> impl Fn() -> SystemTime + Clone + Send + Sync + 'static + use<> {
         let clock = self.issuer().clock.clone();
         move || clock.now()
     }
 
-    /// Returns the handle on its time: both clocks, and dates in the future.
+    /// Returns the handle on the tenant's time: both clocks, and dates in the future.
     #[must_use]
     pub fn time(&self) -> Time<'_> {
         Time::of(self)
     }
 
-    /// Starts an outage: every connection is closed without an answer until
+    /// Starts an outage: the tenant closes every connection without a response until
     /// [`end_outage`](Self::end_outage).
     pub fn start_outage(&self) {
         self.served.is_down.store(true, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! The handle on the tenant's users and its administrator: signing in without a browser, and what
-//! becomes of accounts, sessions and consent.
+//! The handle on the tenant's users and administrator: sign-ins without a browser, accounts,
+//! sessions and consent.
 
 use axum::http::{Method, Uri};
 
@@ -7,10 +7,11 @@ use super::DevTenant;
 use crate::endpoint::RecordedRequest;
 use crate::oauth::{ScopeChange, UserChange, pick_user};
 
-/// A handle on the users of a [`DevTenant`] and on its administrator; made by [`DevTenant::people`].
+/// A handle on the users of a [`DevTenant`] and on its administrator.
 ///
-/// Users are called by the names that [`DevTenantBuilder::users`](crate::DevTenantBuilder::users)
-/// registered: `ada` and `grace`, unless it was called.
+/// [`DevTenant::people`] returns it. Its methods take the names of users that
+/// [`DevTenantBuilder::users`](crate::DevTenantBuilder::users) has registered, by default `ada` and
+/// `grace`.
 ///
 /// ```
 /// # fn check(tenant: &entra_dev_tenant::DevTenant, authorize_url: &str) {
@@ -29,22 +30,25 @@ impl<'t> People<'t> {
         Self(tenant)
     }
 
-    /// Signs this user in, without a browser and without HTTP: picks the user on the page that the
-    /// authorization request leads to, and returns the URL to which the answer redirects, with
-    /// `code` and `state`, or with `error`.
+    /// Signs this user in, without a browser and without HTTP.
     ///
-    /// It counts as a request to the [authorization endpoint](DevTenant::authorize_endpoint); the
-    /// endpoint's faults do not touch it.
+    /// The method picks the user on the page to which the authorization request leads. It returns
+    /// the URL to which the response redirects, with `code` and `state`, or with `error`.
+    ///
+    /// The call counts as a request to the [authorization endpoint](DevTenant::authorize_endpoint).
+    /// The endpoint's faults do not affect it.
     ///
     /// # Panics
-    /// If the tenant redirects to nowhere, since the client, the redirect URI or the user is not
-    /// registered: the text is Entra's.
+    /// If the URL is not that of an authorization request, or if the tenant does not redirect. The
+    /// tenant does not redirect, for example, if the client, the redirect URI or the user is not
+    /// registered, or if the user is disabled. The panic's message is then Entra's.
     #[must_use]
     pub fn sign_in(self, user: &str, authorize_url: &str) -> String {
         self.choose(authorize_url, Some(user))
     }
 
-    /// Declines in place of [signing in](Self::sign_in), and returns the URL likewise.
+    /// Declines in place of [signing in](Self::sign_in), and returns the URL to which the response
+    /// redirects.
     ///
     /// # Panics
     /// As [`sign_in`](Self::sign_in) does.
@@ -74,12 +78,14 @@ impl<'t> People<'t> {
             .unwrap_or_else(|error| panic!("{}", error.description(&self.0.issuer().clock)))
     }
 
-    /// Starts a session of this user, who is signed in for requests with `prompt=none` until another
-    /// is, the [sessions are revoked](Self::revoke_sessions), or a browser is signed out at
-    /// `/oauth2/v2.0/logout`. At first there is none.
+    /// Starts a session of this user, for requests with `prompt=none`.
+    ///
+    /// The session lasts until another user's session starts, this user's [sessions are
+    /// revoked](Self::revoke_sessions), or a browser signs out at `/oauth2/v2.0/logout`. A new
+    /// tenant has no session.
     ///
     /// # Panics
-    /// If nobody of this name can sign in.
+    /// If no user has this name.
     pub fn start_session(self, user: &str) {
         self.0
             .served
@@ -87,11 +93,12 @@ impl<'t> People<'t> {
             .change_user(user, UserChange::StartSession);
     }
 
-    /// Ends the user's sign-ins: the codes and refresh tokens that they led to are refused from now
-    /// on (AADSTS50173), as after a changed password.
+    /// Ends the user's sign-ins, as after a change of the password.
+    ///
+    /// The tenant refuses the codes and refresh tokens of these sign-ins from now on (AADSTS50173).
     ///
     /// # Panics
-    /// If nobody of this name can sign in.
+    /// If no user has this name.
     pub fn revoke_sessions(self, user: &str) {
         self.0
             .served
@@ -99,29 +106,32 @@ impl<'t> People<'t> {
             .change_user(user, UserChange::RevokeSessions);
     }
 
-    /// Disables the user's account: no sign-in, no code and no refresh token of the user is of use
-    /// from now on (AADSTS50057).
+    /// Disables the user's account.
+    ///
+    /// From now on, the tenant refuses every sign-in, code and refresh token of the user
+    /// (AADSTS50057).
     ///
     /// # Panics
-    /// If nobody of this name can sign in.
+    /// If no user has this name.
     pub fn disable(self, user: &str) {
         self.0.served.tenant.change_user(user, UserChange::Disable);
     }
 
-    /// Ends [`disable`](Self::disable).
+    /// Enables the user's account again after [`disable`](Self::disable).
     ///
     /// # Panics
-    /// If nobody of this name can sign in.
+    /// If no user has this name.
     pub fn enable(self, user: &str) {
         self.0.served.tenant.change_user(user, UserChange::Enable);
     }
 
-    /// Makes Conditional Access want more of this user: codes, refresh tokens and `prompt=none` are
-    /// answered with `interaction_required` (AADSTS50076) and `claims`, until the user has signed
-    /// in again.
+    /// Makes Conditional Access require another sign-in of this user.
+    ///
+    /// Codes, refresh tokens and `prompt=none` get `interaction_required` (AADSTS50076) with
+    /// `claims`, until the user has signed in again.
     ///
     /// # Panics
-    /// If nobody of this name can sign in.
+    /// If no user has this name.
     pub fn require_interaction(self, user: &str) {
         self.0
             .served
@@ -129,13 +139,14 @@ impl<'t> People<'t> {
             .change_user(user, UserChange::RequireInteraction);
     }
 
-    /// Withdraws everybody's consent to this scope, such as `api://…/Reports.Read` or `User.Read`.
+    /// Withdraws the consent of all users to this scope, such as `api://…/Reports.Read` or
+    /// `User.Read`.
     ///
-    /// The token endpoint refuses it from now on (AADSTS65001), and `prompt=none` is answered with
-    /// `consent_required`. A user who signs in on the page consents again.
+    /// The token endpoint refuses the scope from now on (AADSTS65001), and requests with
+    /// `prompt=none` get `consent_required`. A user who signs in on the page consents again.
     ///
     /// # Panics
-    /// If it is no scope of an API that there is.
+    /// If the scope is malformed, or its API does not exist.
     pub fn withdraw_consent(self, scope: &str) {
         self.0
             .served
@@ -143,12 +154,14 @@ impl<'t> People<'t> {
             .change_scope(scope, ScopeChange::Withdraw);
     }
 
-    /// Lets only an administrator consent to this scope from now on: users who sign in for it are
-    /// sent back with `access_denied` (AADSTS90094), until the administrator
-    /// [approves](Self::approve_as_admin).
+    /// Lets only an administrator consent to this scope from now on.
+    ///
+    /// Existing consents to the scope end. Users who sign in for the scope are sent back with
+    /// `access_denied` (AADSTS90094), until the administrator [approves](Self::approve_as_admin)
+    /// it.
     ///
     /// # Panics
-    /// If it is no scope of an API that there is.
+    /// If the scope is malformed, or its API does not exist.
     pub fn require_admin_approval(self, scope: &str) {
         self.0
             .served
@@ -156,11 +169,14 @@ impl<'t> People<'t> {
             .change_scope(scope, ScopeChange::RequireAdmin);
     }
 
-    /// Consents to this scope for everybody, as the administrator. A request with `prompt=consent`
-    /// asks again nevertheless, and so a user who sends it is sent back as before.
+    /// Approves this scope as the administrator, so that users can consent to it when they sign in.
+    ///
+    /// A request with `prompt=consent` asks for consent again, despite the approval. A user who
+    /// sends it for a scope that [requires approval](Self::require_admin_approval) is sent back
+    /// with `access_denied` as before.
     ///
     /// # Panics
-    /// If it is no scope of an API that there is.
+    /// If the scope is malformed, or its API does not exist.
     pub fn approve_as_admin(self, scope: &str) {
         self.0
             .served

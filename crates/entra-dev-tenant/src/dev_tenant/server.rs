@@ -29,7 +29,7 @@ use crate::endpoint::{Endpoint, RecordedRequest};
 use crate::oauth::{self, respond_to_token_request};
 use crate::token::Issuer;
 
-/// Serves until it is aborted; its connections end with it.
+/// Serves the tenant until the task is aborted. The connections end with it.
 pub(super) async fn serve(
     listener: TcpListener,
     mut in_memory: UnboundedReceiver<DuplexStream>,
@@ -45,12 +45,13 @@ pub(super) async fn serve(
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    // Headers and body are two writes: the second would wait for the client's
-                    // acknowledgement of the first.
+                    // Headers and body are two writes. Without this call, the second would wait
+                    // until the client has acknowledged the first.
                     let _ = stream.set_nodelay(true);
                     connections.spawn(connection(stream, service(Transport::Socket)));
                 }
-                // Out of file descriptors, most likely: others must close some first.
+                // Most likely there are no free file descriptors. Other connections must close
+                // first.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
         }
@@ -74,8 +75,8 @@ where
         .await;
 }
 
-/// Makes the service of a connection. An error instead of a response makes hyper close the connection:
-/// that is an outage.
+/// Returns the service of a connection. In an outage the service returns an error instead of a
+/// response, which makes hyper close the connection.
 fn tower_service(
     router: Router,
     served: Arc<ServedTenant>,
@@ -103,15 +104,15 @@ fn tower_service(
             let mut response = response
                 .await
                 .unwrap_or_else(|never: Infallible| match never {});
-            // An HTTP date is letters, digits, spaces, commas and colons.
+            // An HTTP date has only letters, digits, spaces, commas and colons.
             let date = HeaderValue::from_str(&http_date(served.tenant.issuer.clock.now()));
             let headers = response.headers_mut();
             headers.insert(header::DATE, date.expect("a date"));
-            // As all of Entra's responses have it.
+            // All of Entra's responses have this header.
             let no_sniff = HeaderValue::from_static("nosniff");
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
             if response.status() == StatusCode::NOT_MODIFIED {
-                // It would be the length of what is not modified, which is not 0.
+                // In a 304 this header means the length of the unmodified document, which is not 0.
                 response.headers_mut().remove(header::CONTENT_LENGTH);
             }
             Ok(response)
@@ -156,8 +157,8 @@ fn router(served: Arc<ServedTenant>) -> Router {
         .with_state(served)
 }
 
-/// Serves the documents that `make` makes of an authority, and of the application that they were asked
-/// for with, at the endpoint whose faults are theirs.
+/// Serves the documents that `make` returns for an authority and for the application that the
+/// request names, at the given endpoint.
 fn published(
     endpoint: fn(&ServedTenant) -> &Endpoint,
     make: impl Fn(&Issuer, Authority<'_>, Option<&str>) -> Value + Clone + Send + Sync + 'static,
@@ -217,8 +218,8 @@ async fn sign_out(
     oauth::sign_out(&served.tenant, &authority, &parameters)
 }
 
-/// Tells whether tokio's clock is paused, which has no API: a clock that runs is never behind the
-/// system's.
+/// Returns whether tokio's clock is paused. tokio has no API for this. A running clock is never
+/// behind the system's clock.
 fn is_tokios_paused() -> bool {
     let (tokios, systems) = (Instant::now(), std::time::Instant::now());
     while systems.elapsed().is_zero() {

@@ -1,5 +1,5 @@
-//! The handle on the tenant's keys: rotation, what the coming key documents hold, and what no key
-//! document should.
+//! The handle on the tenant's keys: rotation, the content of the next key documents, and entries
+//! that no key document should have.
 
 use serde_json::Value;
 
@@ -7,11 +7,12 @@ use super::DevTenant;
 use crate::endpoint::Fault;
 use crate::keys::{KeyChange, Oddity, PublishedKeys};
 
-/// A handle on the keys of a [`DevTenant`]; made by [`DevTenant::signing_keys`].
+/// A handle on the keys of a [`DevTenant`].
 ///
-/// It rotates them, and changes what the coming key documents hold. All that is said of key documents
-/// holds for those of v1 and v2 and of every authority but `consumers`, whose key is not the tenant's.
-/// Faults of answers are those of the [`key_endpoint`](DevTenant::key_endpoint).
+/// [`DevTenant::signing_keys`] returns it. It rotates the keys, and changes the content of the next
+/// key documents. The changes apply to the v1 and v2 documents of every authority except
+/// `consumers`, whose key is not the tenant's. Faults of the responses are set at the
+/// [`key_endpoint`](DevTenant::key_endpoint).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -35,23 +36,28 @@ impl<'t> SigningKeys<'t> {
         Self(tenant)
     }
 
-    /// Returns the `kid` of the key that signs where no application has its own.
+    /// Returns the `kid` of the tenant's current signing key.
+    ///
+    /// Tokens for an application with its own key are signed with that key instead.
     #[must_use]
     pub fn current_id(self) -> String {
         self.0.issuer().keys.signing().id.clone()
     }
 
-    /// Returns the tenant's own v2 key document as it would be served now.
+    /// Returns the tenant's own v2 key document as the tenant would serve it now.
     #[must_use]
     pub fn document(self) -> String {
         self.document_of(self.0.id())
     }
 
-    /// Returns the v2 key document as it would be served now for this authority: the tenant's id,
-    /// `common`, `organizations` or `consumers`; Entra's refusal for any other.
+    /// Returns the v2 key document of this authority as the tenant would serve it now.
     ///
-    /// Shared documents hold what Entra's hold: `organizations` the tenant's keys and one of
-    /// another cloud, `common` one of personal accounts as well, `consumers` only this.
+    /// The authority is the tenant's id, `common`, `organizations` or `consumers`. For any other,
+    /// the text is Entra's refusal.
+    ///
+    /// Shared documents have keys of the same owners as Entra's. `organizations` has the tenant's
+    /// keys and one of another cloud. `common` also has one of personal accounts, and `consumers`
+    /// has only this one.
     #[must_use]
     pub fn document_of(self, authority: &str) -> String {
         let issuer = self.0.issuer();
@@ -62,32 +68,40 @@ impl<'t> SigningKeys<'t> {
         .to_string()
     }
 
-    /// Returns the keys that are published now, with what [`publish_weak`](Self::publish_weak) and
-    /// its like add; what single documents lack, or hold in their place, changes nothing here.
+    /// Returns the keys that are published now, with the entries that
+    /// [`publish_weak`](Self::publish_weak) and the other `publish` methods add.
+    ///
+    /// Changes of single documents, such as [`lag`](Self::lag) and [`omit`](Self::omit), do not
+    /// affect the result.
     #[must_use]
     pub fn published(self) -> PublishedKeys {
         self.0.issuer().keys.published()
     }
 
-    /// Publishes a key that it never had, made for it (about 90 ms) or by a tenant that has ended, and
-    /// signs with it from now on; the last six keys stay published.
+    /// Publishes a new key and signs with it from now on.
+    ///
+    /// The tenant never had this key before. The key is made now (about 90 ms), or comes from a
+    /// tenant that has ended. The last six keys stay published.
     pub fn rotate(self) {
         self.change(KeyChange::Rotate);
     }
 
-    /// Stops publishing all keys but the current one.
+    /// Stops publishing all keys except the current one.
     pub fn withdraw_old(self) {
         self.change(KeyChange::WithdrawOld);
     }
 
-    /// Publishes a key that it never had, as [`rotate`](Self::rotate) does, signs with it from now on,
-    /// and stops publishing every older key, as after a leak.
+    /// Publishes a new key, signs with it from now on, and stops publishing every older key, as
+    /// after a leak.
+    ///
+    /// The tenant never had the new key before, as with [`rotate`](Self::rotate).
     pub fn replace_at_once(self) {
         self.change(KeyChange::Replace);
     }
 
-    /// Answers requests for keys, of `consumers` too, with an empty set from now on: a fault of the
-    /// [`key_endpoint`](DevTenant::key_endpoint).
+    /// Responds to requests for keys, also those of `consumers`, with an empty set from now on.
+    ///
+    /// This is a fault of the [`key_endpoint`](DevTenant::key_endpoint).
     pub fn serve_none(self) -> Fault<'t> {
         let body = r#"{"keys":[]}"#;
         self.0
@@ -95,20 +109,23 @@ impl<'t> SigningKeys<'t> {
             .answer_with(200, "application/json", body)
     }
 
-    /// Serves the next `documents` key documents with the keys as they were before the latest
-    /// [rotation](Self::rotate) or [replacement](Self::replace_at_once), be that before this call or
-    /// after it. 0 ends it.
+    /// Serves the next `documents` key documents with the keys from before the latest
+    /// [rotation](Self::rotate) or [replacement](Self::replace_at_once).
     ///
-    /// A request that a fault answers without the right document does not count.
+    /// The rotation or replacement may come before this call or after it. 0 ends the lag. A request
+    /// does not count if a fault responds to it without the right document.
     pub fn lag(self, documents: usize) {
         self.change(KeyChange::Lag(documents));
     }
 
-    /// Serves key documents with these sets in turn from now on, one per document, the first first,
-    /// until [`stop_alternating`](Self::stop_alternating). A lag goes before them.
+    /// Serves key documents with these sets in turn from now on, until
+    /// [`stop_alternating`](Self::stop_alternating).
+    ///
+    /// Each document has one set, and the first document has the first set. A [`lag`](Self::lag)
+    /// takes precedence over the sets.
     ///
     /// # Panics
-    /// Without any set.
+    /// If `sets` is empty.
     pub fn alternate(self, sets: Vec<PublishedKeys>) {
         assert!(!sets.is_empty(), "alternate() needs a set of keys");
         self.change(KeyChange::Alternate(sets));
@@ -119,34 +136,44 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Alternate(Vec::new()));
     }
 
-    /// Serves the next `documents` key documents without the key of this `kid`, be it the tenant's or not;
-    /// then it is back. In a second call for the same key, the last number counts.
+    /// Serves the next `documents` key documents without the key of this `kid`, which need not be
+    /// the tenant's.
+    ///
+    /// After these documents, the key is back. If the method is called again for the same key, only
+    /// the last number counts.
     pub fn omit(self, kid: &str, documents: usize) {
         self.change(KeyChange::Omit(kid.to_owned(), documents));
     }
 
     /// Adds a key of another cloud and one of personal accounts to the tenant's own key documents,
-    /// as those of `common` have them, until [`reset`](Self::reset).
+    /// until [`reset`](Self::reset).
+    ///
+    /// The documents of `common` always have these keys.
     pub fn publish_foreign(self) {
         self.change(KeyChange::Publish(Oddity::Foreign));
     }
 
-    /// Adds the `kid` of their newest key to key documents once more, with the key that
-    /// [`Flaw::WrongKey`](crate::Flaw::WrongKey) signs with, until [`reset`](Self::reset).
+    /// Adds a second entry with the `kid` of the newest key to key documents, until
+    /// [`reset`](Self::reset).
+    ///
+    /// Its key is the one that signs tokens with [`Flaw::WrongKey`](crate::Flaw::WrongKey).
     pub fn publish_twin(self) {
         self.change(KeyChange::Publish(Oddity::Twin));
     }
 
-    /// Adds entries to key documents that nobody should use, until [`reset`](Self::reset): an RSA
-    /// key of 1024 bits; one without `kid`, which is the key that
-    /// [`Flaw::WrongKey`](crate::Flaw::WrongKey) signs with; and one each of the types `AKP`, `OKP`
-    /// and `oct`.
+    /// Adds entries that no client should use to key documents, until [`reset`](Self::reset).
+    ///
+    /// The entries are an RSA key of 1024 bits, one key without `kid`, and one entry each of the
+    /// types `AKP`, `OKP` and `oct`. The key without `kid` is the one that signs tokens with
+    /// [`Flaw::WrongKey`](crate::Flaw::WrongKey).
     pub fn publish_weak(self) {
         self.change(KeyChange::Publish(Oddity::WeakAndExotic));
     }
 
-    /// Adds a private exponent (`d`), which is not the real one, to the entry of the newest key in
-    /// key documents, until [`reset`](Self::reset).
+    /// Adds a private exponent (`d`) to the entry of the newest key in key documents, until
+    /// [`reset`](Self::reset).
+    ///
+    /// The exponent is not the real one.
     pub fn publish_private_half(self) {
         self.change(KeyChange::Publish(Oddity::PrivateHalf));
     }
@@ -156,7 +183,8 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Publish(Oddity::Also(entry.into())));
     }
 
-    /// Ends all that [`publish`](Self::publish) and the methods `publish_…` began, and nothing else.
+    /// Removes all that [`publish`](Self::publish) and the `publish_…` methods have added, and
+    /// nothing else.
     pub fn reset(self) {
         self.change(KeyChange::Reset);
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::DevTenant;
 use crate::clock::http_date;
 
-/// A handle on the time of a [`DevTenant`]; made by [`DevTenant::time`].
+/// A handle on the time of a [`DevTenant`].
 ///
-/// There are two clocks: tokio's, by which answers are late and which tests may pause, and the tenant's
-/// wall clock, which follows it and is what [`DevTenant::clock`] hands out.
+/// [`DevTenant::time`] returns it. There are two clocks. Late responses wait by tokio's clock,
+/// which tests may pause. The tenant's wall clock follows tokio's clock, and [`DevTenant::clock`]
+/// returns it.
 ///
 /// ```
 /// # async fn check(tenant: &entra_dev_tenant::DevTenant) {
@@ -26,10 +27,10 @@ impl<'t> Time<'t> {
         Self(tenant)
     }
 
-    /// Lets time pass: tokio's clock and the wall clock move so far.
+    /// Lets time pass: tokio's clock and the wall clock both move forward by this duration.
     ///
-    /// Requests must come [through memory](DevTenant::http_client) while it is paused: the tenant
-    /// answers none that came by a socket.
+    /// While tokio's clock is paused, requests must come [through memory](DevTenant::http_client).
+    /// The tenant does not respond to requests that come by a socket.
     ///
     /// # Panics
     /// Unless tokio's clock is paused (`#[tokio::test(start_paused = true)]`).
@@ -37,26 +38,31 @@ impl<'t> Time<'t> {
         tokio::time::advance(by).await;
     }
 
-    /// Moves the wall clock ahead, and with it every [`clock`](DevTenant::clock) that was handed out;
-    /// tokio's does not move.
+    /// Moves the wall clock forward, but not tokio's clock.
+    ///
+    /// Every [`clock`](DevTenant::clock) that the tenant has returned moves with it.
     ///
     /// # Panics
-    /// If no clock can tell that time.
+    /// If `SystemTime` cannot represent the new time.
     pub fn jump_forward(self, by: Duration) {
         self.0.issuer().clock.jump(|wall| *wall += by);
     }
 
-    /// Moves the wall clock back, be it to before 1970, and with it every [`clock`](DevTenant::clock)
-    /// that was handed out; tokio's does not move.
+    /// Moves the wall clock back, but not tokio's clock.
+    ///
+    /// The new time may be before 1970. Every [`clock`](DevTenant::clock) that the tenant has
+    /// returned moves with it.
     ///
     /// # Panics
-    /// If no clock can tell that time.
+    /// If `SystemTime` cannot represent the new time.
     pub fn jump_back(self, by: Duration) {
         self.0.issuer().clock.jump(|wall| *wall -= by);
     }
 
-    /// Returns the tenant's time so much from now as an HTTP date, such as `Thu, 13 Aug 2026
-    /// 21:24:29 GMT`, for [`throttle`](crate::Endpoint::throttle).
+    /// Returns the tenant's time plus `delay` as an HTTP date.
+    ///
+    /// An example is `Thu, 13 Aug 2026 21:24:29 GMT`. Use it for
+    /// [`throttle`](crate::Endpoint::throttle).
     #[must_use]
     pub fn http_date_in(self, delay: Duration) -> String {
         http_date(self.0.issuer().clock.now() + delay)

@@ -1,15 +1,15 @@
-//! Little that becomes very much.
+//! A small response body that inflates to a very large one.
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-/// The white space before the JSON.
+/// Mebibytes of white space before the JSON.
 const MEBIBYTES: u32 = 100;
 const MEBIBYTE: usize = 1 << 20;
 
-/// Returns `json` after 100 MiB of white space, in the gzip format (RFC 1952): about 100 KiB.
+/// Returns `json` after 100 MiB of white space, in the gzip format (RFC 1952).
 ///
-/// One mebibyte is compressed once, on its own, and the result repeated, as compressing all of
-/// them would take seconds.
+/// The result has about 100 KiB. One mebibyte is compressed once, on its own, and the result is
+/// repeated, because compressing all of them would take seconds.
 pub(super) fn around(json: &[u8]) -> Vec<u8> {
     const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
     let spaces = vec![b' '; MEBIBYTE];
@@ -36,8 +36,8 @@ pub(super) fn around(json: &[u8]) -> Vec<u8> {
 
 fn deflate(bytes: &[u8], flush: FlushCompress) -> Vec<u8> {
     let mut compressed = Vec::with_capacity(bytes.len() + 1_024);
-    // No state can be wrong in a compressor that is new, and there is room: deflate adds a few
-    // bytes at most to what it cannot compress.
+    // A new compressor has no invalid state, and the buffer has room: deflate adds at most a few
+    // bytes to data that it cannot compress.
     Compress::new(Compression::best(), false)
         .compress_vec(bytes, &mut compressed, flush)
         .expect("room for it uncompressed");

@@ -1,8 +1,8 @@
-//! One endpoint: what it was asked, how it responds, and how it fails.
+//! An endpoint: its recorded requests, its responses and its faults.
 //!
-//! In the order in which a request meets them: it is [`recorded`]; the [`Fault`] that is set, if one
-//! is, decides; [`response`] turns the right response into what is sent, slow or broken, or the
-//! [`gzip_bomb`], where asked to.
+//! A request passes these parts in order. It is [`recorded`]. If a [`Fault`] is set, the fault
+//! decides what happens. [`response`] turns the right response into the one that is sent, which may
+//! be slow, broken, or the [`gzip_bomb`].
 
 mod gzip_bomb;
 mod recorded;
@@ -23,10 +23,10 @@ pub use self::recorded::RecordedRequest;
 
 use self::response::finished;
 
-/// One kind of endpoint of a [`DevTenant`](crate::DevTenant): what it was asked, and how it fails.
+/// An endpoint of a [`DevTenant`](crate::DevTenant), with its recorded requests and its faults.
 ///
-/// A method that sets a [`Fault`] replaces the one before. A fault lasts until
-/// [`recover`](Self::recover), or for as many requests as [`Fault::for_next`] says.
+/// A method that sets a [`Fault`] replaces the previous fault. A fault lasts until
+/// [`recover`](Self::recover), or for the number of requests that [`Fault::for_next`] sets.
 #[derive(Clone, Default)]
 pub struct Endpoint {
     state: Arc<Mutex<EndpointState>>,
@@ -40,15 +40,17 @@ struct EndpointState {
     caching: Caching,
 }
 
-/// The settings of caching: no faults, as they hold until they are set otherwise.
+/// Settings of caching. They are not faults, because they hold until they are set otherwise.
 #[derive(Clone, Default)]
 struct Caching {
     serves_etags: bool,
-    /// `None`: as Entra says; an empty one: nothing.
+    /// `None` means Entra's value, and an empty value means no header.
     cache_control: Option<HeaderValue>,
 }
 
-/// A fault that was just set; without more it lasts until [`Endpoint::recover`].
+/// A fault that was just set.
+///
+/// It lasts until [`Endpoint::recover`], unless [`for_next`](Self::for_next) limits it.
 #[derive(Debug)]
 pub struct Fault<'a> {
     endpoint: &'a Endpoint,
@@ -56,80 +58,81 @@ pub struct Fault<'a> {
 
 struct ActiveFault {
     action: FaultAction,
-    /// The number of requests yet to fail; `None` without end.
+    /// Number of requests that still get the fault. `None` means no limit.
     remaining: Option<usize>,
 }
 
-/// An action of an endpoint in place of its work.
+/// The action of a fault.
 #[derive(Clone, Debug)]
 enum FaultAction {
-    /// Answers exactly this.
+    /// Responds with exactly this.
     Reply {
         status: StatusCode,
         headers: HeaderMap,
         body: String,
     },
-    /// Never answers.
+    /// Never responds.
     Hang,
-    /// Gives the right response with a defect.
+    /// Sends the right response with a defect.
     Spoil(Defect),
 }
 
 /// A defect of the right response.
 #[derive(Clone, Debug)]
 enum Defect {
-    /// It comes that much later.
+    /// The response is late by this duration.
     Late(Duration),
-    /// One byte a second.
+    /// The body comes at one byte a second.
     Trickling,
-    /// The connection is closed after half of it.
+    /// The connection closes after half of the body.
     Truncated,
-    /// Half of it is sent as if that were all.
+    /// Half of the body is sent as if it were the whole.
     CutInTheMiddle,
-    /// It is at least that many bytes long.
+    /// The body has at least this number of bytes.
     Oversized(usize),
-    /// It is compressed, together with very much white space.
+    /// The body is compressed, together with 100 MiB of white space.
     GzipBomb,
 }
 
 impl Endpoint {
-    /// The number of requests that are kept.
+    /// Number of latest requests that are kept.
     const RECORDED: usize = 1_000;
 
-    /// Returns the number of requests that have arrived, faults included.
+    /// Returns the number of requests that have arrived, including those that got a fault.
     #[must_use]
     pub fn hits(&self) -> usize {
         self.lock().hits
     }
 
-    /// Returns the latest 1,000 requests, the oldest first, faults included.
+    /// Returns the latest 1,000 requests, the oldest first, including those that got a fault.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.lock().requests.iter().cloned().collect()
     }
 
-    /// Records a request that no fault touches.
+    /// Records a request without applying the fault that is set.
     pub(crate) fn record(&self, request: RecordedRequest) {
         self.lock().record(request);
     }
 
-    /// Answers with this status and an empty body from now on.
+    /// Responds with this status and an empty body from now on.
     ///
     /// # Panics
-    /// If no status has this number: those are 100 to 999.
+    /// If the status is not in the range 100 to 999.
     pub fn fail_with(&self, status: u16) -> Fault<'_> {
         self.answer_with(status, "text/plain", "")
     }
 
-    /// Answers with exactly this from now on.
+    /// Responds with exactly this status, content type and body from now on.
     ///
     /// # Panics
-    /// If no status has this number, or if the content type cannot be the value of a header.
+    /// If the status is not in the range 100 to 999, or if the content type is not a valid header
+    /// value.
     pub fn answer_with(&self, status: u16, content_type: &str, body: &str) -> Fault<'_> {
         self.reply(status, [(header::CONTENT_TYPE, content_type)], body)
     }
 
-    /// Answers with 200 and the HTML page of a proxy that wants something first, from now on.
+    /// Responds with 200 and the HTML page of a proxy that requires a sign-in, from now on.
     pub fn answer_html(&self) -> Fault<'_> {
         const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in to the network</title>\
             </head><body><h1>Sign in to the network</h1><p>Your browser must be signed in to \
@@ -137,100 +140,118 @@ impl Endpoint {
         self.answer_with(200, "text/html; charset=utf-8", PAGE)
     }
 
-    /// Answers with the first half of the right answer from now on, as if that were all of it:
-    /// status, content type and content length are right, the JSON ends in the middle.
+    /// Responds with the first half of the right body from now on, as if it were the whole.
+    ///
+    /// Status, content type and content length are right for this half, but the JSON ends in the
+    /// middle.
     pub fn answer_invalid_json(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::CutInTheMiddle))
     }
 
-    /// Answers with 200 and an object that is an error, as some gateways do, from now on.
+    /// Responds with 200 and a JSON object that is an error from now on, as some gateways do.
     pub fn answer_error_json(&self) -> Fault<'_> {
         let body = r#"{"error":"temporarily_unavailable"}"#;
         self.answer_with(200, "application/json", body)
     }
 
-    /// Gives the right answer from now on, with a member that nobody knows added as its last, so
-    /// that its body is at least `bytes` bytes long.
+    /// Sends the right response with an additional member from now on, so that its body has at
+    /// least `bytes` bytes.
+    ///
+    /// The member is the last one, and no client knows it.
     pub fn answer_oversized(&self, bytes: usize) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Oversized(bytes)))
     }
 
-    /// Gives the right answer with `Content-Encoding: gzip` from now on, accepted or not: less than
-    /// 200 KiB as it is sent, 100 MiB of white space and then the right JSON when it is inflated.
+    /// Sends the right response with `Content-Encoding: gzip` from now on, inflating to 100 MiB of
+    /// white space and then the right JSON.
+    ///
+    /// The compressed body has less than 200 KiB. It is sent even if the client does not accept
+    /// gzip.
     pub fn answer_gzip_bomb(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::GzipBomb))
     }
 
-    /// Answers 304 without a body from now on, whether or not the request was conditional.
+    /// Responds with 304 and no body from now on, even if the request is not conditional.
     pub fn answer_not_modified(&self) -> Fault<'_> {
         self.reply(304, [], "")
     }
 
-    /// Answers with this status, such as 429 or 503, and this `Retry-After` from now on: seconds,
-    /// or a date such as [`http_date_in`](crate::Time::http_date_in) writes. Both that and the
-    /// `Date`, which every answer has, are of the tenant's clock.
+    /// Responds with this status, such as 429 or 503, and this `Retry-After` from now on.
+    ///
+    /// `retry_after` is a number of seconds, or a date such as
+    /// [`http_date_in`](crate::Time::http_date_in) returns. This date follows the tenant's clock,
+    /// as does the `Date` header of every response.
     ///
     /// # Panics
-    /// If no status has this number, or if `retry_after` cannot be the value of a header.
+    /// If the status is not in the range 100 to 999, or if `retry_after` is not a valid header
+    /// value.
     pub fn throttle(&self, status: u16, retry_after: &str) -> Fault<'_> {
         self.reply(status, [(header::RETRY_AFTER, retry_after)], "")
     }
 
-    /// Answers with a redirect (302) to this URL from now on.
+    /// Responds with a redirect (302) to this URL from now on.
     ///
     /// # Panics
-    /// If it cannot be the value of a header.
+    /// If the URL is not a valid header value.
     pub fn redirect_to(&self, url: &str) -> Fault<'_> {
         self.reply(302, [(header::LOCATION, url)], "")
     }
 
-    /// Takes requests and never answers, from now on.
+    /// Accepts requests and never responds to them, from now on.
     pub fn hang(&self) -> Fault<'_> {
         self.set(FaultAction::Hang)
     }
 
-    /// Gives the right answer so much later, by tokio's clock, from now on: that of the time when
-    /// it was asked, whatever has changed since.
+    /// Sends the right response later by this duration, by tokio's clock, from now on.
+    ///
+    /// The response is that of the time when the request arrived, even if the tenant has changed
+    /// since then.
     pub fn delay(&self, by: Duration) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Late(by)))
     }
 
-    /// Gives the right answer slowly from now on: its headers at once, its body one byte a second,
-    /// by tokio's clock.
+    /// Sends the right response slowly from now on: its headers immediately, and its body at one
+    /// byte a second, by tokio's clock.
     pub fn trickle(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Trickling))
     }
 
-    /// Gives the right answer with its whole `Content-Length` from now on, and closes the
-    /// connection after half the body.
+    /// Sends the right response with its whole `Content-Length` from now on, and closes the
+    /// connection after half of the body.
     pub fn truncate(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Truncated))
     }
 
-    /// Ends the fault for requests yet to come; those that hang keep hanging.
+    /// Ends the fault for new requests.
+    ///
+    /// Requests that already hang keep hanging.
     pub fn recover(&self) {
         self.lock().fault = None;
     }
 
-    /// Gives right answers to `GET` a strong `ETag` from now on, which follows from their content,
-    /// and answers a request whose `If-None-Match` names it by 304 without a body. Default:
-    /// `false`, as at Entra.
+    /// Sets whether right responses to `GET` and `HEAD` have a strong `ETag` from now on.
+    ///
+    /// The tag is derived from the content. A request whose `If-None-Match` names the tag gets 304
+    /// without a body. Default: `false`, as at Entra.
     pub fn serve_etags(&self, serves: bool) {
         self.lock().caching.serves_etags = serves;
     }
 
-    /// Sets the `Cache-Control` of right answers from now on; if it is empty, they have none.
-    /// Default: `max-age=86400, private` of documents, `no-store, no-cache` of tokens.
+    /// Sets the `Cache-Control` of right responses from now on.
+    ///
+    /// If the value is empty, right responses have no such header. Default:
+    /// `max-age=86400, private` for documents, `no-store, no-cache` for tokens.
     ///
     /// # Panics
-    /// If it cannot be the value of a header.
+    /// If the value is not a valid header value.
     pub fn set_cache_control(&self, value: &str) {
-        // The documented panic: a mistake of the test that sets it.
+        // This is the documented panic, for a mistake in the test.
         let value = HeaderValue::from_str(value).expect("a value of Cache-Control");
         self.lock().caching.cache_control = Some(value);
     }
 
-    /// Records the request and responds to it: by what `right` makes, unless a fault is set.
+    /// Records the request and returns the response, which `right` makes unless a fault replaces
+    /// it.
     pub(crate) async fn respond(
         &self,
         request: RecordedRequest,
@@ -252,7 +273,7 @@ impl Endpoint {
         finished(right, &method, condition.as_deref(), &caching, defect).await
     }
 
-    /// Records a request and returns the action in place of the work, if a fault is set.
+    /// Records a request, and returns the action of the fault if one is set.
     fn hit(&self, request: RecordedRequest) -> Option<FaultAction> {
         let mut state = self.lock();
         state.record(request);
@@ -269,8 +290,8 @@ impl Endpoint {
         Some(action)
     }
 
-    /// Sets a reply as the fault, and panics for a status or a header that is none, as each of its
-    /// callers documents.
+    /// Sets a reply as the fault. Panics if the status or a header is not valid, as each caller
+    /// documents.
     fn reply<const N: usize>(
         &self,
         status: u16,
@@ -302,7 +323,7 @@ impl Endpoint {
 }
 
 impl Fault<'_> {
-    /// Limits the fault to this many requests; after them the endpoint works again.
+    /// Limits the fault to this number of requests, after which the endpoint works again.
     pub fn for_next(self, requests: usize) {
         if let Some(active) = &mut self.endpoint.lock().fault {
             active.remaining = Some(requests);
@@ -331,7 +352,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Returns `If-None-Match`, where it means anything.
+/// Returns `If-None-Match` of a `GET` or `HEAD`. It has no meaning for other methods.
 fn condition(request: &RecordedRequest) -> Option<String> {
     let is_read = matches!(request.method, Method::GET | Method::HEAD);
     let condition = request.header(header::IF_NONE_MATCH.as_str());

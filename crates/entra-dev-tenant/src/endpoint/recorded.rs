@@ -1,4 +1,4 @@
-//! Requests to an endpoint, and their parameters.
+//! Recorded requests to an endpoint, and their parameters.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use tokio::time::Instant;
 
 use crate::entra_error::EntraError;
 
-/// A request as it arrived; of its body the [parameters](Self::parameter) are kept, where that is
-/// a form.
+/// A request as it arrived.
 ///
-/// Its `Debug` shows neither credentials (`Authorization`, `Proxy-Authorization`, `Cookie`) nor
-/// the values of parameters, other than `appid` in the query.
+/// Of the body, only the [parameters](Self::parameter) of a form are kept. `Debug` shows neither
+/// credentials (`Authorization`, `Proxy-Authorization`, `Cookie`) nor the values of parameters,
+/// except `appid` in the query.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RecordedRequest {
     /// The method, such as `GET`.
     pub method: Method,
-    /// The path and, if there is one, `?` and the query, as they were sent.
+    /// The path and, if there is one, `?` and the query, as the client sent them.
     pub path_and_query: String,
-    /// The headers; those with credentials are marked as sensitive.
+    /// The headers, of which those with credentials are marked as sensitive.
     pub headers: HeaderMap,
     arrived_at: Instant,
     query: Parameters,
@@ -53,7 +53,8 @@ impl RecordedRequest {
         }
     }
 
-    /// Records a request with its form, which is empty if there is none, or one of more than 1 MiB.
+    /// Records a request with its form. The form is empty if the request has none, or one of more
+    /// than 1 MiB.
     pub(crate) async fn with_form(request: Request<Body>) -> Self {
         const LONGEST: usize = 1 << 20;
         let mut recorded = Self::of(&request);
@@ -70,23 +71,26 @@ impl RecordedRequest {
         recorded
     }
 
-    /// Returns the time at which it arrived, by tokio's clock.
+    /// Returns the time at which the request arrived, by tokio's clock.
     ///
-    /// Compare it with a time of the same clock, tokio's `Instant::now().into_std()`: tests may pause
-    /// that clock.
+    /// Compare it with a time of the same clock, tokio's `Instant::now().into_std()`, because tests
+    /// may pause that clock.
     #[must_use]
     pub fn arrived_at(&self) -> std::time::Instant {
         self.arrived_at.into_std()
     }
 
-    /// Returns the header's value, the first if there are several; `None` as well if it is no text.
+    /// Returns the value of this header, or the first one if there are several.
+    ///
+    /// A value that is not text counts as none.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Returns the value of a parameter of its form, or else of its query, decoded; the first if
-    /// there are several.
+    /// Returns the decoded value of a parameter of the form or, if it is not there, of the query.
+    ///
+    /// If there are several values, the result is the first one.
     ///
     /// ```
     /// # async fn check(tenant: entra_dev_tenant::DevTenant) {
@@ -101,7 +105,7 @@ impl RecordedRequest {
         self.form.raw(name).or_else(|| self.query.raw(name))
     }
 
-    /// Returns the parameters of its query, and those of its form.
+    /// Returns the parameters of the query, and those of the form.
     pub(crate) fn parameters(&self) -> (Parameters, Parameters) {
         (self.query.clone(), self.form.clone())
     }
@@ -120,7 +124,7 @@ impl fmt::Debug for RecordedRequest {
     }
 }
 
-/// The parameters of a query or of a form, as they came, in their order.
+/// The decoded parameters of a query or of a form, in their order.
 #[derive(Clone, Default)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
@@ -129,13 +133,13 @@ impl Parameters {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
 
-    /// Returns the value of the first one with this name, be it empty.
+    /// Returns the value of the first parameter with this name, which may be empty.
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(found, _)| found == name)?;
         Some(value)
     }
 
-    /// Returns the value of the first one with this name; an empty one is as none.
+    /// Returns the value of the first parameter with this name. An empty value counts as none.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.raw(name).filter(|value| !value.is_empty())
     }
@@ -148,7 +152,7 @@ impl Parameters {
         })
     }
 
-    /// Refuses a parameter that is there twice (RFC 6749 §3.1).
+    /// Refuses a request that has a parameter twice (RFC 6749 §3.1).
     pub(crate) fn check_each_is_there_once(&self) -> Result<(), EntraError> {
         for (position, (name, _)) in self.0.iter().enumerate() {
             if self.0[..position]
@@ -168,7 +172,7 @@ impl Parameters {
         self.0.iter().map(|(name, _)| &**name)
     }
 
-    /// Takes the first one with this name out.
+    /// Removes the first parameter with this name and returns its value.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let position = self.0.iter().position(|(found, _)| found == name)?;
         Some(self.0.remove(position).1)
@@ -185,8 +189,8 @@ impl Parameters {
     }
 }
 
-/// Returns a path and its query without the values: a client that sends its secret in the query is
-/// wrong, and must be seen to be without the secret.
+/// Returns a path and its query without the values of parameters. If a client wrongly sends its
+/// secret in the query, a test must see the mistake but not the secret.
 fn without_values(path_and_query: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return path_and_query.to_owned();
@@ -196,7 +200,7 @@ fn without_values(path_and_query: &str) -> String {
         .map(|parameter| match parameter.split_once('=') {
             Some(("appid", _)) => parameter.to_owned(),
             Some((name, _)) => format!("{name}=…"),
-            // All of it may be a value.
+            // The whole text may be a value.
             None => "…".to_owned(),
         })
         .collect();

@@ -1,4 +1,4 @@
-//! The response as it is sent, made of the right one and the fault that is set.
+//! The response that is sent, made from the right response and the fault.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, Interval, interval_at};
 use super::{Caching, Defect, gzip_bomb};
 use crate::text::base64url;
 
-/// Turns the right response into what is sent: 304 where the client has it already, or the response
-/// with a defect.
+/// Turns the right response into the one that is sent: a 304 if the client already has the content,
+/// or the response with a defect.
 pub(super) async fn finished(
     right: Response<Body>,
     method: &Method,
@@ -26,7 +26,7 @@ pub(super) async fn finished(
 ) -> Response<Body> {
     let (parts, body) = right.into_parts();
     let body = to_bytes(body, usize::MAX).await;
-    // The tenant's own responses are made whole, and never fail half-way.
+    // The tenant's own responses are complete in memory, and never fail halfway.
     let mut whole = Response::from_parts(parts, body.expect("a body in memory"));
     stamp(caching, method, &mut whole);
     match defect {
@@ -52,7 +52,7 @@ pub(super) async fn finished(
     }
 }
 
-/// Writes the headers about caching.
+/// Sets the headers for caching.
 fn stamp(caching: &Caching, method: &Method, response: &mut Response<Bytes>) {
     if response.status() != StatusCode::OK {
         return;
@@ -70,13 +70,13 @@ fn stamp(caching: &Caching, method: &Method, response: &mut Response<Bytes>) {
             "\"{}\"",
             base64url(digest(&SHA256, response.body()).as_ref())
         );
-        // Base64url and two quotes.
+        // The tag has only base64url characters and two quotes.
         let tag = HeaderValue::from_str(&tag).expect("visible characters");
         response.headers_mut().insert(header::ETAG, tag);
     }
 }
 
-/// Returns 304 in place of a response whose `ETag` the client has named.
+/// Returns 304 in place of a response if `If-None-Match` names its `ETag`.
 fn unless_known(response: Response<Bytes>, condition: Option<&str>) -> Response<Bytes> {
     let tag = response.headers().get(header::ETAG);
     let tag = tag.and_then(|tag| tag.to_str().ok());
@@ -100,7 +100,8 @@ fn names(condition: &str, tag: &str) -> bool {
         })
 }
 
-/// Adds a member to the object that the body is; every right response is one.
+/// Adds a member to the JSON object in `body`, so that the result has at least `bytes` bytes. An
+/// HTML page, which is no object, gets the same text at its end.
 fn padded(body: &[u8], bytes: usize) -> Vec<u8> {
     let (start, end) = (br#","xms_padding":""#, br#""}"#);
     let mut padded = body.strip_suffix(b"}").unwrap_or(body).to_vec();
@@ -111,7 +112,7 @@ fn padded(body: &[u8], bytes: usize) -> Vec<u8> {
     padded
 }
 
-/// A body of one byte a second, the first after a second.
+/// A body that yields one byte a second, the first one after a second.
 struct Trickle {
     rest: Bytes,
     ticks: Interval,
@@ -152,7 +153,8 @@ impl hyper::body::Body for Trickle {
     }
 }
 
-/// A body of half of what it says it has, then an error, by which hyper closes the connection.
+/// A body that yields half of its announced length and then an error, which makes hyper close the
+/// connection.
 struct Truncated {
     promised: u64,
     state: TruncatedState,
@@ -160,7 +162,8 @@ struct Truncated {
 
 enum TruncatedState {
     Half(Bytes),
-    /// The half must be on its way before the error comes, or it stays in hyper's buffer.
+    /// A pause before the error, in which hyper sends the half. Otherwise the half would stay in
+    /// hyper's buffer.
     Flushing,
     Broken,
 }

@@ -1,5 +1,5 @@
-//! Key documents: the keys that each authority publishes, with the members that Entra serves, and the
-//! entries that should not be there.
+//! Key documents: the keys that each authority publishes, with the members that Entra serves, and
+//! the entries that should not be there.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::{Edition, Oddity, PublishedKeys, SigningKey};
 use crate::authority::{Authority, CONSUMERS, DevCloud, Realm, Version};
 use crate::text::base64url;
 
-/// A key and the facts about it that its entry has.
+/// A key, with the other facts that its entry states.
 struct Entry {
     key: Arc<SigningKey>,
     issuer: String,
     cloud: DevCloud,
 }
 
-/// Returns `/{tenant}/discovery/v2.0/keys`, or without `v2.0`.
+/// Returns the document of `/{tenant}/discovery/v2.0/keys`, or of the v1 path without `v2.0`.
 pub(super) fn document(
     realm: &Realm,
     authority: Authority<'_>,
@@ -37,8 +37,9 @@ pub(super) fn document(
     json!({ "keys": entries })
 }
 
-/// Lists the keys of an authority's document, the tenant's own first, as a capture of the public
-/// `common` document of September 2025 has them.
+/// Lists the keys of an authority's document, the tenant's own first.
+///
+/// The order is that of the public `common` document, as captured in September 2025.
 fn published(
     realm: &Realm,
     authority: Authority<'_>,
@@ -71,8 +72,10 @@ fn of_tenant(realm: &Realm, key: &Arc<SigningKey>) -> Entry {
     }
 }
 
-/// Returns an entry that only its `cloud_instance_name` tells from those of the played cloud: its
-/// `issuer` is theirs.
+/// Returns the entry of another cloud's key.
+///
+/// Only `cloud_instance_name` distinguishes it from the entries of the played cloud, which have the
+/// same `issuer`.
 fn of_other_cloud(realm: &Realm) -> Entry {
     let cloud = realm.cloud.other();
     Entry {
@@ -82,8 +85,10 @@ fn of_other_cloud(realm: &Realm) -> Entry {
     }
 }
 
-/// Returns an entry that only its `issuer` tells from the others: it names the one tenant that the
-/// key may sign for.
+/// Returns the entry of the key of personal accounts.
+///
+/// Only `issuer` distinguishes it from the other entries: it names the one tenant for which the key
+/// may sign.
 fn of_personal_accounts(realm: &Realm) -> Entry {
     Entry {
         key: SigningKey::personal(),
@@ -92,7 +97,10 @@ fn of_personal_accounts(realm: &Realm) -> Entry {
     }
 }
 
-/// Returns `issuer` of the tenant's keys: a template for all tenants of a cloud, as they share them.
+/// Returns `issuer` of the tenant's keys.
+///
+/// It is a template for all tenants of a cloud, because they share the keys. In External ID it
+/// names the tenant.
 fn key_issuer(realm: &Realm) -> String {
     if realm.is_external_id {
         realm.v2_issuer(&realm.id)
@@ -102,7 +110,8 @@ fn key_issuer(realm: &Realm) -> String {
 }
 
 impl Entry {
-    /// Returns the members that Entra serves: no `alg`, but in v2 the `issuer` that the key may sign for.
+    /// Returns the entry with the members that Entra serves. There is no `alg`. In v2 there is
+    /// `issuer`, for which the key may sign.
     fn json(&self, version: Version) -> Value {
         let mut entry = json!({
             "kty": "RSA",
@@ -121,10 +130,10 @@ impl Entry {
     }
 }
 
-/// Adds an oddity to `entries`, of which the one at `newest` is that of the tenant's newest key.
+/// Adds an oddity to `entries`. `newest` is the index of the tenant's newest key.
 fn add_oddity(oddity: &Oddity, entries: &mut Vec<Value>, newest: usize) {
     match oddity {
-        // Whose keys these are decides the document, not an entry.
+        // `published` adds these keys, because they depend on the authority.
         Oddity::Foreign => {}
         Oddity::Twin => entries.push(twin_of(&entries[newest])),
         Oddity::WeakAndExotic => {
@@ -142,7 +151,7 @@ fn add_oddity(oddity: &Oddity, entries: &mut Vec<Value>, newest: usize) {
     }
 }
 
-/// Returns the attacker's key under the same name: who takes it for the right one accepts its
+/// Returns the attacker's key under the same `kid`. A client that uses it accepts the attacker's
 /// tokens.
 fn twin_of(entry: &Value) -> Value {
     let mut twin = with_attackers_material(entry);
@@ -151,7 +160,8 @@ fn twin_of(entry: &Value) -> Value {
     twin
 }
 
-/// Returns the attacker's key without a name: who takes it for any token's key accepts its tokens.
+/// Returns the attacker's key without a `kid`. A client that uses it for any token accepts the
+/// attacker's tokens.
 fn without_kid(entry: &Value) -> Value {
     let mut nameless = with_attackers_material(entry);
     remove(&mut nameless, &["kid", "x5t"]);
@@ -168,7 +178,7 @@ fn with_attackers_material(entry: &Value) -> Value {
     copy
 }
 
-/// Returns a key of 1024 bits; nobody knows its factors, so that it signs nothing.
+/// Returns an RSA key of 1024 bits. Its factors are unknown, so no token can be signed with it.
 fn weak(entry: &Value) -> Value {
     let mut modulus = bytes_for("weak modulus", 128);
     modulus[0] |= 0x80;
@@ -212,12 +222,12 @@ fn symmetric() -> Value {
     })
 }
 
-/// Returns a value that is the same in each document, as a key would be.
+/// Returns a text that is the same in each document, as that of a real key would be.
 fn opaque(word: &str, length: usize) -> String {
     base64url(&bytes_for(word, length))
 }
 
-/// Returns bytes without meaning, the same for the same word.
+/// Returns bytes without meaning, which are the same for the same word.
 fn bytes_for(word: &str, length: usize) -> Vec<u8> {
     let block = |number: usize| digest(&SHA256, format!("{word}\n{number}").as_bytes());
     (0..length.div_ceil(32))

@@ -1,8 +1,7 @@
-//! Keys: the tenant's, those of applications, and those that outlive a tenant; and the documents that
-//! publish them.
+//! The keys of tenants, of applications and of others, and the documents that publish them.
 //!
-//! Those of personal accounts, of whole clouds and of an attacker are never configured and never
-//! rotated, so that each is made at most once per process, and only when it is asked for.
+//! The keys of personal accounts, of other clouds and of an attacker are never configured and never
+//! rotated. Each is made at most once per process, when it is first needed.
 
 mod document;
 mod ring;
@@ -24,7 +23,7 @@ use crate::text::base64url;
 
 /// An RSA key of 2048 bits.
 pub(crate) struct SigningKey {
-    /// `kid` and `x5t` at once: base64url of the SHA-1 of the certificate, 27 characters.
+    /// The value of both `kid` and `x5t`: base64url of the SHA-1 of the certificate, 27 characters.
     pub(crate) id: String,
     /// `x5c[0]`: the certificate in standard base64.
     pub(crate) certificate: String,
@@ -34,10 +33,12 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
-    /// Makes a new key, which takes about 90 ms. Nothing here depends on input: it can fail only where
-    /// aws-lc-rs can make no RSA key at all.
+    /// Generates a new key, which takes about 90 ms.
+    ///
+    /// Nothing here depends on input, so this fails only if aws-lc-rs can make no RSA key at all.
     pub(crate) fn generate(certificate_name: &str) -> Self {
-        // aws-lc-rs has the algorithm, so that only a want of memory or randomness is left.
+        // aws-lc-rs supports the algorithm, so only a lack of memory or randomness can be the
+        // cause.
         let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("an RSA key");
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -50,7 +51,7 @@ impl SigningKey {
             .expect("a self-signed certificate");
         let der = certificate.der();
 
-        // Written by the same library a line before.
+        // The same library has just written it.
         let pair = RsaKeyPair::from_pkcs8(&pair.serialize_der()).expect("the key just made");
         let public = pair.public_key();
         Self {
@@ -68,7 +69,7 @@ impl SigningKey {
         made_once(&KEY, "Live ID STS Signing Public Key")
     }
 
-    /// Returns the key that `cloud` publishes where another cloud is being played.
+    /// Returns the key of `cloud`, for tenants that play another cloud.
     pub(crate) fn of_cloud(cloud: DevCloud) -> Arc<Self> {
         static PUBLIC: OnceLock<Arc<SigningKey>> = OnceLock::new();
         static US_GOVERNMENT: OnceLock<Arc<SigningKey>> = OnceLock::new();
@@ -81,7 +82,7 @@ impl SigningKey {
         made_once(key, certificate_name(cloud))
     }
 
-    /// Returns the key that nobody publishes.
+    /// Returns the attacker's key, which no document has unless a test adds it.
     pub(crate) fn attacker() -> Arc<Self> {
         static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
         made_once(&KEY, "attacker.example")
@@ -92,9 +93,9 @@ impl SigningKey {
         self.sign_as(&RSA_PKCS1_SHA256, message)
     }
 
-    /// Returns the signature over `message` in another form than RS256.
+    /// Returns the signature over `message` with the given padding and hash.
     pub(crate) fn sign_as(&self, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
-        // It fails only for a buffer of another length.
+        // Signing fails only if the buffer has another length.
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
             .sign(encoding, &SystemRandom::new(), message, &mut signature)
@@ -107,7 +108,7 @@ impl SigningKey {
         self.pair.public_key().as_ref()
     }
 
-    /// Returns the public key as a JWK without a name.
+    /// Returns the public key as a JWK without `kid`.
     pub(crate) fn jwk(&self) -> Value {
         json!({ "kty": "RSA", "n": self.modulus, "e": self.exponent })
     }
@@ -120,11 +121,14 @@ fn made_once(key: &'static OnceLock<Arc<SigningKey>>, certificate_name: &str) ->
 /// Keys of tenants that have ended, with the names of their certificates.
 static STOCK: Mutex<Vec<(&'static str, Arc<SigningKey>)>> = Mutex::new(Vec::new());
 
-/// The most keys that are kept for later tenants: more than are ever in use at once.
+/// Maximum number of keys that are kept for later tenants, more than are ever in use at the same
+/// time.
 const MOST_KEPT: usize = 64;
 
-/// Returns a key that no living tenant has: one of a tenant that has ended, else a new one (about
-/// 90 ms). Tests start hundreds of tenants, and most of their time would be the making of keys.
+/// Returns a key that no running tenant has.
+///
+/// It comes from a tenant that has ended, or is new (about 90 ms). Tests start hundreds of tenants,
+/// and would otherwise spend most of their time on making keys.
 fn take(certificate_name: &'static str) -> Arc<SigningKey> {
     let mut stock = STOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let fitting = stock.iter().position(|(name, _)| *name == certificate_name);
@@ -133,7 +137,7 @@ fn take(certificate_name: &'static str) -> Arc<SigningKey> {
     kept.unwrap_or_else(|| Arc::new(SigningKey::generate(certificate_name)))
 }
 
-/// Keeps the keys of a tenant that has ended, for later ones.
+/// Keeps the keys of a tenant that has ended, for later tenants.
 fn give_back(certificate_name: &'static str, keys: impl IntoIterator<Item = Arc<SigningKey>>) {
     let mut stock = STOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let room = MOST_KEPT.saturating_sub(stock.len());
@@ -141,7 +145,7 @@ fn give_back(certificate_name: &'static str, keys: impl IntoIterator<Item = Arc<
     stock.extend(keys.map(|key| (certificate_name, key)));
 }
 
-/// Returns the name that a cloud's certificates have.
+/// Returns the common name of a cloud's certificates.
 fn certificate_name(cloud: DevCloud) -> &'static str {
     match cloud {
         DevCloud::Public => "accounts.accesscontrol.windows.net",
@@ -154,7 +158,7 @@ fn certificate_name(cloud: DevCloud) -> &'static str {
 /// [`SigningKeys::alternate`](crate::SigningKeys::alternate).
 #[derive(Clone)]
 pub struct PublishedKeys {
-    /// The oldest first.
+    /// Published keys, the oldest first.
     keys: Vec<Arc<SigningKey>>,
     oddities: Vec<Oddity>,
 }
@@ -164,20 +168,20 @@ pub struct PublishedKeys {
 pub(crate) enum Oddity {
     /// Keys of another cloud and of personal accounts.
     Foreign,
-    /// The newest key's id once more, with other material.
+    /// A second entry with the newest key's id and another key.
     Twin,
-    /// A key that is too short, and entries that are no RSA keys with a name.
+    /// A key that is too short, and entries that are not RSA keys with a `kid`.
     WeakAndExotic,
-    /// The newest key with its private exponent.
+    /// A private exponent in the entry of the newest key.
     PrivateHalf,
-    /// This entry.
+    /// The given entry.
     Also(Value),
 }
 
 /// The content of one key document.
 struct Edition {
     published: PublishedKeys,
-    /// `kid`s that it lacks all the same.
+    /// `kid`s of published keys that the document lacks.
     without: Vec<String>,
 }
 

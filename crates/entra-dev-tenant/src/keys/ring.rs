@@ -1,5 +1,5 @@
-//! The keys of a tenant: the one that signs, those that are published, and what a test has key documents
-//! hold instead.
+//! The keys of a tenant: the signing key, the published keys, and the content of key documents that
+//! a test sets instead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use super::document::document;
 use super::{Edition, Oddity, PublishedKeys, SigningKey, certificate_name, give_back, take};
 use crate::authority::{Authority, DevCloud, Realm, Version};
 
-/// The number of keys that stay published, as many as Entra usually has.
+/// Number of keys that stay published, as many as Entra usually has.
 const PUBLISHED: usize = 6;
 
 /// All keys of one tenant.
@@ -19,8 +19,9 @@ pub(crate) struct KeyRing {
     custom: Vec<CustomKey>,
 }
 
-/// The signing key of one application, which Entra publishes to those who ask with `?appid=`; it never
-/// rotates.
+/// The signing key of one application, which never rotates.
+///
+/// Entra publishes such keys to clients that ask with `?appid=`.
 struct CustomKey {
     client_id: String,
     key: Arc<SigningKey>,
@@ -43,28 +44,28 @@ struct Omitted {
     remaining: usize,
 }
 
-/// A change of the key that signs, or of what key documents hold.
+/// A change of the signing key, or of the content of key documents.
 pub(crate) enum KeyChange {
-    /// A new key signs, and is published beside the latest others.
+    /// A new key signs. It is published together with the latest others.
     Rotate,
-    /// A new key signs, and it alone is published.
+    /// A new key signs. Only this key is published.
     Replace,
-    /// The key that signs is published alone.
+    /// Only the signing key stays published.
     WithdrawOld,
-    /// So many documents hold the keys as before the latest new one.
+    /// The given number of documents hold the keys from before the latest new one.
     Lag(usize),
-    /// Documents hold these sets in turn; without any, what is published.
+    /// Documents hold these sets in turn. If there are none, documents hold the published keys.
     Alternate(Vec<PublishedKeys>),
-    /// So many documents lack the key of this `kid`.
+    /// The given number of documents lack the key of this `kid`.
     Omit(String, usize),
-    /// Documents hold this, too.
+    /// Documents also hold this addition.
     Publish(Oddity),
-    /// Documents hold no oddity any longer.
+    /// Documents hold no additions any longer.
     Reset,
 }
 
 impl KeyRing {
-    /// Makes keys of `cloud`, and one for each of the applications that have their own.
+    /// Makes the first key of a tenant in `cloud`, and one for each application that has its own.
     pub(crate) fn new(cloud: DevCloud, applications: Vec<String>) -> Self {
         let mut keys = Self::named(certificate_name(cloud));
         let custom = applications.into_iter().map(|client_id| CustomKey {
@@ -91,15 +92,16 @@ impl KeyRing {
         }
     }
 
-    /// Returns the key that signs where no application has its own.
+    /// Returns the tenant's current signing key, which signs unless an application has its own key.
     pub(crate) fn signing(&self) -> Arc<SigningKey> {
         let state = self.lock();
-        // One is there from the beginning, and keys are only ever added or replaced.
+        // A ring starts with one key, and always keeps the newest.
         Arc::clone(state.keys.last().expect("a ring always has a key"))
     }
 
-    /// Returns the key that signs for an audience, which names an application by its id or by `api://`
-    /// and its id.
+    /// Returns the key that signs for an audience.
+    ///
+    /// The audience names an application by its id, or by `api://` and its id.
     pub(crate) fn signing_for(&self, audience: &str) -> Arc<SigningKey> {
         match self.custom(audience.strip_prefix("api://").unwrap_or(audience)) {
             Some(custom) => Arc::clone(&custom.key),
@@ -107,19 +109,21 @@ impl KeyRing {
         }
     }
 
-    /// Returns the application with a key of its own that a query names; an unknown one is as none.
+    /// Returns the application with its own key that a query names. An unknown application counts
+    /// as none.
     pub(crate) fn application_of(&self, query: Option<&str>) -> Option<&str> {
         let mut parameters = query?.split('&');
         let client_id = parameters.find_map(|parameter| parameter.strip_prefix("appid="))?;
         self.custom(client_id).map(|custom| &*custom.client_id)
     }
 
-    /// Returns what is published, whatever single documents hold.
+    /// Returns the published keys, regardless of changes to single documents.
     pub(crate) fn published(&self) -> PublishedKeys {
         self.lock().published()
     }
 
-    /// Makes the next key document of an authority, for the application that it was asked for with.
+    /// Makes the next key document of an authority, with the key of the application `appid` if it
+    /// has its own.
     pub(crate) fn document(
         &self,
         realm: &Realm,
@@ -133,7 +137,7 @@ impl KeyRing {
         document(realm, authority, version, custom, &edition)
     }
 
-    /// Makes the v2 document that an authority would serve next, and changes nothing.
+    /// Makes the v2 document that an authority would serve next, without changing the state.
     pub(crate) fn peek(&self, realm: &Realm, authority: Authority<'_>) -> Value {
         let edition = self.lock().clone().next();
         document(realm, authority, Version::V2, None, &edition)
@@ -141,7 +145,7 @@ impl KeyRing {
 
     pub(crate) fn apply(&self, change: KeyChange) {
         let new_key = match change {
-            // Made before the lock is taken, as that takes a while.
+            // Making a key takes a while, so it happens before the lock is taken.
             KeyChange::Rotate | KeyChange::Replace => Some(take(self.certificate_name)),
             _ => None,
         };
@@ -223,7 +227,7 @@ impl RingState {
 
 impl Drop for KeyRing {
     fn drop(&mut self) {
-        // The published ones alone: a key that the tenant has withdrawn never comes back.
+        // Only the published keys: a withdrawn key must never come back.
         let published = std::mem::take(&mut self.lock().keys);
         give_back(self.certificate_name, published);
     }
@@ -240,7 +244,8 @@ mod tests {
         published.keys.iter().map(|key| key.id.clone()).collect()
     }
 
-    // Names of their own: the tests of other files take keys by the names of clouds.
+    // These tests use their own certificate names. Tests of other files take keys by the names of
+    // clouds.
 
     #[test]
     fn living_rings_share_no_key_and_no_key_of_a_ring_comes_back_to_it() {

@@ -1,4 +1,4 @@
-//! The state of the tenant's users: who is signed in, who must come again, and what they consent to.
+//! The state of the tenant's users: sessions, required sign-ins and consents.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ pub(super) struct Directory {
     pub(super) signed_in: Option<String>,
     disabled: BTreeSet<String>,
     must_interact: BTreeSet<String>,
-    /// The number of times that a user's sign-ins were revoked.
+    /// Number of times that each user's sign-ins were revoked.
     revocations: BTreeMap<String, u64>,
     /// The consents of all users, in the order in which they were given.
     consents: Vec<Consent>,
@@ -20,7 +20,7 @@ pub(super) struct Directory {
     admin_approved: Vec<ApiScope>,
 }
 
-/// A permission of a user for an application to act in the user's name.
+/// A user's permission for an application to act in the user's name.
 #[derive(PartialEq)]
 struct Consent {
     user: String,
@@ -28,7 +28,7 @@ struct Consent {
     scope: ApiScope,
 }
 
-/// A scope by its API and short name.
+/// A scope, by its API and short name.
 type ApiScope = (Resource, String);
 
 impl Directory {
@@ -64,13 +64,15 @@ impl Directory {
         }
     }
 
-    /// Returns the number of the user's sign-ins that count.
+    /// Returns the current generation of the user's sign-ins. Sign-ins of earlier generations are
+    /// revoked.
     pub(super) fn generation(&self, user: &str) -> u64 {
         self.revocations.get(user).copied().unwrap_or_default()
     }
 
-    /// Returns the short names of this API's scopes that the user lets the application have. Entra
-    /// writes all of them into each token for the API, whichever were asked for.
+    /// Returns the short names of this API's scopes to which the user has consented for the
+    /// application. Entra writes all of them into each token for the API, even those that the
+    /// client did not request.
     pub(super) fn granted(&self, user: &str, client_id: &str, api: &Resource) -> Vec<String> {
         let given = self.consents.iter().filter(|consent| {
             consent.user == user && consent.client_id == client_id && consent.scope.0 == *api
@@ -78,8 +80,10 @@ impl Directory {
         given.map(|consent| consent.scope.1.clone()).collect()
     }
 
-    /// Records that the user signed in and agrees. Returns `false`, and records nothing, if only an
-    /// administrator can say yes; `prompt=consent` asks again, whatever was approved.
+    /// Records that the user has signed in and consents to the scopes.
+    ///
+    /// Returns `false`, and records nothing, if only an administrator can consent. With
+    /// `prompt=consent` (`asks_again`), an earlier approval by the administrator does not count.
     pub(super) fn record_consent(
         &mut self,
         user: &str,
@@ -115,7 +119,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Checks that Conditional Access lets the user go on without another sign-in.
+    /// Checks that Conditional Access does not require another sign-in of the user.
     pub(super) fn check_needs_no_interaction(
         &self,
         user: &str,
@@ -127,7 +131,8 @@ impl Directory {
         }
     }
 
-    /// Checks that all that is requested is granted, `.default` being whatever is.
+    /// Checks that the user has consented to all requested scopes. For `.default`, any consent for
+    /// its API suffices.
     pub(super) fn check_consent(
         &self,
         user: &str,

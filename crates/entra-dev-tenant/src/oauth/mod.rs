@@ -1,9 +1,9 @@
-//! The tenant as an authorization server: its applications and users, what users consent to, and the
-//! endpoints at which users sign in and clients get tokens.
+//! The tenant as an authorization server: its applications, users and consents, and the endpoints
+//! at which users sign in and clients get tokens.
 //!
-//! A request to [`authorize`](mod@authorize) leads to a [`Code`] of a [`SignIn`], and one to the
-//! [`token_endpoint`] to tokens for it. Both ask for [`RequestedScopes`], and the [`directory`] says what comes
-//! of that.
+//! A request to [`authorize`](mod@authorize) leads to a [`Code`] for a [`SignIn`]. A request to the
+//! [`token_endpoint`] exchanges the code for tokens. Both requests ask for [`RequestedScopes`], and
+//! the [`directory`] decides what is granted.
 
 mod authorize;
 mod directory;
@@ -23,7 +23,7 @@ use crate::entra_error::EntraError;
 use crate::text::{base64url, is_guid, random_bytes};
 use crate::token::{Issuer, TokenBuilder};
 
-/// All that the endpoints of a tenant have in common.
+/// The shared state of all endpoints of a tenant.
 pub(crate) struct Tenant {
     pub(crate) issuer: Issuer,
     applications: Vec<AppRegistration>,
@@ -36,9 +36,9 @@ pub(crate) struct Tenant {
 /// A change of one user.
 #[derive(Clone, Copy)]
 pub(crate) enum UserChange {
-    /// Signs the user in for requests with `prompt=none`, in place of any other.
+    /// Signs the user in for requests with `prompt=none`, in place of any other user.
     StartSession,
-    /// Ends the session, and all codes and refresh tokens so far.
+    /// Ends the user's session, and revokes all codes and refresh tokens so far.
     RevokeSessions,
     Disable,
     Enable,
@@ -46,18 +46,18 @@ pub(crate) enum UserChange {
     RequireInteraction,
 }
 
-/// A change of what users can consent to.
+/// A change of the consent to a scope.
 #[derive(Clone, Copy)]
 pub(crate) enum ScopeChange {
-    /// Ends everybody's consent.
+    /// Ends the consent of all users.
     Withdraw,
-    /// Lets only an administrator consent.
+    /// Lets only an administrator consent, and ends the consent of all users.
     RequireAdmin,
-    /// Consents for everybody, as the administrator.
+    /// Approves the scope as the administrator.
     Approve,
 }
 
-/// The codes and refresh tokens that were given out, by their texts.
+/// The codes and refresh tokens that the tenant has issued, by their texts.
 #[derive(Default)]
 struct Grants {
     codes: HashMap<String, Code>,
@@ -77,18 +77,19 @@ struct Code {
 struct RefreshToken {
     sign_in: Arc<SignIn>,
     issued_at: i64,
-    /// The API that a request without a scope is about.
+    /// The API of a refresh request without a scope.
     resource: Resource,
     requested: RequestedScopes,
 }
 
-/// One sign-in of a user to an application, which a code and the refresh tokens after it have in common.
+/// A sign-in of a user to an application, shared by a code and the refresh tokens that follow
+/// from it.
 struct SignIn {
     user: String,
     client_id: String,
     at: i64,
     claims: ClaimsRequest,
-    /// The [generation](Directory::generation) of the user's sign-ins that it is of.
+    /// The [generation](Directory::generation) of the user's sign-ins to which this one belongs.
     generation: u64,
 }
 
@@ -99,10 +100,10 @@ enum Challenge {
     S256(String),
 }
 
-/// Microsoft Graph's application id, by which Entra names it in errors.
+/// Microsoft Graph's application id, which names Graph in Entra's errors.
 const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
 
-/// Graph's delegated permissions that are asked for most.
+/// The delegated permissions of Graph that clients request most.
 const GRAPH_PERMISSIONS: [&str; 16] = [
     "User.Read",
     "User.ReadBasic.All",
@@ -141,21 +142,22 @@ impl Tenant {
         }
     }
 
-    /// Changes a user, and panics if nobody of this name can sign in.
+    /// Changes a user. Panics if no user has this name.
     pub(crate) fn change_user(&self, name: &str, change: UserChange) {
         let user = self.user(name);
         let user = user.unwrap_or_else(|| panic!("{name:?} is none of the tenant's users"));
         self.directory().change_user(user, change);
     }
 
-    /// Changes a scope, and panics if it is none of an API that there is.
+    /// Changes a scope. Panics if the scope is malformed, or its API does not exist.
     pub(crate) fn change_scope(&self, scope: &str, change: ScopeChange) {
         let permission = Permission::parse(self, scope).unwrap_or_else(|error| panic!("{error}"));
         let scope = (permission.resource, permission.name);
         self.directory().change_scope(scope, change);
     }
 
-    /// Returns the user of this name, or of a mail address with this name.
+    /// Returns the user with this name. The name may also be a mail address, of which only the part
+    /// before `@` counts.
     fn user(&self, name: &str) -> Option<&str> {
         let name = name.split('@').next().unwrap_or(name);
         let found = self.users.iter().find(|one| one.eq_ignore_ascii_case(name));
@@ -197,7 +199,7 @@ impl Tenant {
     }
 }
 
-/// An API that tokens can be for.
+/// An API for which the tenant can issue tokens.
 #[derive(Clone, Eq, PartialEq)]
 enum Resource {
     Graph,
@@ -206,8 +208,8 @@ enum Resource {
 }
 
 impl Resource {
-    /// Returns the API that the part before the last `/` of a scope names. Every application id counts
-    /// as an API that exists, registered or not.
+    /// Returns the API that a scope names by the part before its last `/`. Every application id
+    /// counts as an API that exists, registered or not.
     fn named(tenant: &Tenant, name: &str) -> Result<Self, EntraError> {
         let graph = format!("https://{}", tenant.issuer.realm.cloud.graph_host());
         if name == graph || name == GRAPH {
@@ -255,13 +257,13 @@ impl Resource {
     }
 }
 
-/// One scope of an API.
+/// A scope of an API.
 #[derive(Clone)]
 struct Permission {
     resource: Resource,
-    /// The short name, as `scp` has it.
+    /// The short name, as in `scp`.
     name: String,
-    /// The name of the API in the request; a scope without one is Graph's.
+    /// The API's name in the request. A scope without one is Graph's.
     prefix: Option<String>,
 }
 
@@ -276,7 +278,7 @@ impl Permission {
             Some(prefix) => Resource::named(tenant, prefix)?,
             None => Resource::Graph,
         };
-        // Graph's names are the same in any case of their letters.
+        // Graph's names are not case-sensitive.
         let name = match resource {
             Resource::Graph => GRAPH_PERMISSIONS
                 .into_iter()
@@ -296,10 +298,10 @@ impl Permission {
     }
 }
 
-/// All that one `scope` parameter asks for.
+/// All scopes that one `scope` parameter asks for.
 #[derive(Clone, Default)]
 struct RequestedScopes {
-    /// The scopes of OpenID Connect.
+    /// Scopes of OpenID Connect.
     open_id: Vec<String>,
     permissions: Vec<Permission>,
 }
@@ -308,7 +310,7 @@ impl RequestedScopes {
     fn parse(tenant: &Tenant, scope: &str) -> Result<Self, EntraError> {
         let mut requested = Self::default();
         for scope in scope.split(' ').filter(|scope| !scope.is_empty()) {
-            // RFC 6749 §3.3.
+            // RFC 6749 §3.3 permits these characters.
             if !scope
                 .bytes()
                 .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
@@ -351,8 +353,8 @@ impl RequestedScopes {
         resources
     }
 
-    /// Refuses `resource` (RFC 8707), which has no use in v2, unless it says the same as the scopes,
-    /// to the letter.
+    /// Refuses `resource` (RFC 8707), which has no use in v2, unless it equals the App ID URI of
+    /// the scopes' API exactly.
     fn check_resource_parameter(
         &self,
         tenant: &Tenant,
@@ -385,8 +387,8 @@ fn invalid_scope(scope: &str) -> EntraError {
     EntraError::new("invalid_scope", 70_011, message)
 }
 
-/// The claims that a `claims` parameter (OpenID Connect Core §5.5) asks of the access token, as far as
-/// Entra knows them. Whatever authentication context that is, it counts as satisfied.
+/// The claims that a `claims` parameter (OpenID Connect Core §5.5) requests for the access token,
+/// as far as Entra supports them. Every authentication context counts as satisfied.
 #[derive(Clone, Default)]
 struct ClaimsRequest {
     capabilities: Vec<String>,
@@ -406,7 +408,8 @@ impl ClaimsRequest {
         })
     }
 
-    /// Adds what the sign-in has satisfied, which stays satisfied for every token that comes of it.
+    /// Returns these claims together with those of the sign-in. Claims that the sign-in has
+    /// satisfied stay satisfied for every token that follows from it.
     fn after(&self, sign_in: &Self) -> Self {
         let mut all = sign_in.clone();
         for (list, more) in [
@@ -433,7 +436,8 @@ impl ClaimsRequest {
     }
 }
 
-/// Lists what a claim is asked to have: one `value`, or any of `values` (OpenID Connect Core §5.5.1).
+/// Lists the requested values of a claim: one `value`, or any of `values` (OpenID Connect Core
+/// §5.5.1).
 fn requested_values(claim: &Value) -> Vec<String> {
     let one = claim["value"].as_str();
     let several = claim["values"].as_array().into_iter().flatten();
@@ -441,7 +445,7 @@ fn requested_values(claim: &Value) -> Vec<String> {
     all.map(str::to_owned).collect()
 }
 
-/// Makes the text of a code or of a refresh token, which begins as Entra's do.
+/// Makes the random text of a code or of a refresh token, which begins as Entra's do.
 fn opaque() -> String {
     format!("1.{}", base64url(&random_bytes::<96>()))
 }

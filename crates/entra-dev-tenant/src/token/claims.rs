@@ -1,4 +1,4 @@
-//! The claims that a good token has, as Entra writes them.
+//! The claims of a good token, as Entra writes them.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
 use crate::authority::{DevCloud, Version};
 use crate::text::{base64url, guid_for};
 
-/// Returns the claims before what the caller wants otherwise.
+/// Returns the claims before the changes that the caller asks for.
 pub(super) fn good_claims(token: &TokenBuilder<'_>, now: i64) -> Members {
     let mut claims = common_claims(token, now);
     match &token.kind {
@@ -127,14 +127,16 @@ fn add_person(token: &TokenBuilder<'_>, claims: &mut Members, name: &str) {
 fn object_id(token: &TokenBuilder<'_>, name: &str) -> String {
     let id = guid_for(&["user", &token.tenant_id, name]);
     match token.kind {
-        // A personal account has an id of 64 bits from before there were tenants.
+        // The id of a personal account has 64 bits, because such accounts are older than tenants.
         TokenKind::Personal { .. } => format!("00000000-0000-0000{}", &id[18..]),
         _ => id,
     }
 }
 
-/// Turns claims into those of B2C, which writes few of Entra's, calls every token version 1.0, and
-/// names the user's object id `sub`.
+/// Turns claims into those of B2C.
+///
+/// B2C writes only some of Entra's claims, calls every token version 1.0, and writes the user's
+/// object id into `sub`.
 fn b2c_claims(
     token: &TokenBuilder<'_>,
     name: &str,
@@ -160,7 +162,7 @@ fn modify(token: &TokenBuilder<'_>, claims: &mut Members) {
     for modifier in &token.modifiers {
         write(token, modifier, claims);
     }
-    // Entra lists the groups or says that they are elsewhere, never both.
+    // Entra either lists the groups or says that they are elsewhere, never both.
     if claims.contains_key("_claim_names") || claims.contains_key("hasgroups") {
         claims.remove("groups");
     }
@@ -227,8 +229,10 @@ fn write_agent(token: &TokenBuilder<'_>, claims: &mut Members) {
     }
 }
 
-/// Writes the facets of an agent. Those beside 11 and 13 are what Entra writes for any application
-/// or user; what they mean is not documented, and their order says nothing.
+/// Writes the facets of an agent.
+///
+/// Entra writes the facets other than 11 and 13 for any application or user. Their meaning is not
+/// documented, and their order has no meaning.
 fn write_agent_facets(token: &TokenBuilder<'_>, claims: &mut Members, subject: &str) {
     let blueprint = guid_for(&["an agent's blueprint", &token.client_id]);
     set(claims, "idtyp", json!(subject_kind(token)));
@@ -244,7 +248,7 @@ fn add(claims: &mut Members, name: &str, value: &str) {
     }
 }
 
-/// Returns a pairwise subject, which differs from application to application.
+/// Returns a pairwise subject, which is different for each application.
 fn subject_for(words: &[&str]) -> String {
     base64url(digest(&SHA256, words.join("\n").as_bytes()).as_ref())
 }

@@ -1,13 +1,13 @@
-//! The ways of being wrong, one at a time.
+//! Flaws of tokens, one at a time.
 
-/// One list for the variants, their names and [`Flaw::ALL`], so that none can miss one.
+/// Declares the variants, their names and [`Flaw::ALL`] from one list, so that none is missing.
 macro_rules! flaws {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// One way in which a token is not what Entra writes, for
+        /// A defect by which a token differs from those that Entra issues, for
         /// [`TokenBuilder::flaw`](crate::TokenBuilder::flaw).
         ///
-        /// Most make a token that must be refused. A few are within what the rules permit, and say
-        /// so: a validator that refuses those is too strict.
+        /// Most flaws make a token that must be refused. A few flaws are permitted by the rules,
+        /// and their documentation says so. A validator that refuses such tokens is too strict.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[non_exhaustive]
         pub enum Flaw {
@@ -18,8 +18,9 @@ macro_rules! flaws {
             /// Every flaw once, in the order of the declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Returns its name in kebab case, such as `alg-none`; it stays the same from version to
-            /// version.
+            /// Returns the flaw's name in kebab case, such as `alg-none`.
+            ///
+            /// The name stays the same from version to version.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -33,138 +34,143 @@ macro_rules! flaws {
 flaws! {
     /// `alg` is `none`, and the signature is empty.
     AlgNone = "alg-none",
-    /// `alg` is `HS256`: an HMAC whose secret is the public key in DER (PKCS #1).
+    /// `alg` is `HS256`, and the HMAC's secret is the public key in DER (PKCS #1).
     Hs256WithPublicKey = "hs256-with-public-key",
-    /// `alg` is `PS256`, and the right key has signed so; Entra signs RS256 only.
+    /// `alg` is `PS256`, with a valid signature of the right key, though Entra signs RS256 only.
     Ps256 = "ps256",
-    /// `alg` is `RS512`, and the right key has signed so; Entra signs RS256 only.
+    /// `alg` is `RS512`, with a valid signature of the right key, though Entra signs RS256 only.
     Rs512 = "rs512",
-    /// `kid` (and `x5t`) of no key, another with each token; the right key has signed.
+    /// `kid` (and `x5t`) names no key and is different in each token, though the right key has
+    /// signed.
     UnknownKid = "unknown-kid",
-    /// Neither `kid` nor `x5t`; the right key has signed.
+    /// `kid` and `x5t` are missing, though the right key has signed.
     NoKid = "no-kid",
-    /// The right `kid`, but a key that nobody publishes has signed.
+    /// `kid` is right, but a key that is not published has signed.
     WrongKey = "wrong-key",
-    /// One bit of the signature is wrong.
+    /// The signature has one wrong bit.
     BadSignature = "bad-signature",
-    /// Signed with the key of personal accounts, and named so; `tid` and `iss` stay.
+    /// `kid` names the key of personal accounts, which has signed; `tid` and `iss` are unchanged.
     PersonalKey = "personal-key",
-    /// Signed with the key of another cloud, and named so; `tid` and `iss` stay.
+    /// `kid` names the key of another cloud, which has signed; `tid` and `iss` are unchanged.
     OtherCloudKey = "other-cloud-key",
 
-    /// `tid` names another tenant, `iss` does not.
+    /// `tid` names another tenant, but `iss` does not.
     TidOfAnotherTenant = "tid-of-another-tenant",
-    /// `iss` names another tenant, `tid` does not.
+    /// `iss` names another tenant, but `tid` does not.
     IssuerOfAnotherTenant = "issuer-of-another-tenant",
-    /// A good token of another tenant, like [`of_tenant`](crate::TokenBuilder::of_tenant): `tid`,
-    /// `iss` and the ids that follow from them.
+    /// A good token of another tenant, like [`of_tenant`](crate::TokenBuilder::of_tenant).
+    ///
+    /// `tid`, `iss` and the ids that follow from them belong to that tenant.
     AnotherTenant = "another-tenant",
-    /// No `tid`.
+    /// `tid` is missing.
     NoTid = "no-tid",
-    /// A claim `TID` with another tenant's id beside `tid`.
+    /// A claim `TID` has another tenant's id, beside the right `tid`.
     TidTwin = "tid-twin",
-    /// `tid` and `iss` write the tenant's id in upper case.
+    /// `tid` and `iss` have the tenant's id in upper case.
     UpperCaseTid = "upper-case-tid",
     /// `tid` and `iss` name the tenant by a domain.
     TidNoGuid = "tid-no-guid",
 
-    /// `iss` is the template of discovery, with `{tenantid}` in it.
+    /// `iss` is the template of the discovery document, with `{tenantid}` in it.
     IssuerTemplateLiteral = "issuer-template-literal",
-    /// `iss` with the host `login.evil.example`.
+    /// `iss` has the host `login.evil.example`.
     IssuerWrongHost = "issuer-wrong-host",
-    /// `iss` with a host that is Entra's and serves the same, but that no issuer names, such as
+    /// `iss` has a host of Entra that serves the same documents but is in no issuer, such as
     /// `login.windows.net`.
     IssuerAliasHost = "issuer-alias-host",
-    /// `iss` with one slash more at its end.
+    /// `iss` has one more slash at its end.
     IssuerSlashAdded = "issuer-slash-added",
-    /// `iss` without the slash at its end. As only v1 and B2C have one, any other token is minted
-    /// as v1.
+    /// `iss` lacks the slash at its end.
+    ///
+    /// Only issuers of v1 and B2C have this slash, so any other token is minted as v1.
     IssuerSlashRemoved = "issuer-slash-removed",
-    /// `iss` of the version 1.1, `…/v1.1`.
+    /// `iss` has the version 1.1, `…/v1.1`.
     IssuerV11 = "issuer-v11",
-    /// `iss` of the same tenant and version in another cloud.
+    /// `iss` belongs to the same tenant and version in another cloud.
     IssuerOfAnotherCloud = "issuer-of-another-cloud",
-    /// No `iss`.
+    /// `iss` is missing.
     NoIssuer = "no-issuer",
 
-    /// Expired an hour ago.
+    /// The token expired an hour ago.
     Expired = "expired",
-    /// Expired 301 seconds ago, one more than five minutes of skew forgive.
+    /// The token expired 301 seconds ago, one second more than a skew of five minutes allows.
     ExpiredAtSkewEdge = "expired-at-skew-edge",
-    /// Expired 290 seconds ago; valid where five minutes of skew are allowed.
+    /// The token expired 290 seconds ago, and is valid if a skew of five minutes is allowed.
     ExpiredWithinSkew = "expired-within-skew",
-    /// Valid (`nbf`) in 310 seconds, more than five minutes of skew forgive.
+    /// The token becomes valid (`nbf`) in 310 seconds, more than a skew of five minutes allows.
     NotYetValid = "not-yet-valid",
-    /// Valid (`nbf`) in 290 seconds; valid now where five minutes of skew are allowed.
+    /// The token becomes valid (`nbf`) in 290 seconds, and is valid now if a skew of five minutes
+    /// is allowed.
     NotYetValidWithinSkew = "not-yet-valid-within-skew",
-    /// `nbf` is later than `exp`, though both pass with five minutes of skew.
+    /// `nbf` is later than `exp`, though each passes alone with a skew of five minutes.
     NbfAfterExp = "nbf-after-exp",
-    /// No `exp`.
+    /// `exp` is missing.
     NoExp = "no-exp",
     /// `exp` is a string of digits.
     ExpString = "exp-string",
-    /// `exp` has a fraction, half a second; valid, as RFC 7519 permits it.
+    /// `exp` has a fraction, half a second, and is valid because RFC 7519 permits it.
     ExpFloat = "exp-float",
-    /// `exp` is 1e300, later than any clock can tell.
+    /// `exp` is 1e300, later than any clock can represent.
     ExpHuge = "exp-huge",
     /// `nbf` is a string of digits.
     NbfString = "nbf-string",
 
-    /// `aud` is an array of the right audience alone, as RFC 7519 permits and Entra never writes.
+    /// `aud` is an array with only the right audience, as RFC 7519 permits and Entra never writes.
     AudArray = "aud-array",
-    /// No `aud`.
+    /// `aud` is missing.
     NoAud = "no-aud",
-    /// `aud` is another application.
+    /// `aud` names another application.
     AudOther = "aud-other",
     /// `aud` is the application id of Microsoft Graph.
     AudGraph = "aud-graph",
-    /// `aud` is Azure's management API, for which `az account get-access-token` asks.
+    /// `aud` is Azure's management API, for which `az account get-access-token` requests tokens.
     AudManagement = "aud-management",
-    /// `aud` in upper case, its scheme `api://` excepted.
+    /// `aud` is in upper case, except for its scheme `api://`.
     AudUpperCase = "aud-upper-case",
 
-    /// The claim `aud` twice, with the same value.
+    /// The claim `aud` is there twice, with the same value.
     DuplicateClaim = "duplicate-claim",
-    /// The claim `aud` twice, with the same value, once spelt `\u0061ud`.
+    /// The claim `aud` is there twice, with the same value, once spelt `\u0061ud`.
     DuplicateClaimEscaped = "duplicate-claim-escaped",
-    /// The header's `alg` twice, with the same value.
+    /// The header has `alg` twice, with the same value.
     DuplicateHeader = "duplicate-header",
-    /// A claim twice that nobody knows.
+    /// A claim that no validator knows is there twice.
     DuplicateUnknownClaim = "duplicate-unknown-claim",
-    /// Longer than 16 KiB, by one claim.
+    /// The token is longer than 16 KiB, because of one claim.
     Oversize = "oversize",
-    /// A fourth segment.
+    /// The token has a fourth segment.
     FourSegments = "four-segments",
-    /// Header and payload, without even an empty signature.
+    /// The token has only header and payload, without even an empty signature.
     TwoSegments = "two-segments",
-    /// An encrypted token (JWE) of five segments, for no key in particular.
+    /// The token is encrypted (JWE), with five segments, for no particular key.
     Jwe = "jwe",
-    /// The payload's segment ends with base64 padding; the signature is over this text.
+    /// The payload's segment ends with base64 padding, and the signature covers this text.
     Padding = "padding",
-    /// The signature's last character has bits that are no part of any byte: a lenient decoder
+    /// The signature's last character has bits that belong to no byte, so that a lenient decoder
     /// finds the right signature.
     TrailingBits = "trailing-bits",
 
-    /// A `nonce` in the header, as in tokens for Graph, though signed as any other.
+    /// The header has a `nonce`, as in tokens for Graph, though the signature is as in any other
+    /// token.
     HeaderNonce = "header-nonce",
     /// `typ` is `at+jwt` (RFC 9068), which Entra does not write.
     TypAtJwt = "typ-at-jwt",
-    /// `crit` demands that `exp` be understood in the header.
+    /// `crit` demands that the recipient understands `exp` in the header.
     Crit = "crit",
-    /// The right `kid`, but the header brings the key (`jwk`) that has signed.
+    /// `kid` is right, but the key that has signed comes with the header (`jwk`).
     EmbeddedJwk = "embedded-jwk",
 
-    /// Bound to a client certificate (`cnf`), so that it is no bearer token.
+    /// The token is bound to a client certificate (`cnf`), so that it is no bearer token.
     ProofOfPossession = "proof-of-possession",
-    /// Neither `azp` nor `appid`.
+    /// `azp` and `appid` are missing.
     NoClient = "no-client",
-    /// A claim `nonce`, as in id tokens.
+    /// A claim `nonce` is there, as in id tokens.
     PayloadNonce = "payload-nonce",
-    /// A claim `c_hash`, as in id tokens.
+    /// A claim `c_hash` is there, as in id tokens.
     CHash = "c-hash",
-    /// A claim `at_hash`, as in id tokens.
+    /// A claim `at_hash` is there, as in id tokens.
     AtHash = "at-hash",
-    /// Neither `scp` nor `roles`: valid, but permits nothing.
+    /// `scp` and `roles` are missing: the token is valid, but permits nothing.
     NoScopeNoRole = "no-scope-no-role",
     /// `scp` is empty.
     ScpEmpty = "scp-empty",

@@ -1,5 +1,4 @@
-//! Signed tokens made of claims, and the change that each flaw makes to keys, header, signature and
-//! texts.
+//! The signing of tokens, and the change that each flaw makes to keys, header, signature and texts.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -20,9 +19,11 @@ use crate::keys::SigningKey;
 use crate::text::{base64url, random_bytes};
 
 impl TokenBuilder<'_> {
-    /// Returns the token, signed with the current key of the tenant or of personal accounts, or
-    /// with the [API's own](crate::DevTenantBuilder::custom_signing_key); one for Graph is signed
-    /// as Entra signs those, so that it verifies nowhere else.
+    /// Returns the signed token.
+    ///
+    /// The current key of the tenant or of personal accounts signs it, or the [API's own
+    /// key](crate::DevTenantBuilder::custom_signing_key). A token for Graph is signed as Entra
+    /// signs such tokens, so that it verifies nowhere else.
     #[must_use]
     pub fn mint(self) -> String {
         let keys = self.keys();
@@ -108,8 +109,10 @@ impl TokenBuilder<'_> {
     }
 }
 
-/// Returns the header that Entra signs in place of a Graph token's own: its `nonce` is replaced by
-/// the nonce's hash, so that nobody but Graph, which knows this, can verify the token.
+/// Returns the header that Entra signs in place of a Graph token's own header.
+///
+/// It has the hash of the `nonce` in place of the `nonce`. Only Graph knows this rule, so only
+/// Graph can verify the token.
 fn with_hashed_nonce(header: &str) -> String {
     let mut header: Value = serde_json::from_str(header).unwrap_or_default();
     if let Some(nonce) = header["nonce"].as_str() {
@@ -175,7 +178,7 @@ fn spoil_header(flaw: Flaw, header: &mut Members, keys: &TokenKeys) {
     }
 }
 
-/// Returns the signature of a flaw where that is not RS256.
+/// Returns the signature that a flaw has in place of RS256, if it has one.
 fn other_signature(flaw: Flaw, key: &SigningKey, message: &[u8]) -> Option<Vec<u8>> {
     match flaw {
         Flaw::AlgNone => Some(Vec::new()),
@@ -198,7 +201,7 @@ fn spoil_texts(flaw: Flaw, header: &mut String, payload: &mut String) {
             append(payload, "xms_unheard_of", &json!(1));
             append(payload, "xms_unheard_of", &json!(1));
         }
-        // Room for padding, as JSON permits it.
+        // With this space, which JSON permits, the segment needs padding.
         Flaw::Padding if payload.len().is_multiple_of(3) => payload.push(' '),
         _ => {}
     }
@@ -227,8 +230,10 @@ fn spoil_token(flaw: Flaw, token: String) -> String {
     }
 }
 
-/// Adds a member once more, with the same value: a reader that takes the first and one that takes
-/// the last both find nothing else wrong.
+/// Adds a member a second time, with the same value.
+///
+/// A reader that takes the first one and a reader that takes the last one both find nothing else
+/// wrong.
 fn repeat(object: &mut String, name: &str, spelling: &str) {
     let members: Value = serde_json::from_str(object).unwrap_or_default();
     append(object, spelling, &members[name]);
@@ -239,7 +244,7 @@ fn append(object: &mut String, spelling: &str, value: &Value) {
     write!(object, r#","{spelling}":{value}}}"#).expect("a string takes all");
 }
 
-/// Makes an encrypted token as large as one with a key of 2048 bits and a usual token inside.
+/// Makes an encrypted token, as large as one with a key of 2048 bits and a usual token inside.
 fn jwe() -> String {
     let header = json!({
         "alg": "RSA-OAEP",
@@ -257,8 +262,10 @@ fn jwe() -> String {
     .join(".")
 }
 
-/// Sets a bit that the last character of a signature has to spare: it has two or four, all zero, so
-/// that the next letter of the alphabet differs by one of them.
+/// Sets a spare bit of the last character of a signature.
+///
+/// The character has two or four spare bits, which are all zero. The next letter of the alphabet
+/// therefore differs in one of them only.
 fn with_trailing_bits(mut token: String) -> String {
     match token.pop() {
         Some(last) if last.is_ascii_alphanumeric() => token.push(char::from(last as u8 + 1)),

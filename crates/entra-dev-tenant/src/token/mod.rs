@@ -1,8 +1,8 @@
 //! Tokens of every kind, right and wrong.
 //!
-//! In the order in which a token meets them: a [`TokenKind`] begins it, the setters of [`TokenBuilder`]
-//! say what it has, [`claims`] writes that down, and [`mint`] signs it. Each [`flaw`] spoils it on the
-//! way: its claims in [`spoil`], all else in [`mint`].
+//! A token passes these parts in order. A [`TokenKind`] begins it, the setters of [`TokenBuilder`]
+//! describe it, [`claims`] writes its claims, and [`mint`] signs it. A [`flaw`] spoils the claims
+//! in [`spoil`], and everything else in [`mint`].
 
 mod claims;
 mod flaw;
@@ -22,21 +22,23 @@ use crate::clock::Clock;
 use crate::keys::{KeyRing, SigningKey};
 use crate::text::{base64url, guid_for, is_guid, random_bytes};
 
-/// All that the tokens of a tenant are made of.
+/// The realm, clock and keys from which a tenant makes its tokens.
 pub(crate) struct Issuer {
     pub(crate) realm: Realm,
     pub(crate) clock: Clock,
     pub(crate) keys: KeyRing,
 }
 
-/// A token to be minted; begin with [`DevTenant::user`](crate::DevTenant::user),
-/// [`app`](crate::DevTenant::app), [`personal`](crate::DevTenant::personal),
-/// [`b2c_token`](crate::DevTenant::b2c_token), [`id_token`](crate::DevTenant::id_token) or
-/// [`graph_token`](crate::DevTenant::graph_token).
+/// A token to be minted.
+///
+/// Begin with [`DevTenant::user`](crate::DevTenant::user), [`app`](crate::DevTenant::app),
+/// [`personal`](crate::DevTenant::personal), [`b2c_token`](crate::DevTenant::b2c_token),
+/// [`id_token`](crate::DevTenant::id_token) or [`graph_token`](crate::DevTenant::graph_token).
 ///
 /// # Defaults
-/// v2; for the API that [`for_api`](Self::for_api) names; begun five minutes ago and valid for
-/// another 59 min 59 s, as Entra's are; no scope, no role, no optional claim, no flaw.
+/// The token is v2, and for the API that [`for_api`](Self::for_api) names. It was issued five
+/// minutes ago and is valid for another 59 min 59 s, as Entra's tokens are. It has no scope, no
+/// role, no optional claim and no flaw.
 #[must_use = "a token exists only once it is minted"]
 pub struct TokenBuilder<'a> {
     issuer: &'a Issuer,
@@ -56,7 +58,7 @@ pub struct TokenBuilder<'a> {
     flaws: Vec<Flaw>,
 }
 
-/// The kinds of tokens, and their subjects.
+/// The kind of a token, and its subject.
 pub(crate) enum TokenKind {
     User { name: String },
     Personal { name: String },
@@ -70,23 +72,23 @@ pub(crate) enum TokenKind {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum B2cPolicy {
-    /// The policy in `tfp`, and an issuer without it: what B2C does unless it is configured.
+    /// The policy in `tfp`, and an issuer without it, as B2C does unless it is configured.
     #[default]
     Default,
     /// The policy in `tfp` and in the issuer (`AuthorityWithTfp`).
     Tfp,
-    /// The policy in `acr`, as of old, and an issuer without it.
+    /// The policy in `acr`, as in old tokens, and an issuer without it.
     Acr,
 }
 
-/// A change that the caller wants, in the caller's order: the last word counts.
+/// A change that the caller asks for. Changes apply in the caller's order, and the last one wins.
 enum Change {
     Set(String, Value),
     Remove(String),
     Spoil(Flaw),
 }
 
-/// A claim that Entra writes for some subjects, or when an application asks for it.
+/// A claim that Entra writes only for some subjects, or only if an application asks for it.
 enum Modifier {
     Group(String),
     GroupsOverage,
@@ -104,9 +106,9 @@ enum Modifier {
 
 type Members = Map<String, Value>;
 
-/// The keys of a token: two only where it lies about them.
+/// The keys of a token. They differ only if the token names another key than the one that signs it.
 struct TokenKeys {
-    /// The one whose `kid` the header has.
+    /// The key whose `kid` the header has.
     named: Arc<SigningKey>,
     signing: Arc<SigningKey>,
 }
@@ -147,21 +149,25 @@ impl<'a> TokenBuilder<'a> {
         }
     }
 
-    /// Makes the token one for the API with this application (client) id: `aud` is the id in v2 tokens and
-    /// `api://{id}` in v1 tokens. Any text is taken, as an audience may be any URI.
+    /// Makes the token one for the API with this application (client) id.
+    ///
+    /// `aud` is the id in v2 tokens and `api://{id}` in v1 tokens. The method accepts any text,
+    /// because an audience may be any URI.
     pub fn for_api(mut self, client_id: &str) -> Self {
         self.api = Some(client_id.to_owned());
         self
     }
 
-    /// Sets `aud` to this instead.
+    /// Sets `aud` to this text, in place of the audience that [`for_api`](Self::for_api) sets.
     pub fn audience(mut self, audience: &str) -> Self {
         self.audience = Some(audience.to_owned());
         self
     }
 
-    /// Sets the client application that asks for the token: by its application (client) id, or by any
-    /// name, as with [`DevTenant::app`](crate::DevTenant::app).
+    /// Sets the client application that asks for the token.
+    ///
+    /// It is an application (client) id or any name, as with
+    /// [`DevTenant::app`](crate::DevTenant::app).
     pub fn client(mut self, client_id: &str) -> Self {
         self.client_id = application_id(client_id);
         self
@@ -179,8 +185,10 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Makes the token one in the format v1: issuer of `sts.windows.net`, `appid` instead of `azp`. B2C
-    /// has no other format than its own, so that its tokens stay as they are.
+    /// Makes the token one in the v1 format.
+    ///
+    /// Its issuer is that of v1, such as `sts.windows.net`, and it has `appid` instead of `azp`.
+    /// Tokens of B2C stay as they are, because B2C has only one format.
     pub fn v1(mut self) -> Self {
         if !matches!(self.kind, TokenKind::B2c { .. }) {
             self.version = Version::V1;
@@ -188,7 +196,7 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Makes the token one of another tenant: `tid` and `iss` both name it.
+    /// Makes the token one of another tenant: both `tid` and `iss` name it.
     pub fn of_tenant(mut self, id: &str) -> Self {
         id.clone_into(&mut self.tenant_id);
         self
@@ -200,7 +208,9 @@ impl<'a> TokenBuilder<'a> {
             .expires_in(-3_600)
     }
 
-    /// Sets the seconds from now until the token expires; if negative, it has expired so long ago.
+    /// Sets the seconds from now until the token expires.
+    ///
+    /// If `seconds` is negative, the token expired that long ago.
     pub fn expires_in(mut self, seconds: i64) -> Self {
         self.expires_in = seconds;
         self
@@ -212,7 +222,7 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Sets this claim, whatever the token would have there otherwise.
+    /// Sets this claim, in place of the value that the token would have otherwise.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         let change = Change::Set(name.to_owned(), value.into());
         self.claims.push(change);
@@ -225,7 +235,7 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Sets this header member, whatever the token would have there otherwise.
+    /// Sets this header member, in place of the value that the token would have otherwise.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         let change = Change::Set(name.to_owned(), value.into());
         self.header.push(change);
@@ -243,16 +253,16 @@ impl<'a> TokenBuilder<'a> {
         self.flaw(Flaw::BadSignature)
     }
 
-    /// Spoils the token in this way alone: what it then is, is signed as it should be, unless the flaw
-    /// is one of the signature.
+    /// Spoils the token in this one way.
     ///
-    /// A flaw overrides what was said before it, and is overridden by a later
-    /// [`claim`](Self::claim) or [`header`](Self::header). Several flaws add up.
+    /// The signature is right for the spoiled token, unless the flaw is one of the signature. A
+    /// flaw overrides earlier settings. A later [`claim`](Self::claim) or [`header`](Self::header)
+    /// overrides the flaw. Several flaws add up.
     pub fn flaw(mut self, flaw: Flaw) -> Self {
         match flaw {
-            // What follows from the tenant, such as the object id, follows.
+            // Values that follow from the tenant, such as the object id, change with it.
             Flaw::AnotherTenant => self.tenant_id = another_tenant(),
-            // Only v1 issuers have one.
+            // Apart from B2C, only v1 issuers have this slash.
             Flaw::IssuerSlashRemoved => self = self.v1(),
             _ => {}
         }
@@ -262,75 +272,93 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Adds the user to a group: Entra adds its id to `groups`, where the API asks for groups.
+    /// Adds the user to a group.
+    ///
+    /// Entra adds the group's id to `groups`, if the API asks for groups.
     pub fn group(self, id: &str) -> Self {
         self.with(Modifier::Group(id.to_owned()))
     }
 
-    /// Puts the user in more groups than fit (200): instead of `groups` Entra writes `_claim_names`
-    /// and `_claim_sources`, whose address is that of the retired Azure AD Graph.
+    /// Puts the user in more groups than fit in a token (200).
+    ///
+    /// Instead of `groups`, Entra writes `_claim_names` and `_claim_sources`, with an address of
+    /// the retired Azure AD Graph.
     pub fn groups_overage(self) -> Self {
         self.with(Modifier::GroupsOverage)
     }
 
-    /// Puts the user in more groups than fit into a URL (6), by the implicit flow: instead of
-    /// `groups` Entra writes `hasgroups` and no address.
+    /// Puts the user in more groups than fit in a URL (6), as in the implicit flow.
+    ///
+    /// Instead of `groups`, Entra writes `hasgroups`, without an address.
     pub fn implicit_overage(self) -> Self {
         self.with(Modifier::ImplicitOverage)
     }
 
-    /// Makes the user a guest: Entra writes who authenticated the user, another tenant's v1 issuer,
-    /// into `idp`. The optional claim `acct` is not written: add `.claim("acct", 1)`.
+    /// Makes the user a guest.
+    ///
+    /// Entra writes the v1 issuer of the tenant that authenticated the user, which is another
+    /// tenant, into `idp`. The token does not get the optional claim `acct`. To add it, call
+    /// `.claim("acct", 1)`.
     pub fn guest(self) -> Self {
         self.with(Modifier::Guest)
     }
 
-    /// Adds the optional claim `idtyp`: `app` in tokens of applications, else `user`, which Entra
-    /// writes with the additional property `include_user_token`.
+    /// Adds the optional claim `idtyp`.
+    ///
+    /// It is `app` in tokens of applications, and `user` in all others. Entra writes `user` only
+    /// with the additional property `include_user_token`.
     pub fn with_idtyp(self) -> Self {
         self.with(Modifier::Idtyp)
     }
 
-    /// Leaves the application without a service principal in the tenant: Entra writes no `oid`, no
-    /// `roles` and no `scp`.
+    /// Makes the token one of an application without a service principal in the tenant.
+    ///
+    /// Entra then writes no `oid`, no `roles` and no `scp`.
     pub fn without_service_principal(self) -> Self {
         self.with(Modifier::WithoutServicePrincipal)
     }
 
     /// Makes the token one of an agent (Entra Agent ID).
     ///
-    /// A token of an application becomes that of an agent as itself (facet 11 of actor and subject,
-    /// `scp` `/` where no scope is given, relation 7), one of a user that of an agent on behalf of
-    /// this user (facet 11 of the actor alone, relation 1). Both have `idtyp` and, in
-    /// `xms_par_app_azp`, the agent's blueprint.
+    /// A token of an application becomes that of an agent that acts as itself. It has facet 11 of
+    /// actor and subject, `scp` `/` unless a scope is given, and relation 7.
+    ///
+    /// A token of a user becomes that of an agent that acts on behalf of this user. It has facet 11
+    /// of the actor only, and relation 1.
+    ///
+    /// Both have `idtyp`, and the agent's blueprint in `xms_par_app_azp`.
     pub fn agent(self) -> Self {
         self.with(Modifier::Agent)
     }
 
-    /// Makes the token one of an agent that is signed in as its own user account, which the token's user
-    /// then is: facet 11 of the actor and 13 of the subject, `idtyp` and `xms_par_app_azp`.
+    /// Makes the token one of an agent that is signed in with its own user account.
+    ///
+    /// The token's user is this account. The token has facet 11 of the actor and 13 of the subject,
+    /// `idtyp` and `xms_par_app_azp`.
     pub fn agent_user(self) -> Self {
         self.with(Modifier::AgentUser)
     }
 
-    /// Adds a capability of the client (`xms_cc`); `cp1`, which says that it understands claims
-    /// challenges, is the only one that Entra defines.
+    /// Adds a capability of the client (`xms_cc`).
+    ///
+    /// Entra defines only `cp1`, which says that the client understands claims challenges.
     pub fn capability(self, name: &str) -> Self {
         self.with(Modifier::Capability(name.to_owned()))
     }
 
-    /// Adds an authentication context that is satisfied (`acrs`), `c1` to `c99`.
+    /// Adds a satisfied authentication context (`acrs`), `c1` to `c99`.
     pub fn authentication_context(self, id: &str) -> Self {
         self.with(Modifier::AuthenticationContext(id.to_owned()))
     }
 
-    /// Gives the subject a directory role: Entra adds its template's id to `wids`, where the API
-    /// asks for groups of this kind.
+    /// Gives the subject a directory role.
+    ///
+    /// Entra adds the id of the role's template to `wids`, if the API asks for groups of this kind.
     pub fn directory_role(self, template_id: &str) -> Self {
         self.with(Modifier::DirectoryRole(template_id.to_owned()))
     }
 
-    /// Binds the token to a client certificate: Entra writes its SHA-256 into `cnf`.
+    /// Binds the token to a client certificate, whose SHA-256 Entra writes into `cnf`.
     pub fn proof_of_possession(self) -> Self {
         self.with(Modifier::ProofOfPossession)
     }
@@ -355,7 +383,7 @@ impl<'a> TokenBuilder<'a> {
     }
 }
 
-/// Returns the application (client) id, a GUID, of an application that is called by it or by a name.
+/// Returns the application (client) id, a GUID, for an id or for a name.
 fn application_id(name: &str) -> String {
     match is_guid(name) {
         true => name.to_owned(),
@@ -373,12 +401,12 @@ fn random_key_id() -> String {
     base64url(&random_bytes::<20>())
 }
 
-/// Returns a tenant that is neither this one nor that of personal accounts.
+/// Returns the id of a tenant that is neither this one nor that of personal accounts.
 fn another_tenant() -> String {
     guid_for(&["another tenant"])
 }
 
-/// Returns `cnf` of a token that is bound to a client certificate.
+/// Returns the `cnf` of a token that is bound to a client certificate.
 fn confirmation() -> Value {
     json!({ "x5t#S256": base64url(&random_bytes::<32>()) })
 }

@@ -1,4 +1,4 @@
-//! The claims that each flaw spoils.
+//! The change that each flaw makes to the claims.
 
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ fn issuer_of_another_cloud(token: &TokenBuilder<'_>) -> String {
     let (cloud, tenant) = (token.issuer.realm.cloud, &token.tenant_id);
     match (token.version, cloud) {
         (Version::V2, _) => cloud.other().v2_issuer(tenant),
-        // The other two share their v1 issuer.
+        // The public cloud and US Government have the same v1 issuer.
         (Version::V1, DevCloud::Public | DevCloud::UsGovernment) => {
             DevCloud::China.v1_issuer(tenant)
         }
@@ -79,7 +79,7 @@ fn issuer_of_another_cloud(token: &TokenBuilder<'_>) -> String {
     }
 }
 
-/// Returns a host that serves the same as the issuer's, and that no issuer names.
+/// Returns a host that serves the same documents as the issuer's host, but is in no issuer.
 fn alias_host(cloud: DevCloud) -> &'static str {
     match cloud {
         DevCloud::Public => "login.windows.net",
@@ -99,7 +99,7 @@ fn spoil_times(flaw: Flaw, claims: &mut Members, now: i64) {
         }
     };
     match flaw {
-        // Issued earlier too: a token that ends before it begins has another flaw.
+        // `iat` and `nbf` move, too: a token that ends before it begins has another flaw.
         Flaw::Expired => expire_at(now - 3_600),
         Flaw::ExpiredAtSkewEdge => expire_at(now - 301),
         Flaw::ExpiredWithinSkew => expire_at(now - 290),
@@ -180,7 +180,7 @@ fn with_host(url: &str, host: &str) -> String {
     format!("https://{host}/{path}")
 }
 
-/// Returns the list, or one of `some` alone: an empty list would be another flaw.
+/// Returns the list, or `some` alone if the list is empty. An empty list would be another flaw.
 fn or_some<'a>(list: Vec<&'a str>, some: &'a str) -> Vec<&'a str> {
     if list.is_empty() { vec![some] } else { list }
 }

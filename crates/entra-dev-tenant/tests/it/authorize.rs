@@ -1,4 +1,4 @@
-//! The sign-in page and what it answers.
+//! Tests of the sign-in page and of its responses.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -213,7 +213,7 @@ async fn a_user_who_is_not_there_cannot_be_disabled() {
     tenant().await.people().disable("mallory");
 }
 
-/// The hash that the policy of a page has for its style, and the style's own.
+/// Returns the style hash in the policy of a page, and the hash of the page's style.
 fn style_hashes(page: &Answer) -> [String; 2] {
     let (_, rest) = page.body.split_once("<style>").unwrap();
     let (style, _) = rest.split_once("</style>").unwrap();

@@ -1,4 +1,4 @@
-//! What the authorization endpoint refuses, and to whom it says so.
+//! Tests of the authorization endpoint's refusals, and of their recipients.
 
 use crate::browser::{
     READ, REDIRECT, authorize_url, builder, code, open, parameters, redeem, redirected_refusal,

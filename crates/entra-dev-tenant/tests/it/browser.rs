@@ -1,4 +1,4 @@
-//! The user's and the client's part of a sign-in, over HTTP.
+//! The parts of the user and of the client in a sign-in, over HTTP.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::support::{API, CLIENT};
 
 pub(crate) const SECRET: &str = "s3cret";
 pub(crate) const REDIRECT: &str = "https://app.example/callback?from=entra";
-/// The pair of RFC 7636, appendix B.
+/// PKCE verifier of the example in RFC 7636, appendix B. `CHALLENGE` is its challenge.
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-/// Of the access token, without those of OpenID Connect.
+/// The scope of the access token, without the scopes of OpenID Connect.
 pub(crate) const READ: &str = "api://6e74172b-be56-4843-9ff4-e66a39bb12e3/read";
 pub(crate) const SCOPES: &str =
     "api://6e74172b-be56-4843-9ff4-e66a39bb12e3/read openid profile offline_access";
 
-/// Parameters that differ from the usual ones; those without a value are left away.
+/// Parameters that differ from the usual ones. A parameter without a value is left out.
 pub(crate) type Changes<'a> = &'a [(&'a str, Option<&'a str>)];
 
-/// What a form or a page is answered with.
+/// The response to a form or to the request for a page.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -28,7 +28,8 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// A tenant with a web application, which is a client only, and an API with two scopes.
+/// Returns settings of a tenant with a web application, which is only a client, and an API with two
+/// scopes.
 pub(crate) fn builder() -> DevTenantBuilder {
     DevTenant::builder()
         .web_client(CLIENT, SECRET, [REDIRECT])
@@ -57,14 +58,14 @@ pub(crate) fn authorize_url(tenant: &DevTenant, changes: Changes<'_>) -> String 
     format!("{url}/{id}/oauth2/v2.0/authorize?{query}")
 }
 
-/// The URL that the sign-in page of the usual request leads `user` to.
+/// Signs `user` in with the usual request, and returns the URL to which the page redirects.
 pub(crate) async fn sign_in(tenant: &DevTenant, user: &str, changes: Changes<'_>) -> String {
     let answer = submit(&authorize_url(tenant, changes), &[("user", user)]).await;
     assert_eq!(answer.status, 302, "{}", answer.body);
     answer.location()
 }
 
-/// The code of the usual request, of ada.
+/// Returns the code of the usual request, for ada.
 pub(crate) async fn code(tenant: &DevTenant, changes: Changes<'_>) -> String {
     let location = sign_in(tenant, "ada", changes).await;
     parameters(&location)["code"].clone()
@@ -78,7 +79,7 @@ pub(crate) async fn submit(url: &str, form: &[(&str, &str)]) -> Answer {
     Answer::of(client().post(url).form(form)).await
 }
 
-/// Asks the token endpoint for the tokens of this code.
+/// Exchanges this code for tokens at the token endpoint.
 pub(crate) async fn redeem(tenant: &DevTenant, code: &str, changes: Changes<'_>) -> (u16, Value) {
     let usual = [
         ("grant_type", "authorization_code"),
@@ -107,7 +108,7 @@ pub(crate) async fn refresh(
     ask(tenant, &changed(&usual, changes)).await
 }
 
-/// The tokens of the usual sign-in of ada.
+/// Returns the tokens of ada's usual sign-in.
 pub(crate) async fn tokens(tenant: &DevTenant) -> Value {
     let code = code(tenant, &[]).await;
     let (status, tokens) = redeem(tenant, &code, &[]).await;
@@ -121,14 +122,14 @@ pub(crate) async fn ask(tenant: &DevTenant, form: &[(&str, &str)]) -> (u16, Valu
     (answer.status, serde_json::from_str(&answer.body).unwrap())
 }
 
-/// Status, `error` and the AADSTS number.
+/// Returns the status, `error` and AADSTS number of a response.
 pub(crate) fn refusal((status, answer): &(u16, Value)) -> (u16, &str, u64) {
     let error = answer["error"].as_str().unwrap_or_default();
     let code = answer["error_codes"][0].as_u64().unwrap_or_default();
     (*status, error, code)
 }
 
-/// `error` and the AADSTS number of an answer by redirect.
+/// Returns `error` and the AADSTS number of a response by redirect.
 pub(crate) fn redirected_refusal(location: &str) -> (String, u64) {
     let parameters = parameters(location);
     let description = &parameters["error_description"];
@@ -137,7 +138,7 @@ pub(crate) fn redirected_refusal(location: &str) -> (String, u64) {
     (parameters["error"].clone(), code.parse().unwrap())
 }
 
-/// Those of a URL's query.
+/// Returns the parameters of a URL's query.
 pub(crate) fn parameters(url: &str) -> BTreeMap<String, String> {
     let (_, query) = url.split_once('?').unwrap();
     let pairs = form_urlencoded::parse(query.as_bytes());
@@ -179,7 +180,7 @@ impl Answer {
         self.header("location").unwrap().to_owned()
     }
 
-    /// The AADSTS number that a page shows to the user.
+    /// Returns the AADSTS number that a page shows to the user.
     pub(crate) fn shown_code(&self) -> u64 {
         assert_eq!(self.header("location"), None);
         let (_, rest) = self.body.split_once("AADSTS").unwrap();

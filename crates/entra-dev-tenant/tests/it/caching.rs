@@ -1,4 +1,4 @@
-//! `ETag`, conditional requests and `Cache-Control`.
+//! Tests of `ETag`, conditional requests and `Cache-Control`.
 
 use std::time::Duration;
 

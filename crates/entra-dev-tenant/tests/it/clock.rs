@@ -1,4 +1,4 @@
-//! The tenant's wall clock and tokio's.
+//! Tests of the tenant's wall clock and of tokio's clock.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! A code for tokens.
+//! Tests of the exchange of a code for tokens.
 
 use entra_dev_tenant::AppRegistration;
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ async fn a_code_expires_after_ten_minutes_of_the_tenants_clock() {
     let (first, second) = (code(&tenant, &[]).await, code(&tenant, &[]).await);
     tenant
         .time()
-        .jump_forward(std::time::Duration::from_secs(540)); // and the test's own time
+        .jump_forward(std::time::Duration::from_secs(540)); // leaves a minute for the test itself
     assert_eq!(redeem(&tenant, &first, &[]).await.0, 200);
     tenant
         .time()

@@ -1,4 +1,4 @@
-//! How clients authenticate, and how they fail to.
+//! Tests of client authentication, and of its failures.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
@@ -20,7 +20,7 @@ fn scope() -> String {
     format!("api://{API}/.default")
 }
 
-/// Asks for a token of an application as itself, by this credential.
+/// Requests a token of an application as itself, with this credential.
 async fn ask_with(tenant: &DevTenant, credential: &[(&str, &str)]) -> (u16, Value) {
     let scope = scope();
     let mut form = vec![("grant_type", "client_credentials"), ("scope", &scope)];
@@ -126,7 +126,7 @@ async fn basic_credentials_are_decoded_as_in_a_form() {
     assert_eq!(refusal(&two), malformed, "two ways at once");
 }
 
-/// A certificate with its key.
+/// A certificate with its key pair.
 struct Credential {
     pem: String,
     der: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Applications with signing keys of their own.
+//! Tests of applications with their own signing keys.
 
 use entra_dev_tenant::{B2cPolicy, DevTenant, Flaw};
 use serde_json::Value;

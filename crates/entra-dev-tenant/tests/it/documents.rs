@@ -1,4 +1,4 @@
-//! Discovery and key documents.
+//! Tests of discovery and key documents.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,7 +9,8 @@ use crate::support::{API, decoded, get, keys, verifies};
 
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
-/// Keys from elsewhere than the document are not trusted: so it must name them as it was reached.
+/// Checks that documents name the configured URL. Clients do not trust keys from another place than
+/// that of the discovery document.
 #[tokio::test]
 async fn documents_name_the_url_by_which_others_reach_it() {
     let tenant = DevTenant::builder();

@@ -1,4 +1,4 @@
-//! The token endpoint, settings, and the tenant being down.
+//! Tests of the token endpoint, of settings, and of outages.
 
 use entra_dev_tenant::DevTenant;
 use serde_json::{Value, json};

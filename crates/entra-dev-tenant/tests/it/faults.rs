@@ -1,4 +1,4 @@
-//! Every fault of an endpoint, at each endpoint, as it is on the wire.
+//! Tests of every fault at each endpoint, as it is on the wire.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -87,7 +87,7 @@ async fn a_truncated_answer_promises_all_and_ends_after_half() {
     let tenant = tenant().await;
     for place in Place::ALL {
         place.endpoint(&tenant).truncate().for_next(1);
-        // Kept alive, so that only the fault closes it.
+        // The connection is kept alive, so that only the fault closes it.
         let mut stream = place.asks(&tenant, "").await;
         let mut answer = Answer::head_of(&mut stream).await;
         stream.read_to_end(&mut answer.body).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_gzip_bomb_is_the_right_answer_after_a_hundred_mebibytes() {
         assert!(answer.body.len() < 200 << 10, "{}", answer.body.len());
         assert!(answer.body.starts_with(&[0x1f, 0x8b]));
         if place != Place::Keys {
-            // Seconds, and the same bytes but for the last.
+            // Inflating takes seconds, and the body differs only in its last bytes.
             continue;
         }
         let mut inflated = Vec::new();

@@ -1,5 +1,5 @@
-//! Each flaw is what it says, and the only one: whatever it leaves alone is that of a good token,
-//! and the signature is right over what the token then is.
+//! Tests of flaws: each changes what it says and nothing else, and the signature is right for the
+//! changed token.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
@@ -24,7 +24,7 @@ fn claims(token: TokenBuilder<'_>) -> Value {
     decoded(&token.mint(), 1)
 }
 
-/// The header's and the claims' members that a flaw changes in any kind of token.
+/// Returns the members of the header and of the claims that a flaw changes in any kind of token.
 fn changes(flaw: Flaw) -> (&'static [&'static str], &'static [&'static str]) {
     match flaw {
         Flaw::AlgNone | Flaw::Hs256WithPublicKey | Flaw::Ps256 | Flaw::Rs512 => (&["alg"], &[]),
@@ -83,7 +83,7 @@ fn changes(flaw: Flaw) -> (&'static [&'static str], &'static [&'static str]) {
     }
 }
 
-/// Whether the tenant's own key has signed RS256 over the token as it is.
+/// Returns whether the tenant's own key has signed the token with RS256.
 fn is_signed_as_a_good_one(flaw: Flaw) -> bool {
     !matches!(
         flaw,
@@ -113,7 +113,7 @@ async fn a_flaw_changes_what_it_says_and_nothing_else() {
     for (number, kind) in kinds.into_iter().enumerate() {
         let (good, good_v1) = (kind(&tenant).mint(), kind(&tenant).v1().mint());
         for &flaw in Flaw::ALL {
-            // It has neither the header nor the claims of the others.
+            // A JWE has neither the header nor the claims of the other tokens.
             if flaw == Flaw::Jwe {
                 continue;
             }
@@ -126,7 +126,8 @@ async fn a_flaw_changes_what_it_says_and_nothing_else() {
             for (segment, expected) in [(0, header), (1, payload)] {
                 let (good, bad) = (decoded(good, segment), decoded(&bad, segment));
                 let changed = differences(&good, &bad);
-                // Of several only those that this kind has, such as one of `azp` and `appid`.
+                // A kind of token may have only some of the members, such as one of `azp` and
+                // `appid`.
                 let applies = |name: &&&str| good.get(name).is_some() || bad.get(name).is_some();
                 let expected: Vec<&str> = expected.iter().filter(applies).copied().collect();
                 assert_eq!(names(&changed), expected, "{flaw:?} of kind {number}");
@@ -306,7 +307,7 @@ async fn signatures_are_wrong_as_the_flaw_says() {
     let hmac_token = token(Flaw::Hs256WithPublicKey);
     assert_eq!(decoded(&hmac_token, 0)["alg"], "HS256");
     let (input, tag) = hmac_token.rsplit_once('.').unwrap();
-    // A PKCS #1 public key of 2048 bits with the exponent 65537.
+    // A PKCS #1 public key of 2048 bits with the exponent 65537, in DER.
     let mut der = vec![0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00];
     der.extend(bytes(own["n"].as_str().unwrap()));
     der.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
@@ -401,7 +402,7 @@ async fn texts_are_wrong_as_the_flaw_says() {
 #[tokio::test]
 async fn only_a_lenient_decoder_reads_a_wrong_base64() {
     let tenant = DevTenant::start().await.unwrap();
-    // Names of three lengths, so that the payload has each remainder.
+    // With names of three lengths, the payload has each remainder of a division by 3.
     for name in ["a", "ad", "ada"] {
         for (flaw, segment) in [(Flaw::Padding, 1), (Flaw::TrailingBits, 2)] {
             let token = tenant.user(name).for_api(API).flaw(flaw).mint();

@@ -1,4 +1,4 @@
-//! The client that reaches the tenant through memory: as over TCP, and for paused clocks.
+//! Tests of the client that reaches the tenant through memory, as over TCP and with a paused clock.
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::support::{API, CLIENT};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Takes what `http_client(..)` of our other crates takes.
+/// Accepts the clients that `http_client(..)` of our other crates accepts.
 fn fits<S>(_: &S)
 where
     S: tower::Service<Request<Bytes>, Response = Response<ResponseBody>> + Clone + Send + Sync,
@@ -78,7 +78,8 @@ async fn it_fetches_documents_and_tokens_on_a_connection_for_each() {
     assert_eq!(asked.header("host"), host);
 }
 
-/// Leaves out the faults that take time: they are in `faults`, which reads through memory.
+/// Checks each fault except those that take time. The tests of those are in `faults`, which reads
+/// through memory.
 #[tokio::test]
 async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
     type Spoil = fn(&Endpoint) -> Option<Fault<'_>>;
@@ -259,14 +260,15 @@ async fn it_is_refused_after_the_tenant_has_ended() {
     tenant.key_endpoint().trickle();
     let trickling = get(&client, &url).await.unwrap();
     drop(tenant);
-    // The first answer was complete; the second ends with the tenant.
+    // The first response was complete. The second ends with the tenant.
     assert!(Place::Keys.is_right(&whole(kept).await.unwrap()));
     assert!(whole(trickling).await.is_err());
     let error = get(&client, &url).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
-/// Time would pass while packets are on their way: tests would pass or fail by chance.
+/// Checks that such a request gets no response. Time would pass while packets are in flight, and
+/// tests would pass or fail by chance.
 #[tokio::test(start_paused = true)]
 async fn a_request_over_tcp_gets_no_answer_while_the_clock_is_paused() {
     let tenant = tenant().await;

@@ -1,4 +1,4 @@
-//! What key documents hold when a test wants it otherwise, as it is served.
+//! Tests of key documents whose content a test has changed, as the tenant serves them.
 
 use aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256;
 use entra_dev_tenant::{DevTenant, Flaw};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API, bytes, decoded, get, keys, verifies, verifies_with};
 
-/// The entries of the tenant's own document, as it is served.
+/// Fetches the entries of the tenant's own key document.
 async fn served(tenant: &DevTenant) -> Vec<Value> {
     entries(tenant, tenant.id(), "/v2.0").await
 }
@@ -43,14 +43,14 @@ async fn an_empty_set_can_be_served() {
 async fn documents_lag_behind_the_latest_rotation() {
     let tenant = DevTenant::start().await.unwrap();
     let first = tenant.signing_keys().current_id();
-    // Before the first rotation there is nothing to lag behind.
+    // Before the first rotation, there are no earlier keys.
     tenant.signing_keys().lag(1);
     assert_eq!(served_ids(&tenant).await, [&*first]);
 
     tenant.signing_keys().rotate();
     let second = tenant.signing_keys().current_id();
     tenant.signing_keys().lag(2);
-    // Neither a look nor a failure is a document that was served.
+    // Neither a document that was only looked at nor a failed request counts as served.
     let looked_at = ids(&keys(&tenant, tenant.id())).join(" ");
     assert_eq!(looked_at, first);
     tenant.key_endpoint().fail_with(503).for_next(1);
@@ -62,7 +62,7 @@ async fn documents_lag_behind_the_latest_rotation() {
     assert_eq!(ids(&v1), [&*first]);
     assert_eq!(served_ids(&tenant).await, [&*first, &*second]);
 
-    // Said before the rotation.
+    // This lag begins before the rotation.
     tenant.signing_keys().lag(1);
     tenant.signing_keys().rotate();
     let third = tenant.signing_keys().current_id();
@@ -247,7 +247,7 @@ async fn a_weak_key_and_exotic_entries_can_be_published() {
     names.dedup();
     assert_eq!(names.len(), 6);
 
-    // As a key would be, each is the same from document to document.
+    // The entries are the same in each document, as those of real keys would be.
     assert_eq!(keys(&tenant, tenant.id()), served);
     tenant.signing_keys().reset();
     assert_eq!(keys(&tenant, tenant.id()), before);

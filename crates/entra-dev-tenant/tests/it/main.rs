@@ -1,4 +1,4 @@
-//! The tenant serves what Entra serves, and fails on demand.
+//! Tests that the tenant serves what Entra serves, and fails on demand.
 
 mod authorize;
 mod authorize_refusals;

@@ -1,4 +1,4 @@
-//! Each modifier writes what Entra writes, and nothing else.
+//! Tests of modifiers: each writes what Entra writes, and nothing else.
 
 use entra_dev_tenant::{DevCloud, DevTenant, TokenBuilder};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Each kind of token has the claims of the real ones.
+//! Tests of the kinds of tokens: each has the claims of Entra's tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -45,7 +45,7 @@ async fn an_application_that_is_called_by_a_name_has_ids_that_follow_from_it() {
     assert_ne!(orders["azp"], app("reports-client")["azp"]);
     let user = tenant.user("ada").client("orders-client").for_api(API);
     assert_eq!(decoded(&user.mint(), 1)["azp"], orders["azp"]);
-    // An id stays what it is.
+    // An application called by its id keeps this id.
     assert_eq!(app(CLIENT)["azp"], CLIENT);
 }
 
@@ -57,7 +57,7 @@ async fn a_graph_token_verifies_for_nobody_but_graph() {
     assert!(!verifies(&token, &jwks));
     assert_eq!(decoded(&token, 1)["aud"], "https://graph.microsoft.com");
 
-    // As Graph does it: over the header with the nonce hashed.
+    // Graph verifies the signature over the header with the hashed nonce.
     use aws_lc_rs::digest::{SHA256, digest};
     let mut header = decoded(&token, 0);
     let hash = digest(&SHA256, header["nonce"].as_str().unwrap().as_bytes());

@@ -1,4 +1,4 @@
-//! The program: what it prints, and the roles that its tokens have.
+//! Tests of the program: its output, and the roles in its tokens.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use crate::support::{API, CLIENT, client, decoded};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entra-dev-tenant");
 
-/// The program while it serves, and what it printed.
+/// The running program, and its output.
 struct Running(Child, String);
 
 impl Running {
@@ -32,7 +32,7 @@ impl Running {
         running
     }
 
-    /// Returns the URL of the token endpoint, from the command that asks it.
+    /// Returns the URL of the token endpoint, from the printed command that requests a token.
     fn token_endpoint(&self) -> &str {
         let (_, command) = self.1.split_once("TOKEN=$(curl -s ").unwrap();
         command.split_whitespace().next().unwrap()

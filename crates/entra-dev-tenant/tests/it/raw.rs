@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: what is really on the wire, in memory and over TCP.
+//! HTTP/1.1 without a client library, for tests of the bytes on the wire, in memory and over TCP.
 
 use entra_dev_tenant::{DevTenant, Endpoint};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{API, CLIENT};
 
-/// Where a request goes.
+/// The endpoint to which a request goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Place {
     Discovery,
@@ -21,7 +21,7 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// A tenant with a client, so that its token endpoint has right answers.
+/// Starts a tenant with a client, so that its token endpoint has right responses.
 pub(crate) async fn tenant() -> DevTenant {
     let builder = DevTenant::builder().client(CLIENT, "s3cret", []);
     builder.start().await.unwrap()
@@ -38,7 +38,7 @@ impl Place {
         }
     }
 
-    /// Whether it is what this endpoint is there for.
+    /// Returns whether a body is right for this endpoint.
     pub(crate) fn is_right(self, body: &[u8]) -> bool {
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
             return false;
@@ -50,14 +50,14 @@ impl Place {
         }
     }
 
-    /// Sends a request with these headers, each with its line's end, and leaves the answer to be
-    /// read.
+    /// Sends a request with these headers, each with its line's end, and returns the connection
+    /// before the response is read.
     pub(crate) async fn asks(self, tenant: &DevTenant, headers: &str) -> DuplexStream {
         let stream = tenant.connect_in_memory().unwrap();
         self.asks_on(stream, tenant, headers).await
     }
 
-    /// Asks over TCP, for which the clock must run.
+    /// Sends a request over TCP, for which the clock must run.
     pub(crate) async fn asks_over_tcp(self, tenant: &DevTenant, headers: &str) -> TcpStream {
         let stream = TcpStream::connect(tenant.address()).await.unwrap();
         self.asks_on(stream, tenant, headers).await
@@ -89,12 +89,12 @@ impl Place {
         stream
     }
 
-    /// The answer to one request on a connection of its own.
+    /// Returns the response to one request on its own connection.
     pub(crate) async fn answer(self, tenant: &DevTenant) -> Answer {
         self.answer_to(tenant, "").await
     }
 
-    /// The same, to one with these headers.
+    /// Returns the response to one request with these headers on its own connection.
     pub(crate) async fn answer_to(self, tenant: &DevTenant, headers: &str) -> Answer {
         let headers = format!("{headers}connection: close\r\n");
         let mut stream = self.asks(tenant, &headers).await;
@@ -105,7 +105,7 @@ impl Place {
 }
 
 impl Answer {
-    /// Status and headers; the body is left to be read.
+    /// Reads status and headers, and leaves the body unread.
     pub(crate) async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

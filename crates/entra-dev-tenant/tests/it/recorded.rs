@@ -1,4 +1,4 @@
-//! What an endpoint remembers of its requests.
+//! Tests of the requests that an endpoint records.
 
 use std::time::Duration;
 

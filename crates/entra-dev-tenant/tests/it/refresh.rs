@@ -1,4 +1,4 @@
-//! New tokens for a refresh token.
+//! Tests of the exchange of a refresh token for new tokens.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn without_a_scope_a_refresh_is_for_the_same_api() {
 
 #[tokio::test]
 async fn an_application_that_is_the_api_too_must_name_the_scope() {
-    // The usual registration: one application for both.
+    // In the usual registration, one application is both client and API.
     let builder = builder().web_client(API, SECRET, [REDIRECT]);
     let tenant = builder.start().await.unwrap();
     let own = [("client_id", Some(API))];
@@ -90,7 +90,7 @@ async fn a_refresh_token_that_nobody_used_for_90_days_has_expired() {
     const MINUTE: Duration = Duration::from_secs(60);
     let day = 24 * 60 * MINUTE;
     let first = tokens(&tenant).await;
-    tenant.time().jump_forward(day * 90 - MINUTE); // and the test's own time
+    tenant.time().jump_forward(day * 90 - MINUTE); // leaves a minute for the test itself
     let (status, second) = refresh(&tenant, refresh_token(&first), &[]).await;
     assert_eq!(status, 200, "{second}");
     tenant.time().jump_forward(day);

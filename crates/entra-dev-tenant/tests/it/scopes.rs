@@ -1,4 +1,4 @@
-//! What scopes and claims become.
+//! Tests of the effects of requested scopes and claims.
 
 use entra_dev_tenant::AppRegistration;
 use serde_json::Value;

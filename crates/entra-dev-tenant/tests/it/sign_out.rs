@@ -1,4 +1,4 @@
-//! The end-session endpoint.
+//! Tests of the end-session endpoint.
 
 use entra_dev_tenant::DevTenant;
 

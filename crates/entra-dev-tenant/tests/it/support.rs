@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use serde_json::Value;
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
-/// Never by a proxy of the environment, which does not know our loopback.
+/// Returns a client that uses no proxy of the environment, because a proxy does not reach our
+/// loopback.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
@@ -26,14 +27,14 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// The entries of the document of an authority.
+/// Returns the entries of an authority's key document.
 pub(crate) fn keys(tenant: &DevTenant, authority: &str) -> Vec<Value> {
     let document: Value =
         serde_json::from_str(&tenant.signing_keys().document_of(authority)).unwrap();
     document["keys"].as_array().unwrap().clone()
 }
 
-/// Leniently, as some of the tokens here are written wrongly on purpose.
+/// Decodes a segment leniently, because some tokens here are wrong on purpose.
 pub(crate) fn bytes(segment: &str) -> Vec<u8> {
     let lenient = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -52,9 +53,9 @@ pub(crate) fn names(object: &Value) -> Vec<&str> {
     members.keys().map(String::as_str).collect()
 }
 
-/// The members that `changed` has otherwise than `plain`; null where it lacks one.
+/// Returns the members of `changed` that differ from `plain`, with null for a member that it lacks.
 pub(crate) fn differences(plain: &Value, changed: &Value) -> Value {
-    // What is made at random in each token.
+    // Members with a random value in each token.
     const OPAQUE: [&str; 4] = ["aio", "rh", "uti", "xms_ftd"];
     let all: BTreeSet<&str> = [names(plain), names(changed)]
         .concat()
@@ -66,7 +67,8 @@ pub(crate) fn differences(plain: &Value, changed: &Value) -> Value {
         .collect()
 }
 
-/// By the key of the document that the token's `kid` names.
+/// Returns whether the signature verifies with the key in the document that the token's `kid`
+/// names.
 pub(crate) fn verifies(token: &str, jwks: &Value) -> bool {
     let kid = &decoded(token, 0)["kid"];
     let entries = jwks["keys"].as_array().unwrap();
@@ -74,7 +76,8 @@ pub(crate) fn verifies(token: &str, jwks: &Value) -> bool {
     key.is_some_and(|key| verifies_with(token, key, &RSA_PKCS1_2048_8192_SHA256))
 }
 
-/// By this key and algorithm, whatever the header says; of the first three segments.
+/// Returns whether the signature of the first three segments verifies with this key and algorithm,
+/// regardless of the header.
 pub(crate) fn verifies_with(token: &str, key: &Value, algorithm: &'static RsaParameters) -> bool {
     let segments: Vec<&str> = token.split('.').collect();
     let [header, payload, signature, ..] = segments[..] else {

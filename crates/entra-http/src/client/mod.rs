@@ -1,4 +1,4 @@
-//! The seam to HTTP: any tower service whose responses have a streaming body.
+//! The HTTP client: any tower service whose responses have a streaming body.
 
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -15,14 +15,16 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tower_service::Service;
 
-/// Any error that crosses threads.
+/// An error of any type that can be sent between threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type SendResult = Result<Response<Option<Bytes>>, BoxError>;
 type SendRequest =
     dyn Fn(Request<Bytes>, usize) -> Pin<Box<dyn Future<Output = SendResult> + Send>> + Send + Sync;
 
-/// An HTTP client, whatever it is made of. Its callers limit the time.
+/// An HTTP client that wraps any tower service.
+///
+/// It has no timeout: its callers limit the time.
 #[derive(Clone)]
 pub struct HttpClient(Arc<SendRequest>);
 
@@ -33,30 +35,35 @@ pub struct HttpClient(Arc<SendRequest>);
     reason = "written as a literal, so that no crate forgets a setting; another one is a breaking change"
 )]
 pub struct StandardClient {
-    /// True where the crate that asks for it has its own feature `reqwest` on: features are of all crates of
-    /// a program together, and one without it must not get the client by another's.
+    /// `true` if the calling crate has its own feature `reqwest` on.
+    ///
+    /// Cargo unifies the features of this crate over the whole program. A calling crate without the
+    /// feature must not get the client because another crate enabled it.
     pub enabled: bool,
-    /// `User-Agent`, such as `tower-entra-auth/0.1.0`.
+    /// The `User-Agent` header, such as `tower-entra-auth/0.1.0`.
     pub user_agent: &'static str,
-    /// The time that a connection may take to be made.
+    /// Time limit for making a connection.
     pub connect_timeout: Duration,
-    /// Allows `http` alone in place of `https` alone: on loopback, so that it needs no CA
-    /// certificates and takes no proxy from the environment.
+    /// Allows only `http` instead of only `https`, for a server on loopback.
+    ///
+    /// The client then needs no CA certificates and uses no proxy from the environment.
     pub plain_http: bool,
 }
 
-/// The reason for a missing response, as far as the standard client can tell.
+/// The failure of a request without a response, as far as the standard client knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Failure {
     /// The cause, as far as it is known.
     pub cause: FailureCause,
-    /// The request never left this machine, for certain.
+    /// `true` if the request certainly never left this machine.
     pub was_not_sent: bool,
 }
 
-/// The cause of a failure, by the connectors' texts: it chooses words for people, and nothing is decided by
-/// it. There will be no others: a cause that is none of these is [`Connect`](Self::Connect).
+/// The cause of a failure, recognised by the error texts of the libraries that connect.
+///
+/// It only chooses the words of messages for people; no code decides by it. There will be no
+/// further variants: any other cause is [`Connect`](Self::Connect).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -65,11 +72,11 @@ pub struct Failure {
 pub enum FailureCause {
     /// DNS does not know the host.
     Dns,
-    /// TLS, such as a certificate that is not trusted.
+    /// TLS failed, for example because a certificate is not trusted.
     Tls,
-    /// The HTTP proxy on the way does not connect.
+    /// The HTTP proxy between this machine and the host does not connect.
     Proxy(ProxyFailure),
-    /// The connection, or anything else.
+    /// The connection failed, or the cause is none of the others.
     Connect,
 }
 
@@ -80,16 +87,18 @@ pub enum FailureCause {
     reason = "as those of `FailureCause`, each has its words in every crate"
 )]
 pub enum ProxyFailure {
-    /// The proxy is not there.
+    /// The proxy cannot be reached.
     Unreachable,
-    /// The proxy asks for a user and a password (407).
+    /// The proxy demands a user name and password (407).
     Credentials,
-    /// The proxy does not connect to the host, or breaks off.
+    /// The proxy refuses to connect to the host, or closes the connection.
     Refused,
 }
 
-/// Returns the host and port of the proxy that the environment names for `https`, without user and password:
-/// in `HTTPS_PROXY`, else in `ALL_PROXY`, either in lower case, too.
+/// Returns the host and port of the proxy that the environment sets for `https`, without user name
+/// and password.
+///
+/// Reads `HTTPS_PROXY`, then `ALL_PROXY`, each also in lower case.
 #[must_use]
 pub fn https_proxy() -> Option<String> {
     let variables = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -97,7 +106,7 @@ pub fn https_proxy() -> Option<String> {
     proxy_of(&set.into_iter().find(|value| !value.is_empty())?)
 }
 
-/// Returns host and port of a proxy's URL, which may lack its scheme.
+/// Returns the host and port of a proxy's URL. The URL may lack its scheme.
 fn proxy_of(url: &str) -> Option<String> {
     let uri: http::Uri = url.parse().ok()?;
     let host = uri.host()?;
@@ -107,7 +116,7 @@ fn proxy_of(url: &str) -> Option<String> {
     })
 }
 
-/// An error that says which [`Failure`] it is.
+/// An error together with its [`Failure`].
 #[derive(Debug)]
 struct Classified {
     failure: Failure,
@@ -115,7 +124,7 @@ struct Classified {
 }
 
 impl HttpClient {
-    /// Makes a client of a tower service.
+    /// Creates a client from a tower service.
     pub fn new<S, B>(service: S) -> Self
     where
         S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
@@ -124,7 +133,7 @@ impl HttpClient {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        // A lock, held to clone, asks less of the service than `Sync`.
+        // The lock is held only to clone. With it the service need not be `Sync`.
         let service = Mutex::new(service);
         Self(Arc::new(move |request, limit| {
             let mut service = service
@@ -147,10 +156,12 @@ impl HttpClient {
         }))
     }
 
-    /// Makes the client of the feature `reqwest`: without redirects, retries, cookies and a pool.
+    /// Creates the client of the feature `reqwest`, without redirects, retries, cookies and a
+    /// connection pool.
     ///
     /// # Errors
-    /// For people, about the setting `http_client`: no CA certificates, or the feature is off.
+    /// A message for people about the setting `http_client`: there are no CA certificates, or the
+    /// feature is off.
     pub fn standard(settings: StandardClient) -> Result<Self, String> {
         #[cfg(feature = "reqwest")]
         if settings.enabled {
@@ -160,11 +171,12 @@ impl HttpClient {
         Err("not set, and the feature `reqwest` is off; bring one with http_client(..)".to_owned())
     }
 
-    /// Sends a request, and returns the response with its body, or with `None` in place of one that is
-    /// longer than `limit` bytes.
+    /// Sends a request and returns the response with its body.
+    ///
+    /// The body is `None` if it is longer than `limit` bytes.
     ///
     /// # Errors
-    /// Those of the client; [`Failure::of`] says what is known of them.
+    /// The errors of the wrapped service; [`Failure::of`] returns their known cause.
     pub async fn send(
         &self,
         request: Request<Bytes>,
@@ -175,7 +187,8 @@ impl HttpClient {
 }
 
 impl Failure {
-    /// Returns what the standard client knows of its error; of other clients' nothing is known.
+    /// Returns the failure of an error of the standard client, or `None` for errors of other
+    /// clients.
     #[must_use]
     pub fn of(error: &BoxError) -> Option<Self> {
         let classified = error.downcast_ref::<Classified>();
@@ -256,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_closed_port_refuses_was_not_sent_and_of_others_errors_nothing_is_known() {
-        // Bound, so that nobody else gets it, and not listening.
+        // Bound, so that no other process gets the port, but not listening.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let closed = format!("http://{}", socket.local_addr().unwrap());

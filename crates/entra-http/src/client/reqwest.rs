@@ -15,15 +15,16 @@ use super::{
     BoxError, Classified, Failure, FailureCause, HttpClient, ProxyFailure, StandardClient,
 };
 
-/// Makes the client of [`HttpClient::standard`].
+/// Builds the client of [`HttpClient::standard`].
 pub(super) fn client(settings: StandardClient) -> Result<HttpClient, String> {
     let builder = Client::builder()
         .redirect(Policy::none())
         .connect_timeout(settings.connect_timeout)
-        // What repeats a request must know what is in it.
+        // Only code that knows a request's content may repeat the request.
         .retry(reqwest::retry::never())
-        // On a kept connection that the server is just closing, an authorization code is lost, and
-        // it would belong to a runtime that may end before the next request.
+        // If the server is just closing a pooled connection, the request on it is lost, and with it
+        // an authorization code. A pooled connection would also belong to a runtime that may end
+        // before the next request.
         .pool_max_idle_per_host(0)
         .user_agent(settings.user_agent);
     let builder = if settings.plain_http {
@@ -72,9 +73,9 @@ impl Service<Request<Bytes>> for Reqwest {
     }
 }
 
-/// Returns what failed, by what the connectors below write into their errors.
+/// Returns the cause, recognised by the texts that the connectors write into the inner errors.
 fn cause(error: &reqwest::Error) -> FailureCause {
-    // Not the outermost: it names the URL.
+    // Skips the outermost error, because it names the URL.
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string().to_ascii_lowercase();

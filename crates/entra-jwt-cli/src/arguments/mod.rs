@@ -82,11 +82,11 @@ pub(crate) struct Arguments {
     pub(crate) shows_names: bool,
     pub(crate) color: ColorChoice,
     now: Option<SystemTime>,
-    /// `None`: standard input.
+    /// The file with the token. `None` means standard input.
     token_file: Option<PathBuf>,
 }
 
-/// One alternative of what the route requires.
+/// An alternative among the requirements of the route.
 enum Required {
     Scope(String),
     UserRole(String),
@@ -107,7 +107,7 @@ enum Keys {
 }
 
 pub(crate) fn read() -> Result<Command, lexopt::Error> {
-    // Before anything could repeat it in an error.
+    // This comes first, before an error could repeat the token.
     if std::env::args_os()
         .skip(1)
         .any(|argument| has_token(&argument))
@@ -237,7 +237,7 @@ fn time(seconds: &str) -> Result<SystemTime, lexopt::Error> {
         .ok_or_else(|| "--at: seconds since 1970 are expected, such as 1767225600".into())
 }
 
-/// The beginning of each JWT: `{"` in base64url.
+/// Returns whether an argument has the beginning of a JWT: `{"` in base64url.
 fn has_token(argument: &std::ffi::OsStr) -> bool {
     argument.to_string_lossy().contains("eyJ")
 }
@@ -245,7 +245,7 @@ fn has_token(argument: &std::ffi::OsStr) -> bool {
 fn with_hint(error: &lexopt::Error) -> lexopt::Error {
     const HINT: &str = "entra-jwt --help shows what there is";
 
-    // It may be the value of an option that was left out.
+    // The argument may be the value of an option that the user left out.
     match error {
         lexopt::Error::UnexpectedArgument(value) => {
             let value = value.to_string_lossy();

@@ -1,4 +1,4 @@
-//! The rules that the arguments ask for, made by the Layer's builder, so that a service and this
+//! The rules that the arguments ask for. The Layer's builder makes them, so that a service and this
 //! program read the same settings in the same way.
 
 use std::error::Error;
@@ -21,7 +21,7 @@ use crate::input;
 /// The token, notes on how it was found, and the report about it.
 type Explained = (String, Vec<&'static str>, Report);
 
-/// Reads keys and token, and returns the report about the token with it.
+/// Reads the keys and the token, and returns the token with the report about it.
 pub(crate) fn report(arguments: &Arguments) -> Result<Explained, Box<dyn Error>> {
     let auth = auth(arguments)?;
     let requirement = requirement(arguments)?;
@@ -84,13 +84,13 @@ fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
     match (&arguments.keys, &arguments.metadata_endpoint) {
         (Keys::Live, None) => {}
         (Keys::Live, Some(url)) => builder = builder.metadata_endpoint(url),
-        // Nobody is asked for keys: an address that needs no certificates on this machine.
+        // No keys are fetched. With this address, the Layer needs no certificates on this machine.
         (Keys::None | Keys::File(_), _) => builder = builder.metadata_endpoint("http://127.0.0.1"),
     }
     builder.env().build().map_err(SettingsError)
 }
 
-/// The report with keys that were read from a file.
+/// Returns the report, with keys that were read from a file.
 fn explain_with(
     arguments: &Arguments,
     auth: &EntraAuth,
@@ -107,7 +107,7 @@ fn explain_with(
     if let Some(requirement) = requirement {
         with = with.requirement(requirement);
     }
-    // One authority was configured.
+    // The arguments configure one authority.
     let rules = auth.validators().next().ok_or("there are no rules")?;
     Ok(rules.explain(token, &with))
 }
@@ -123,7 +123,7 @@ fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// Returns the option by which a setting that a remedy names is set.
+/// Returns the option that sets a setting, for the remedies that name it.
 fn option_of(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "--accept-v1-tokens",
@@ -138,12 +138,13 @@ fn option_of(setting: Setting) -> &'static str {
         Setting::RefuseAgents => "--refuse-agents",
         Setting::RefuseGuests => "--refuse-guests",
         Setting::Tenant => "--tenant",
-        // The rule about tenants is the service's own, and not asked here.
+        // Rules about tenants and callers are a service's own, and this program has no option for
+        // them.
         other => other.name(),
     }
 }
 
-/// Any of what was asked for, if anything was.
+/// Returns the requirement that any of the given conditions is met, or `None` if there are none.
 fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, Box<dyn Error>> {
     let conditions: Vec<Condition> = arguments
         .required
@@ -164,7 +165,7 @@ fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, Box<dyn Err
     Ok(Some(Requirement::new(Condition::any(conditions))?))
 }
 
-/// Wrong settings, in the words of this program's options.
+/// Wrong settings, reported by the names of this program's options.
 #[derive(Debug)]
 struct SettingsError(BuildError);
 

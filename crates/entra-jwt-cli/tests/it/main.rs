@@ -1,4 +1,4 @@
-//! The program as people run it: what it prints, and its exit status.
+//! Tests of the program as people run it: its output, and its exit status.
 
 mod mistakes;
 mod pasted;

@@ -1,7 +1,8 @@
-//! The commonest mistakes, and what is printed for each: one glance must tell what to change.
-//! The verdict and the one fix come first.
+//! Tests of the most common mistakes, and of the report for each, which must show at a glance what
+//! to change.
 //!
-//! After a change of words: `INSTA_UPDATE=always cargo test -p entra-jwt-cli`, and read the diff.
+//! The verdict and the one fix come first. After a change of the texts, run
+//! `INSTA_UPDATE=always cargo test -p entra-jwt-cli`, and read the diff.
 
 use std::time::Duration;
 
@@ -12,17 +13,17 @@ use crate::support::{API, CLIENT, Desk, Ran, assert_fits};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Refused, and explained as it was when somebody last read it.
+/// Checks that the token is refused, and that the report is that of the reviewed snapshot.
 fn assert_explained(name: &str, desk: &Desk, ran: &Ran) {
     assert_eq!((ran.status, &*ran.err), (1, ""), "{name}");
-    // Remedies name this program's options, not what a service calls them.
+    // Remedies name this program's options, not the settings of a service.
     for name_elsewhere in ["ENTRA_", "(..)", "()", "::"] {
         assert!(
             !ran.out.contains(name_elsewhere),
             "{name}: {name_elsewhere}"
         );
     }
-    // The verdict, then the fix of that failure, and no other's.
+    // The verdict comes first, then the fix of this failure, and no other fix.
     let mut lines = ran.out.lines();
     assert!(lines.next().unwrap().starts_with("refused: "), "{name}");
     assert!(lines.next().unwrap().starts_with("  fix  "), "{name}");
@@ -129,7 +130,7 @@ async fn the_commonest_mistakes_are_explained_at_a_glance() {
                 &["--authentication-context", "c1"],
             ),
         ),
-        // As it really is: a token of elsewhere is signed with a key of elsewhere.
+        // This is the real case: a token of another cloud is signed with a key of that cloud.
         (
             "right_tenant_wrong_cloud_with_its_own_key",
             desk.explain(

@@ -1,8 +1,9 @@
-//! What people paste in place of a bare token: it is taken apart, or named as what it is.
+//! Tests of pasted texts other than a bare token: the program finds the token in them, or says what
+//! they are.
 
 use crate::support::{Desk, assert_fits};
 
-/// The first lines of what is printed about an accepted token.
+/// Returns the first lines of the report about an accepted token.
 fn accepted_after(note: &str) -> String {
     format!("{note}\n\naccepted\n")
 }
@@ -15,7 +16,7 @@ async fn the_access_token_is_taken_out_of_a_json_answer() {
     for answer in [
         format!(r#"{{"token_type":"Bearer","expires_in":3599,"access_token":"{good}"}}"#),
         format!("{{\n  \"access_token\": \"{good}\",\n  \"id_token\": \"e30.e30.\"\n}}\n"),
-        // MSAL and the Azure CLI; azd.
+        // The names of MSAL and the Azure CLI, and of azd.
         format!(r#"{{"accessToken":"{good}","expiresOn":"2026-01-01 00:00:00.000000"}}"#),
         format!(r#"{{"token":"{good}"}}"#),
     ] {
@@ -109,7 +110,7 @@ async fn what_stands_around_a_token_is_named_and_left_out() {
         assert_eq!(ran.status, 0, "{note}");
         assert!(ran.out.starts_with(&accepted_after(note)), "{}", ran.out);
     }
-    // The header as a whole is how it is sent.
+    // The header as a whole is right, because clients send it so.
     for text in [
         format!("Authorization: Bearer {good}"),
         format!("authorization:bearer {good}\r\n"),

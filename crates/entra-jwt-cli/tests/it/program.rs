@@ -1,4 +1,4 @@
-//! Exit status, input, colours, and wrong usage.
+//! Tests of exit status, input, colours and wrong usage.
 
 use crate::support::{API, Desk, TextFile, assert_fits, run, run_with};
 
@@ -16,7 +16,7 @@ async fn the_exit_status_is_zero_for_an_accepted_token_only() {
     assert_eq!(desk.explain(desk.user().expired(), &[]).status, 1);
     assert_eq!(desk.explain(desk.app(), &[]).status, 1);
     assert_eq!(desk.explain_text("garbage", &[]).status, 1);
-    // Without keys: whatever it says, it may be forged.
+    // Without keys, any token may be forged.
     assert_eq!(desk.run(&good, &[]).status, 1);
     let later = ["--at", "4102444800"];
     assert_eq!(desk.explain_text(&good, &later).status, 1);
@@ -93,7 +93,7 @@ async fn no_file_is_read_further_than_one_mebibyte_whatever_it_is() {
     }
 }
 
-/// The tenant serves on other threads than the one that waits for the program.
+/// Checks `--live`. The tenant serves on another thread than the one that waits for the program.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_keys_are_fetched_and_their_absence_is_told() {
     let desk = Desk::new().await;
@@ -216,7 +216,7 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
     ] {
         let ran = run(&[&["explain"], options].concat(), "");
         assert!(ran.err.contains(says), "{says} in {}", ran.err);
-        // What a service calls its settings is of no use here.
+        // A service's names for its settings are of no use here.
         assert!(
             !ran.err.contains("ENTRA_") && !ran.err.contains("()"),
             "{}",
@@ -302,7 +302,7 @@ fn help_and_version_are_printed() {
     assert!(ran.err.contains("entra-jwt explain"), "{}", ran.err);
 }
 
-/// URLs with something secret in them.
+/// URLs that contain a secret.
 const WITH_SECRETS: [&str; 4] = [
     "https://user:hunter2@host.example/",
     "https://user:hunter2%40host.example/",

@@ -1,4 +1,4 @@
-//! A tenant on paused time, so that every text is the same from run to run, and the program.
+//! A tenant on paused time, so that every text is the same in each run, and the program.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use entra_dev_tenant::{DevTenant, TokenBuilder};
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
-/// What the program printed, and its exit status.
+/// The program's output and its exit status.
 pub(crate) struct Ran {
     pub(crate) status: i32,
     pub(crate) out: String,
@@ -19,14 +19,14 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// What it printed to standard error, as if that were one line.
+    /// Returns the program's standard error as one line.
     pub(crate) fn words(&self) -> String {
         let words: Vec<&str> = self.err.split_whitespace().collect();
         words.join(" ")
     }
 }
 
-/// Each line has at most 80 characters.
+/// Checks that each line has at most 80 characters.
 pub(crate) fn assert_fits(text: &str) {
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{line}");
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &[&str], input: &str) -> Ran {
     run_with(arguments, input, &[])
 }
 
-/// With these variables and no others.
+/// Runs the program with these environment variables and no others.
 pub(crate) fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_entra-jwt"))
         .args(arguments)
@@ -48,7 +48,7 @@ pub(crate) fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its arguments does not read.
+    // A program that refuses its arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     Ran {
@@ -58,7 +58,7 @@ pub(crate) fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str
     }
 }
 
-/// A file that ends with the value.
+/// A file that is deleted when the value is dropped.
 pub(crate) struct TextFile(PathBuf);
 
 impl TextFile {
@@ -98,7 +98,7 @@ impl Desk {
         Self { tenant, keys }
     }
 
-    /// With the keys of `common`, among which are those of others.
+    /// Uses the keys of `common`, which include those of others.
     pub(crate) fn with_all_keys(mut self) -> Self {
         self.keys = TextFile::new(&self.tenant.signing_keys().document_of("common"));
         self
@@ -112,7 +112,7 @@ impl Desk {
         self.tenant.app(CLIENT).for_api(API)
     }
 
-    /// `entra-jwt explain` with the tenant's keys, as of the tenant's time.
+    /// Runs `entra-jwt explain` with the tenant's keys, at the tenant's time.
     pub(crate) fn explain(&self, token: TokenBuilder<'_>, options: &[&str]) -> Ran {
         self.explain_text(&token.mint(), options)
     }
@@ -127,11 +127,11 @@ impl Desk {
         let now = now.as_secs().to_string();
         let tenant = ["explain", "--tenant", self.tenant.id()];
         let client = ["--client-id", API, "--at", &now];
-        // What is named later counts.
+        // An option that comes later wins.
         run(&[&tenant, &client[..], options].concat(), token)
     }
 
-    /// The text without what differs from run to run: the names of keys.
+    /// Returns the text without the key ids, which differ from run to run.
     pub(crate) fn stable(&self, text: &str) -> String {
         let text = text.replace(
             &self.tenant.signing_keys().current_id(),

@@ -1,4 +1,4 @@
-//! The audiences that a token may be for.
+//! The audiences that a token may have.
 
 use std::fmt;
 
@@ -21,37 +21,41 @@ impl InvalidAudience {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 enum AudienceFault {
-    /// Empty, or with white space or control characters.
+    /// The text is empty, or has white space or control characters.
     #[error("empty or with white space; an App ID URI looks like api://orders.contoso.com")]
     Malformed,
-    /// Longer than [`Audience::MAX_LENGTH`].
+    /// The text is longer than [`Audience::MAX_LENGTH`].
     #[error("longer than {} bytes", Audience::MAX_LENGTH)]
     TooLong,
-    /// A URI with a user name or password, which everybody would be told who is to ask for a token.
+    /// The text is a URI with a user name or password. Every client that asks for a token would see
+    /// them.
     #[error("has a user name or password; leave it out")]
     UserInfo,
-    /// A scope such as `api://…/.default`, of which the audience is only the first part.
+    /// The text is a scope such as `api://…/.default`. Only the first part of it is the audience.
     #[error("this is a scope; leave out /.default")]
     Scope,
-    /// Another API of Microsoft: whoever has a token for that could send it here as well.
+    /// The audience is another API of Microsoft. Anyone with a token for that API could send it
+    /// here, too.
     #[error("this is {0}, whose tokens are not meant for this API; name this API's own App ID URI")]
     MicrosoftApi(&'static str),
-    /// Microsoft Graph's, whose tokens nobody but Graph can verify.
+    /// The audience is Microsoft Graph, whose tokens only Graph can verify.
     #[error(
         "this is Microsoft Graph, whose tokens only Graph can verify; name this API's own App ID URI"
     )]
     Graph,
 }
 
-// With the slash that a token may have behind it, the longest one is compared whole.
+// The longest audience, with the slash that a token may have behind it, is compared whole.
 const _: () = assert!(Audience::MAX_LENGTH < JsonStr::SHORT);
 
 impl Audience {
-    /// The longest audience, in bytes.
+    /// Maximum length of an audience, in bytes.
     pub const MAX_LENGTH: usize = 1_000;
 
-    /// An audience, compared with the token's `aud` byte for byte; one trailing slash is
-    /// tolerated on either side if the value has a scheme (`api://…`, `https://…`).
+    /// Builds an audience, which is compared with the token's `aud` byte for byte.
+    ///
+    /// One trailing slash is tolerated on either side if the value has a scheme (`api://…`,
+    /// `https://…`).
     ///
     /// # Errors
     /// If no token for this API can have this audience, or it is longer than
@@ -78,7 +82,8 @@ impl Audience {
         Ok(Self(text.into()))
     }
 
-    /// Returns whether the audience is Microsoft Graph of any cloud, by App ID URI or application id.
+    /// Returns whether the audience is Microsoft Graph of any cloud, by App ID URI or application
+    /// id.
     pub(crate) fn is_graph(audience: &str) -> bool {
         matches!(
             without_slash(audience),
@@ -90,7 +95,7 @@ impl Audience {
         )
     }
 
-    /// Returns the name of the API of Microsoft that the audience belongs to, Graph among them.
+    /// Returns the name of the API of Microsoft that the audience belongs to, Graph included.
     pub(crate) fn name_of_microsoft_api(audience: &str) -> Option<&'static str> {
         match Self::is_graph(audience) {
             true => Some("Microsoft Graph"),
@@ -116,15 +121,17 @@ impl fmt::Debug for Audience {
     }
 }
 
-/// Returns whether it is a URI with a user name or password before its host (RFC 3986 §3.2.1).
+/// Returns whether the text is a URI with a user name or password before its host
+/// (RFC 3986 §3.2.1).
 fn has_user_info(text: &str) -> bool {
     let rest = text.split_once("://").map(|(_, rest)| rest);
     let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
     authority.is_some_and(|authority| authority.contains('@'))
 }
 
-/// One trailing slash off, if the value has a scheme (Entra's v1 tokens have it or not, as the
-/// client asked).
+/// Removes one trailing slash, if the value has a scheme.
+///
+/// Entra's v1 tokens have the slash or not, as the client asked.
 fn without_slash(audience: &str) -> &str {
     if audience.contains("://") {
         audience.strip_suffix('/').unwrap_or(audience)
@@ -135,7 +142,8 @@ fn without_slash(audience: &str) -> &str {
 
 /// Microsoft's own APIs, whose tokens are often sent to the wrong place.
 impl Audience {
-    /// Returns the name of the API of Microsoft that the audience belongs to, if it is a known one.
+    /// Returns the name of the API of Microsoft that the audience belongs to, if the API is known
+    /// and is not Graph.
     ///
     /// Sources: "Verify first-party Microsoft applications in sign-in reports" for the ids, each
     /// service's own page on authentication for the URIs.
@@ -198,7 +206,8 @@ impl Audience {
     }
 }
 
-/// The audiences of one API: `{client id}`, `api://{client id}` and those configured; or one alone.
+/// The audiences of one API: `{client id}`, `api://{client id}` and the configured ones, or one
+/// alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Audiences {
     client_id: ClientId,
@@ -221,7 +230,7 @@ impl Audiences {
         }
     }
 
-    /// Nothing but this one: of tokens that are not Entra's.
+    /// Builds the audiences of tokens that are not Entra's: only the given one.
     pub(crate) fn only(client_id: ClientId, audience: Audience) -> Self {
         Self {
             client_id,
@@ -233,8 +242,9 @@ impl Audiences {
         self.client_id
     }
 
-    /// Returns the Application ID URI by which clients request scopes of this API: the first that
-    /// was configured, else the one that Entra proposes.
+    /// Returns the Application ID URI with which clients request scopes of this API.
+    ///
+    /// It is the first URI that was configured, else the one that Entra proposes.
     pub(crate) fn app_id_uri(&self) -> String {
         let is_uri = |audience: &&Audience| audience.0.contains("://");
         let configured = self.all.iter().skip(2).find(is_uri);

@@ -1,11 +1,12 @@
-//! The national clouds of Microsoft Entra ID and the issuers that each writes into tokens.
+//! The national clouds of Microsoft Entra ID, with their names and hosts.
 
 use std::str::FromStr;
 
 named! {
-    /// A national cloud. Tokens of one are never valid in another.
+    /// A national cloud of Microsoft.
     ///
-    /// Hosts and issuers: Microsoft's "National clouds" page and the instance metadata of MSAL.
+    /// Tokens of one cloud are never valid in another. Hosts and issuers are those of Microsoft's
+    /// "National clouds" page and of the instance metadata of MSAL.
     #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum Cloud {
@@ -19,12 +20,12 @@ named! {
     }
     /// Returns the name in this project's settings: `public`, `usgovernment`, `china`.
     name,
-    /// Every cloud that is known.
+    /// All known clouds.
     ALL
 }
 
 impl Cloud {
-    /// The host that serves discovery documents, keys and tokens.
+    /// Returns the host that serves discovery documents, keys and tokens.
     #[must_use]
     pub const fn authority_host(self) -> &'static str {
         match self {
@@ -34,8 +35,9 @@ impl Cloud {
         }
     }
 
-    /// Returns the authority host and the other hosts that serve the same documents, without the public cloud's
-    /// regional ones.
+    /// Returns the authority host and the other hosts that serve the same documents.
+    ///
+    /// The public cloud's regional hosts are not included.
     const fn host_aliases(self) -> &'static [&'static str] {
         match self {
             Self::Public => &[
@@ -49,10 +51,11 @@ impl Cloud {
         }
     }
 
-    /// Returns whether this cloud serves its documents at the host: the
-    /// [authority host](Self::authority_host), one of its aliases, or `{region}.login.microsoft.com` of the
-    /// public cloud.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns whether this cloud serves its documents at the host.
+    ///
+    /// Such hosts are the [authority host](Self::authority_host), its aliases, and
+    /// `{region}.login.microsoft.com` of the public cloud.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn is_host(self, host: &str) -> bool {
         let is_region = |region: &str| {
@@ -68,7 +71,7 @@ impl Cloud {
                     .is_some_and(is_region)
     }
 
-    /// `cloud_instance_name` as discovery and key documents spell it.
+    /// Returns `cloud_instance_name` as discovery and key documents spell it.
     #[must_use]
     pub const fn instance_name(self) -> &'static str {
         match self {
@@ -79,7 +82,7 @@ impl Cloud {
     }
 }
 
-/// The text names no cloud that is known.
+/// The text names no known cloud.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no known cloud; those are public, usgovernment and china")]
 #[non_exhaustive]
@@ -88,8 +91,8 @@ pub struct UnknownCloud;
 impl FromStr for Cloud {
     type Err = UnknownCloud;
 
-    /// Parses a [`name`](Self::name), or what the Azure CLI and the Azure SDKs call the cloud, in
-    /// any case.
+    /// Parses a [`name`](Self::name), or the name that the Azure CLI and the Azure SDKs use, in any
+    /// case.
     fn from_str(name: &str) -> Result<Self, UnknownCloud> {
         match name.trim().to_ascii_lowercase().as_str() {
             "public" | "azurecloud" | "azurepublic" => Ok(Self::Public),

@@ -2,21 +2,23 @@
 
 use crate::json;
 
-/// A discovery document's statements about issuer and keys. It comes from outside:
-/// [`Authority::check_document`](crate::integration::Authority::check_document) says whether it is the right
-/// one.
+/// A discovery document's statements about issuer and keys.
+///
+/// The document comes from outside.
+/// [`Authority::check_document`](crate::integration::Authority::check_document) checks whether it
+/// is the right one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DiscoveryDocument {
-    /// The issuer of v2 tokens, with the literal `{tenantid}` in documents of many tenants.
+    /// The issuer of v2 tokens, with the literal `{tenantid}` in documents for many tenants.
     pub issuer: String,
     /// The URL of the keys.
     pub jwks_uri: String,
-    /// The cloud, such as `microsoftonline.com`, if it is named.
+    /// The cloud, such as `microsoftonline.com`, if the document names it.
     pub cloud_instance_name: Option<String>,
 }
 
-/// The text is no discovery document: a JSON object with the strings `issuer` and `jwks_uri`.
+/// The text is not a discovery document: a JSON object with the strings `issuer` and `jwks_uri`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "not a discovery document: an object with the strings \"issuer\" and \"jwks_uri\" is expected"
@@ -25,10 +27,12 @@ pub struct DiscoveryDocument {
 pub struct InvalidDiscoveryDocument;
 
 impl DiscoveryDocument {
-    /// Reads a document; members that are not needed may be anything.
+    /// Reads a discovery document.
+    ///
+    /// Members that are not needed may have any value.
     ///
     /// # Errors
-    /// If it is no discovery document, or has one of these members twice.
+    /// If the text is not a discovery document, or has one of the needed members twice.
     pub fn from_json(document: &[u8]) -> Result<Self, InvalidDiscoveryDocument> {
         Self::read(document).ok_or(InvalidDiscoveryDocument)
     }

@@ -1,4 +1,4 @@
-//! One configured authority: whose tokens, of which cloud, and which issuers that makes.
+//! The configured authority: its tenants, its cloud, and the issuers that follow from both.
 
 mod audience;
 mod cloud;
@@ -15,12 +15,14 @@ pub use self::tenancy::{InvalidTenancy, Tenancy};
 use crate::identifier::TenantId;
 use crate::shown::Escaped;
 
-/// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
-/// registration, not by the endpoint that the client used.
+/// The format of a token.
+///
+/// The API's app registration chooses it (`api.requestedAccessTokenVersion`), not the endpoint that
+/// the client used.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenVersion {
-    /// `null` or 1: the issuer is `sts.windows.net` or its like.
+    /// `null` or 1: the issuer is `sts.windows.net`, or another cloud's equivalent.
     V1,
     /// 2: the issuer ends in `/v2.0`.
     V2,
@@ -28,8 +30,8 @@ pub enum TokenVersion {
 
 /// The issuers that a token may have: a [`Tenancy`] in a [`Cloud`], or a tenant of External ID.
 ///
-/// The issuers follow from constants of each cloud and the token's own tenant, never from a
-/// document that was fetched. Part of a [`Validator`](crate::Validator).
+/// The issuers follow from constants of each cloud and from the token's own tenant, never from a
+/// fetched document. The authority is part of a [`Validator`](crate::Validator).
 #[derive(Clone, Debug)]
 pub struct Authority {
     tenancy: Tenancy,
@@ -37,29 +39,31 @@ pub struct Authority {
     is_external_id: bool,
 }
 
-/// A discovery document is of somebody else.
+/// The discovery document belongs to another authority.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", .0)]
 pub struct ForeignDocument(Foreign);
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 enum Foreign {
-    /// The document is of another cloud, or of none that is known.
+    /// The document belongs to another cloud, or to no known one.
     #[error("of {}, {expected} expected", Escaped(.found))]
     Cloud { found: String, expected: String },
-    /// The document is of another tenant of this cloud.
+    /// The document belongs to another tenant of this cloud.
     #[error("of the issuer {}, {expected} expected", Escaped(.found))]
     Tenant { found: String, expected: String },
 }
 
 impl ForeignDocument {
-    /// Returns whether the document is of this cloud, but of another tenant.
+    /// Returns whether the document belongs to this cloud, but to another tenant.
     #[must_use]
     pub fn is_of_another_tenant(&self) -> bool {
         matches!(self.0, Foreign::Tenant { .. })
     }
 
-    /// Returns the issuer or the cloud's name in the document. It comes from outside.
+    /// Returns the issuer or the cloud name in the document.
+    ///
+    /// The text comes from outside.
     #[must_use]
     pub fn found(&self) -> &str {
         match &self.0 {
@@ -67,7 +71,7 @@ impl ForeignDocument {
         }
     }
 
-    /// Returns the one of this authority.
+    /// Returns the issuer or the cloud name of this authority.
     #[must_use]
     pub fn expected(&self) -> &str {
         match &self.0 {
@@ -77,8 +81,10 @@ impl ForeignDocument {
 }
 
 impl Authority {
-    /// Returns whether an issuer is of Azure AD B2C: at `{name}.b2clogin.com`, or under `/tfp/` or `/te/`
-    /// at the host of Entra. A custom domain is not recognised.
+    /// Returns whether an issuer is of Azure AD B2C: at `{name}.b2clogin.com`, or under `/tfp/` or
+    /// `/te/`.
+    ///
+    /// A custom domain is recognised only under `/tfp/` or `/te/`.
     ///
     /// Source: "Overview of tokens in Azure Active Directory B2C", issuer claim.
     pub(crate) fn is_b2c(issuer: &str) -> bool {
@@ -109,7 +115,7 @@ impl Authority {
         &self.tenancy
     }
 
-    /// The national cloud.
+    /// Returns the national cloud.
     #[must_use]
     pub fn cloud(&self) -> Cloud {
         self.cloud
@@ -121,19 +127,19 @@ impl Authority {
         self.is_external_id
     }
 
-    /// The issuer of v2 tokens of a tenant.
+    /// Returns the issuer of v2 tokens of a tenant.
     #[must_use]
     pub fn v2_issuer(&self, tenant: TenantId) -> String {
         self.v2_template().fill(tenant)
     }
 
-    /// The issuer of v2 tokens, with `{tenantid}` where several tenants are accepted.
+    /// Returns the issuer of v2 tokens, with `{tenantid}` if several tenants are accepted.
     #[must_use]
     pub fn v2_issuer_template(&self) -> String {
         self.filled(self.v2_template())
     }
 
-    /// The issuers of v1 tokens, likewise.
+    /// Returns the issuers of v1 tokens, with `{tenantid}` if several tenants are accepted.
     pub(crate) fn v1_issuer_templates(&self) -> Vec<String> {
         let templates = self.v1_templates().iter();
         templates.map(|template| self.filled(*template)).collect()
@@ -146,8 +152,10 @@ impl Authority {
         }
     }
 
-    /// Returns the URL where clients sign in, as claims challenges name it: that of any tenant (v1
-    /// endpoint), as Microsoft's services do, or of the one tenant of External ID.
+    /// Returns the URL where clients sign in, for use in claims challenges.
+    ///
+    /// It is the URL for any tenant (v1 endpoint), as in challenges of Microsoft's services. With
+    /// External ID it is the URL of the one tenant.
     #[must_use]
     pub fn authorization_uri(&self) -> String {
         if let (true, Some(tenant)) = (self.is_external_id, self.tenancy.single()) {
@@ -159,19 +167,21 @@ impl Authority {
         format!("{prefix}common/oauth2/authorize")
     }
 
-    /// `cloud_instance_name` that the keys must have, if they have one. `None` for External ID,
-    /// where the one counts that was discovered with the keys.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the `cloud_instance_name` that the keys must have, if they have one.
+    ///
+    /// `None` for External ID: there, the name that was discovered with the keys counts.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn cloud_instance_name(&self) -> Option<&'static str> {
         (!self.is_external_id).then(|| self.cloud.instance_name())
     }
 
-    /// Checks that a discovery document belongs to this authority, by strings that are known here:
-    /// whatever it says, it cannot change which tokens are accepted.
+    /// Checks that a discovery document belongs to this authority.
+    ///
+    /// The document is compared with known strings, so it cannot change which tokens are accepted.
     ///
     /// # Errors
-    /// If it is of another cloud or tenant.
+    /// If the document belongs to another cloud or tenant.
     pub fn check_document(&self, document: &DiscoveryDocument) -> Result<(), ForeignDocument> {
         let expected = self.v2_issuer_template();
         let found = &*document.issuer;
@@ -194,8 +204,10 @@ impl Authority {
         }
     }
 
-    /// Returns the version of tokens with this issuer, which is compared byte for byte with the
-    /// templates, filled with the token's own `tid`.
+    /// Returns the version of tokens with this issuer, or `None` if the issuer is not one of this
+    /// authority.
+    ///
+    /// The issuer is compared byte for byte with the templates, filled with the token's own `tid`.
     pub(crate) fn version_of(&self, issuer: &str, tid: &str) -> Option<TokenVersion> {
         if self.v2_template().matches(issuer, tid) {
             return Some(TokenVersion::V2);
@@ -206,9 +218,11 @@ impl Authority {
             .then_some(TokenVersion::V1)
     }
 
-    /// Returns whether a key may sign for the issuer of a token, by the issuer that is published with
-    /// the key. As in Microsoft's `EnableAadSigningKeyIssuerValidation`, the v2 issuer on a key stands
-    /// for the tenant's v1 issuer too.
+    /// Returns whether a key may sign for the issuer of a token, by the issuer published with the
+    /// key.
+    ///
+    /// As in Microsoft's `EnableAadSigningKeyIssuerValidation`, the v2 issuer on a key stands for
+    /// the tenant's v1 issuer, too.
     pub(crate) fn key_may_sign(
         &self,
         key_issuer: &str,
@@ -256,8 +270,10 @@ impl Cloud {
         }
     }
 
-    /// Returns the issuers of v1 tokens. The public and the US Government cloud share one: their keys
-    /// tell them apart. Microsoft's Bot Framework knows another one of US Government beside it.
+    /// Returns the issuers of v1 tokens.
+    ///
+    /// The public and the US Government cloud share one issuer. Their keys distinguish the two
+    /// clouds. Microsoft's Bot Framework also knows another issuer of US Government.
     const fn v1_templates(self) -> &'static [IssuerTemplate] {
         match self {
             Self::Public => &[STS_WINDOWS_NET],
@@ -269,8 +285,9 @@ impl Cloud {
         }
     }
 
-    /// Returns the cloud of an issuer for that tenant: to say which one a refused token is of, so that
-    /// clouds which share an issuer need not be told apart.
+    /// Returns the cloud of an issuer for that tenant.
+    ///
+    /// A refusal names this cloud, so clouds that share an issuer need not be distinguished.
     pub(crate) fn of_issuer(issuer: &str, tenant: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cloud| {
             cloud.v2_template().matches(issuer, tenant)
@@ -285,11 +302,13 @@ impl Cloud {
 const STS_WINDOWS_NET: IssuerTemplate = IssuerTemplate(&["https://sts.windows.net/", "/"]);
 const STS_CHINA: IssuerTemplate = IssuerTemplate(&["https://sts.chinacloudapi.cn/", "/"]);
 
-/// The issuer of External ID, on a host of the tenant's id whatever host the sign-in was on.
-/// Source: "External ID: custom URL domains" and the captures of MSAL's tests.
+/// The issuer of External ID.
+///
+/// Its host contains the tenant's id, no matter on which host the user signed in. Source: "External
+/// ID: custom URL domains" and the captures of MSAL's tests.
 const EXTERNAL_ID: IssuerTemplate = IssuerTemplate(&["https://", ".ciamlogin.com/", "/v2.0"]);
 
-/// An issuer with holes for the tenant id: the texts between them.
+/// An issuer with gaps for the tenant id: the texts between the gaps.
 #[derive(Clone, Copy, Debug)]
 struct IssuerTemplate(&'static [&'static str]);
 
@@ -303,12 +322,12 @@ impl IssuerTemplate {
         self.0.join(&*tenant.to_string())
     }
 
-    /// Returns the template as documents of many tenants have it.
+    /// Returns the template as it is in documents for many tenants.
     fn published(self) -> String {
         self.fill(HOLE)
     }
 
-    /// Returns the text before the first hole.
+    /// Returns the text before the first gap.
     fn prefix(self) -> &'static str {
         self.0.first().copied().unwrap_or_default()
     }
@@ -316,8 +335,10 @@ impl IssuerTemplate {
 
 const HOLE: &str = "{tenantid}";
 
-/// Returns whether a template as Entra publishes it (`…/{tenantid}/…`), filled with `tenant`, is `issuer`.
-/// A text without the hole must be equal.
+/// Returns whether a template as Entra publishes it (`…/{tenantid}/…`), filled with `tenant`, is
+/// `issuer`.
+///
+/// A template without `{tenantid}` must equal `issuer`.
 fn published_template_matches(template: &str, tenant: &str, issuer: &str) -> bool {
     is_filled(template.split(HOLE), tenant, issuer)
 }

@@ -8,10 +8,10 @@ use crate::identifier::TenantId;
 
 /// The tenants whose tokens are accepted, as Entra's authorities name them.
 ///
-/// Whatever it is, the issuer of a token must belong to the token's own tenant: to accept many
-/// tenants never means to leave the issuer unchecked.
+/// In every case, the issuer of a token must belong to the token's own tenant. Accepting many
+/// tenants never leaves the issuer unchecked.
 ///
-/// Parsed from a tenant id, several of them separated by commas, or one of `organizations`,
+/// Parsed from a tenant id, several tenant ids separated by commas, or one of `organizations`,
 /// `common` and `consumers`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tenancy(Admitted);
@@ -19,18 +19,18 @@ pub struct Tenancy(Admitted);
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Admitted {
     Tenant(TenantId),
-    /// Sorted, without twins; empty only until a validator is built.
+    /// Sorted, without duplicates. The list is empty only until a validator is built.
     Tenants(Arc<[TenantId]>),
     Organizations,
     Common,
     Consumers,
 }
 
-/// The number of tenants of a list that are displayed: a refusal names what is allowed, and must
+/// Maximum number of displayed tenants of a list. A refusal names the allowed tenants, and must
 /// stay small.
 const MOST_SHOWN: usize = 5;
 
-/// The text is neither a tenant id, nor a list of them, nor one of Entra's words for many.
+/// The text is neither a tenant id, nor a list of tenant ids, nor one of Entra's words for many.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "neither a tenant id (a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47), nor several \
@@ -40,7 +40,7 @@ const MOST_SHOWN: usize = 5;
 pub struct InvalidTenancy;
 
 impl Tenancy {
-    /// Tokens of one tenant.
+    /// Accepts tokens of one tenant.
     #[must_use]
     pub fn tenant(id: TenantId) -> Self {
         if id == TenantId::CONSUMERS {
@@ -49,7 +49,9 @@ impl Tenancy {
         Self(Admitted::Tenant(id))
     }
 
-    /// Tokens of these tenants. An empty list is refused when the validator is built.
+    /// Accepts tokens of these tenants.
+    ///
+    /// Building the validator fails if the list is empty.
     #[must_use]
     pub fn tenants(ids: impl IntoIterator<Item = TenantId>) -> Self {
         let mut ids: Vec<TenantId> = ids.into_iter().collect();
@@ -61,22 +63,22 @@ impl Tenancy {
         }
     }
 
-    /// Tokens of any work or school tenant: all tenants but that of personal accounts.
+    /// Accepts tokens of any work or school tenant: all tenants except that of personal accounts.
     ///
-    /// Everybody can make a tenant of their own. For a product with customers, decide about each
-    /// tenant after verification too (`tenant_rule` in `tower-entra-auth`).
+    /// Anyone can create a tenant. For a product with customers, also decide about each tenant
+    /// after verification (`tenant_rule` in `tower-entra-auth`).
     #[must_use]
     pub const fn organizations() -> Self {
         Self(Admitted::Organizations)
     }
 
-    /// Tokens of any tenant, and of personal Microsoft accounts.
+    /// Accepts tokens of any tenant, and of personal Microsoft accounts.
     #[must_use]
     pub const fn common() -> Self {
         Self(Admitted::Common)
     }
 
-    /// Tokens of personal Microsoft accounts only: those of [`TenantId::CONSUMERS`].
+    /// Accepts only tokens of personal Microsoft accounts: those of [`TenantId::CONSUMERS`].
     #[must_use]
     pub const fn consumers() -> Self {
         Self(Admitted::Consumers)
@@ -94,7 +96,7 @@ impl Tenancy {
         }
     }
 
-    /// The one tenant whose tokens are accepted, if it is one.
+    /// Returns the tenant whose tokens are accepted, if there is exactly one.
     #[must_use]
     pub const fn single(&self) -> Option<TenantId> {
         match &self.0 {
@@ -104,8 +106,9 @@ impl Tenancy {
         }
     }
 
-    /// The tenants that are named by their ids, in the order of these; none where many are admitted
-    /// by one of Entra's words.
+    /// Returns the tenants that are accepted by their ids, sorted.
+    ///
+    /// The iterator is empty where one of Entra's words admits many tenants.
     pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> {
         let listed = match &self.0 {
             Admitted::Tenants(ids) => &**ids,
@@ -114,8 +117,9 @@ impl Tenancy {
         self.single().into_iter().chain(listed.iter().copied())
     }
 
-    /// The first segment of the path of Entra's documents: the tenant's id, or the word for many.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the first path segment of Entra's documents: the tenant's id, or Entra's word for
+    /// many.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn path_segment(&self) -> String {
         match &self.0 {

@@ -1,13 +1,19 @@
-//! A JSON text (RFC 8259) in its parts, each of them the piece of text that it is.
+//! Splits a JSON text (RFC 8259) into its parts, each of them a slice of the text.
 //!
-//! A token is read before its signature holds, so that reading must cost little and keep nothing.
-//! `serde_json` can skip a value that cheaply, but does not say where it stands, copies a string
-//! that has escapes in order to look at it, and after a number such as `1e400`, half a surrogate
-//! pair in a string, or the 128th bracket cannot go on. `RawValue` would say where a value stands,
-//! but its feature holds for the whole program: in every other crate a `Value` takes an object with
-//! a member of a certain name for a text to be read anew.
+//! A token is read before its signature is verified, so reading must cost little and keep nothing.
+//! `serde_json` can skip a value that cheaply, but it does not suffice:
 //!
-//! `serde_json` decides which texts are JSON: the tests compare, and so does the fuzz target `claims`.
+//! - It does not say where the value is.
+//! - It copies a string that has escapes in order to look at it.
+//! - It cannot go on after a number such as `1e400`, half a surrogate pair in a string, or the
+//!   128th bracket.
+//!
+//! `RawValue` would say where a value is, but its feature applies to the whole program. With it, a
+//! `Value` in every other crate takes an object with a member of a certain name for a text to be
+//! parsed again.
+//!
+//! `serde_json` is the reference for which texts are JSON: the tests and the fuzz target `claims`
+//! compare with it.
 
 mod string;
 #[cfg(test)]
@@ -17,7 +23,7 @@ use std::borrow::Cow;
 
 pub(crate) use self::string::JsonStr;
 
-/// The text is no JSON.
+/// The text is not JSON.
 #[derive(Debug)]
 pub(crate) struct NotJson;
 
@@ -34,8 +40,8 @@ pub(crate) fn members(text: &str) -> Option<impl Iterator<Item = Result<(&str, &
     Some(std::iter::from_fn(move || parts.next(Parts::member)))
 }
 
-/// Returns the text of the value of the member of this name, the last one if there are several. `None`
-/// if there is none, or the text is no object.
+/// Returns the text of the value of the member named `wanted`, the last one if there are several.
+/// `None` if there is no such member, or the text is not a JSON object.
 pub(crate) fn member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
     let mut found = None;
     for member in members(object)? {
@@ -47,8 +53,10 @@ pub(crate) fn member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
     found
 }
 
-/// Returns the text that a string says, from the text that it is as a part. `None` if the part is
-/// another value, or if half a surrogate pair is in it: JSON allows that, but it is no Unicode.
+/// Returns the value of a string, from its JSON text.
+///
+/// Returns `None` if the text is another value, or if the string has half a surrogate pair: JSON
+/// allows that, but it is not Unicode.
 pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
     let mut reader = Reader::new(text);
     let quoted = reader.string().ok()?;
@@ -56,7 +64,7 @@ pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
     (is_all && quoted.is_unicode).then(|| quoted.of(text).to_cow())
 }
 
-/// An array or object that is being cut up.
+/// An array or object that is being split into its parts.
 struct Parts<'a> {
     reader: Reader<'a>,
     close: u8,
@@ -75,7 +83,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// Returns the next part. Nothing comes behind the end, nor behind what is no JSON.
+    /// Returns the next part, or `None` after the end and after an error.
     fn next<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, NotJson>,
@@ -111,7 +119,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Reads a JSON text from its beginning to its end, and keeps nothing.
+/// A reader of a JSON text from beginning to end, which keeps nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     text: &'a str,
@@ -124,7 +132,7 @@ pub(crate) struct Quoted {
     start: usize,
     end: usize,
     has_escapes: bool,
-    /// Half a surrogate pair is none.
+    /// Set unless the string has half a surrogate pair, which is not Unicode.
     pub(crate) is_unicode: bool,
 }
 
@@ -136,22 +144,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns all of the text, of which the positions are.
+    /// Returns the whole text, to which the positions refer.
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }
 
-    /// Returns the number of bytes that were read.
+    /// Returns the number of bytes that were read so far.
     pub(crate) fn position(&self) -> usize {
         self.text.len().saturating_sub(self.rest.len())
     }
 
-    /// Returns the text of what was read, from that position on.
+    /// Returns the text that was read from the position `start` on.
     fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.position()).unwrap_or_default()
     }
 
-    /// Returns the first byte of what comes next.
+    /// Skips whitespace, and returns the next byte without reading it.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         self.rest = next(self.rest);
@@ -167,8 +175,10 @@ impl<'a> Reader<'a> {
         is_next
     }
 
-    /// Returns whether another part comes, in an array or object whose opening mark was taken:
-    /// takes the comma before it, or the closing mark.
+    /// Reads up to the next part of an array or object, and returns whether there is one.
+    ///
+    /// The opening mark must have been read. The method reads the comma before the part, or the
+    /// closing mark.
     #[inline]
     pub(crate) fn next_part(&mut self, close: u8, is_first: &mut bool) -> Result<bool, NotJson> {
         let is_first = std::mem::take(is_first);
@@ -258,8 +268,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the text behind whitespace, of which there are four characters (RFC 8259 §2), not all of
-/// Unicode's.
+/// Returns the text behind leading whitespace.
+///
+/// Whitespace is four characters (RFC 8259 §2), not all that Unicode has.
 #[inline]
 fn next(text: &[u8]) -> &[u8] {
     match text {
@@ -298,7 +309,7 @@ fn brackets(text: &[u8]) -> Result<&[u8], NotJson> {
             }
             value => scalar(value)?,
         };
-        // Behind a value: the next one, or the end of what it is in.
+        // Behind a value comes the next one, or the end of the array or object around it.
         loop {
             match next(rest) {
                 [b',', behind @ ..] => {
@@ -353,7 +364,7 @@ fn number(text: &[u8]) -> Result<&[u8], NotJson> {
         _ => text,
     };
     let rest = match whole {
-        // Nothing stands behind a zero at the beginning.
+        // No digit may follow a leading zero.
         [b'0', b'0'..=b'9', ..] => return Err(NotJson),
         [b'0', behind @ ..] => behind,
         _ => digits(whole)?,
@@ -394,14 +405,16 @@ fn word(text: &[u8]) -> Result<&[u8], NotJson> {
     behind.find_map(|rest| rest).ok_or(NotJson)
 }
 
-/// The properties of a string, found on the way to its end.
+/// Properties of a string, found while reading to its end.
 #[derive(Clone, Copy)]
 struct Marks {
     has_escapes: bool,
     is_unicode: bool,
 }
 
-/// Reads a string behind its opening quote: to its closing one, and behind that.
+/// Reads a string behind its opening quote.
+///
+/// Returns its properties, the text from its closing quote on, and the text behind that quote.
 #[inline]
 fn quoted(text: &[u8]) -> Result<(Marks, &[u8], &[u8]), NotJson> {
     let mut marks = Marks {
@@ -424,7 +437,8 @@ fn quoted(text: &[u8]) -> Result<(Marks, &[u8], &[u8]), NotJson> {
     }
 }
 
-/// Reads an escape behind its backslash. Says whether it is Unicode, and what comes behind it.
+/// Reads an escape behind its backslash. Returns whether the escape is Unicode, and the text behind
+/// it.
 #[inline]
 fn escape(text: &[u8]) -> Result<(bool, &[u8]), NotJson> {
     match text {
@@ -458,7 +472,7 @@ fn unit(text: &[u8]) -> Result<(u16, &[u8]), NotJson> {
 
 const NO_DIGIT: u8 = 0xff;
 
-/// The value of each hexadecimal digit. Looked up, as a token can be nothing but escapes.
+/// Value of each hexadecimal digit. It is a table because a token can consist of escapes only.
 #[expect(clippy::indexing_slicing, reason = "in bounds, or it does not compile")]
 static HEX: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
@@ -475,7 +489,8 @@ static HEX: [u8; 256] = {
     values
 };
 
-/// Returns the text from the next byte on that ends a string or cannot be in one as it is.
+/// Returns the text from the next mark on: a byte that ends a string, begins an escape, or cannot
+/// be in a string unescaped.
 #[inline]
 fn from_mark(text: &[u8]) -> &[u8] {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -486,8 +501,9 @@ fn from_mark(text: &[u8]) -> &[u8] {
 
     let mut rest = text;
     while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-        // Eight bytes at once: of each that is a mark, and up to the first one of no other, the
-        // highest bit is borrowed from.
+        // Tests eight bytes in one word. The subtractions set the highest bit of each byte that is
+        // a mark. The borrow of a mark can also set the bit of a byte behind it, but never of one
+        // before the first mark. So only the first bit that is set counts.
         let word = u64::from_le_bytes(*chunk);
         let borrowed = (word ^ QUOTES).wrapping_sub(ONES)
             | (word ^ BACKSLASHES).wrapping_sub(ONES)
@@ -504,11 +520,12 @@ fn from_mark(text: &[u8]) -> &[u8] {
     rest.get(before..).unwrap_or_default()
 }
 
-/// The brackets around the innermost one, at one bit each: a token can be nothing but brackets.
+/// Stack of the brackets around the innermost one, at one bit each. A token can consist of brackets
+/// only.
 #[derive(Default)]
 struct Brackets {
     depth: usize,
-    /// The last up to 64, the innermost in the lowest bit.
+    /// The last brackets, up to 64, with the innermost in the lowest bit.
     last: u64,
     before: Vec<u64>,
 }
@@ -523,8 +540,8 @@ impl Brackets {
         self.depth = self.depth.wrapping_add(1);
     }
 
-    /// Takes the innermost bracket away, and returns whether the one around it is an object; `None`
-    /// behind the outermost.
+    /// Removes the innermost bracket. Returns whether the bracket around it is an object, or `None`
+    /// if there is none.
     #[inline]
     fn pop(&mut self) -> Option<bool> {
         let is_object = self.last & 1 == 1;

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::{Quoted, unit};
 
 impl Quoted {
-    /// Returns the string, from the text in which it was read and in which no half of a surrogate
-    /// pair stands alone.
+    /// Returns the string, taken from the text in which it was read.
+    ///
+    /// The string must be Unicode: no half of a surrogate pair may be alone in it.
     pub(crate) fn of(self, text: &str) -> JsonStr<'_> {
         JsonStr {
             written: text.get(self.start..self.end).unwrap_or_default(),
@@ -14,8 +15,9 @@ impl Quoted {
         }
     }
 
-    /// Returns the bytes that the string says, those of the text itself or copied into the buffer,
-    /// or `None` if they do not fit into that.
+    /// Returns the bytes of the string's value, as a slice of the text or copied into the buffer.
+    ///
+    /// Only a string with escapes is copied. Returns `None` if it does not fit into the buffer.
     #[inline]
     pub(crate) fn bytes_within<'b, const LENGTH: usize>(
         self,
@@ -32,7 +34,7 @@ impl Quoted {
     }
 }
 
-/// A string as it stands in a JSON text, between its quotes; compared by what it says.
+/// A string of a JSON text, without its quotes, compared by its value.
 #[derive(Clone, Copy)]
 pub(crate) struct JsonStr<'a> {
     written: &'a str,
@@ -40,11 +42,11 @@ pub(crate) struct JsonStr<'a> {
 }
 
 impl<'a> JsonStr<'a> {
-    /// The longest text that [`short`](Self::short) copies, in characters: longer than anything that
-    /// a token's text is compared with.
+    /// Maximum number of characters that [`short`](Self::short) copies. Every text with which a
+    /// token's text is compared is shorter.
     pub(crate) const SHORT: usize = 1_024;
 
-    /// Returns the text as it is written, if that is what it says.
+    /// Returns the text as it is written, if it has no escapes.
     pub(crate) fn plain(self) -> Option<&'a str> {
         (!self.has_escapes).then_some(self.written)
     }
@@ -61,8 +63,10 @@ impl<'a> JsonStr<'a> {
         }
     }
 
-    /// Returns the text to compare with a shorter one, whoever wrote it: of one with escapes no
-    /// more than its beginning is copied, and a mark that it goes on.
+    /// Returns the text for a comparison with a shorter one.
+    ///
+    /// Of an untrusted text with escapes, only the beginning is copied. `…` marks that the text
+    /// goes on.
     pub(crate) fn short(self) -> Cow<'a, str> {
         match self.plain() {
             Some(text) => Cow::Borrowed(text),
@@ -77,18 +81,18 @@ impl<'a> JsonStr<'a> {
         }
     }
 
-    /// Returns the text in a buffer of the caller's, or `None` if it does not fit.
+    /// Returns the text, copied into the caller's buffer, or `None` if it does not fit.
     pub(crate) fn within<const LENGTH: usize>(self, buffer: &mut [u8; LENGTH]) -> Option<&str> {
         let text = unescaped_within(self.written.as_bytes(), buffer)?;
         std::str::from_utf8(text).ok()
     }
 
-    /// Returns whether the text has at least one and at most so many bytes.
+    /// Returns whether the text has at least one byte and at most `max` bytes.
     pub(crate) fn is_bounded(self, max: usize) -> bool {
         match self.plain() {
             Some(text) => !text.is_empty() && text.len() <= max,
             None => {
-                // More characters than bytes that may be are too many.
+                // A character has at least one byte, so more than `max` characters are too long.
                 let characters = self.chars().take(max.saturating_add(1));
                 let length: usize = characters.map(char::len_utf8).sum();
                 (1..=max).contains(&length)
@@ -101,7 +105,7 @@ impl<'a> JsonStr<'a> {
         std::iter::from_fn(move || match written.next()? {
             '\\' => {
                 let (character, behind) = unescaped(written.as_str().as_bytes())?;
-                // Behind an escape, which is ASCII, begins a character.
+                // An escape is ASCII, so a character begins behind it.
                 let read = written.as_str().len().checked_sub(behind.len())?;
                 written = written.as_str().get(read..)?.chars();
                 Some(character)
@@ -120,14 +124,16 @@ impl PartialEq<str> for JsonStr<'_> {
     }
 }
 
-/// Returns the bytes that the text of a string says, in a buffer of the caller's, or `None` if they
-/// do not fit. Not inlined, so that its caller is: few names are written with escapes.
+/// Returns the bytes of a string's value, copied into the caller's buffer, or `None` if they do not
+/// fit.
+///
+/// The function is not inlined, so that its caller is: few names are written with escapes.
 #[inline(never)]
 fn unescaped_within<'b, const LENGTH: usize>(
     written: &[u8],
     buffer: &'b mut [u8; LENGTH],
 ) -> Option<&'b [u8]> {
-    // The longest escape of a byte has six.
+    // The longest escape of a byte has six bytes.
     if written.len() > LENGTH.saturating_mul(6) {
         return None;
     }
@@ -147,8 +153,8 @@ fn unescaped_within<'b, const LENGTH: usize>(
     buffer.get(..length)
 }
 
-/// Returns the character of an escape whose backslash was taken, and what comes behind it (RFC 8259
-/// §7).
+/// Returns the character of an escape whose backslash was read, and the text behind the escape
+/// (RFC 8259 §7).
 fn unescaped(text: &[u8]) -> Option<(char, &[u8])> {
     let (escape, rest) = text.split_first()?;
     let character = match escape {

@@ -98,7 +98,7 @@ fn what_is_no_json_ends_in_one_error() {
     }
 }
 
-/// Puts pieces together that make JSON now and then, and what nearly is JSON often.
+/// Concatenates pieces that sometimes make JSON, and often a text that is nearly JSON.
 fn near_json() -> impl Strategy<Value = String> {
     let pieces = &[
         "{",
@@ -161,7 +161,7 @@ fn near_json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Returns whether all of it is one value.
+/// Returns whether the whole text is one value.
 fn is_json(text: &str) -> bool {
     let mut reader = Reader::new(text);
     reader.skip().is_ok() && reader.end().is_ok()

@@ -1,4 +1,4 @@
-//! One signing key of an issuer, prepared once so that each signature costs no set-up.
+//! A signing key of an issuer, prepared once so that verifying a signature needs no set-up.
 
 use std::fmt;
 
@@ -10,10 +10,11 @@ use crate::base64url;
 use crate::identifier::KeyId;
 use crate::json;
 
-/// A public key that can verify signatures, with what the issuer published beside it.
+/// A public key that can verify signatures, with the data that the issuer published beside it.
 ///
-/// Opaque and bound to its algorithm: RS256 if it is one of Entra's, made by
-/// [`KeySet::from_jwks`](crate::KeySet::from_jwks), else [ES256](Self::es256).
+/// The key is opaque and bound to one algorithm. Keys that
+/// [`KeySet::from_jwks`](crate::KeySet::from_jwks) reads, such as Entra's, verify RS256. Others
+/// verify [ES256](Self::es256).
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
@@ -25,7 +26,7 @@ pub struct Key {
     prepared: ParsedPublicKey,
 }
 
-/// The key itself, whatever it is called.
+/// The key material, without name and restrictions.
 #[derive(Clone, Eq, PartialEq)]
 enum Material {
     Rsa {
@@ -36,37 +37,45 @@ enum Material {
     P256(Box<[u8]>),
 }
 
-/// Why an entry of a key set cannot be used; the other entries can.
+/// Cause of an unusable entry of a key set.
+///
+/// The other entries of the set can be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnusableKey {
-    /// The entry is no JSON object, or a member that matters has the wrong type or stands twice.
+    /// The entry is not a JSON object, or a needed member has the wrong type or occurs twice.
     #[error("malformed")]
     Malformed,
-    /// No `kid`, an empty one, or one of more than 256 bytes.
+    /// The entry has no `kid`, an empty one, or one of more than 256 bytes.
     #[error("without a usable kid")]
     KeyId,
-    /// It is no RSA key (`kty`); symmetric keys are among these.
+    /// The entry is not an RSA key (`kty`).
+    ///
+    /// A symmetric key whose value is published (`k`) is [`Private`](Self::Private) instead.
     #[error("not an RSA key")]
     KeyType,
-    /// It is not for verifying signatures (`use`, `key_ops`).
+    /// The entry is not for verifying signatures (`use`, `key_ops`).
     #[error("not for signatures")]
     Use,
-    /// It is for another algorithm than RS256 (`alg`).
+    /// The entry is for another algorithm than RS256 (`alg`).
     #[error("not for RS256")]
     Algorithm,
-    /// Published with its private half: it is compromised, and somebody should be told.
+    /// The entry is published with its private half: the key is compromised, and its issuer should
+    /// know.
     #[error("published with private members")]
     Private,
-    /// A modulus that is not odd and of 2048 to 8192 bits, or an exponent that is not odd and
-    /// between 3 and 2^32.
+    /// The key is too weak, or out of bounds.
+    ///
+    /// RSA: the modulus is not odd, or does not have 2048 to 8192 bits, or the exponent is not odd,
+    /// or is not between 3 and 2^32. ES256: the public key is not an uncompressed point of P-256.
     #[error("too weak, or out of bounds")]
     Strength,
-    /// A modulus with the fingerprint of the library whose private keys can be computed from the
+    /// The modulus has the fingerprint of the library whose private keys can be computed from the
     /// public ones (ROCA, CVE-2017-15361).
     #[error("made by a library whose private keys can be computed (ROCA)")]
     Roca,
-    /// Two entries of one document have this `kid` and different material; neither is used.
+    /// Another entry of the document has this `kid` and is not the same key: material, issuer or
+    /// cloud differ. Neither entry is used.
     #[error("ambiguous: another key has the same kid")]
     Ambiguous,
 }
@@ -74,7 +83,7 @@ pub enum UnusableKey {
 impl Key {
     /// Prepares one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
     pub(super) fn from_jwk(jwk: &Jwk<'_>) -> Result<Self, UnusableKey> {
-        // Before anything else: whatever kind of key it is, somebody should be told.
+        // Checked first: for every kind of key, a published private half must be reported.
         if jwk.is_private {
             return Err(UnusableKey::Private);
         }
@@ -87,14 +96,17 @@ impl Key {
         Self::from_public_jwk(jwk)
     }
 
-    /// The public half of an entry that was published with its private one, if it is a key,
-    /// whatever it is said to be for: under another name it could be for signatures.
+    /// Returns the public half of an entry that was published with its private half, if it is a
+    /// usable key.
+    ///
+    /// The entry's type, use and algorithm do not matter: under another name, the key could be for
+    /// signatures.
     pub(super) fn exposed(jwk: &Jwk<'_>) -> Option<Self> {
         let has_name = jwk.id().is_some();
         let public = Jwk {
             kid: jwk.kid.filter(|_| has_name).or(Some("\"without a name\"")),
             n: jwk.n,
-            // Only the modulus counts.
+            // Only the modulus is compared.
             e: Some("\"AQAB\""),
             ..Jwk::default()
         };
@@ -137,20 +149,22 @@ impl Key {
         })
     }
 
-    /// A key for ES256 (ECDSA on P-256 with SHA-256, RFC 7518 §3.4): of an authorization server in
-    /// front of Entra, whose tokens [`Validator::reissued`](crate::Validator::reissued) accepts.
-    /// Entra has none such, and none is read from a key document.
+    /// Builds a key for ES256 (ECDSA on P-256 with SHA-256, RFC 7518 §3.4).
     ///
-    /// Of the two signatures of one text that anybody can make of either, `(r, s)` and `(r, n - s)`,
-    /// it verifies the one with the lower `s`: a token has one spelling. The signer must write that
-    /// one.
+    /// Such a key belongs to an authorization server in front of Entra, whose tokens
+    /// [`Validator::reissued`](crate::Validator::reissued) accepts. Entra has no such keys, and
+    /// none is read from a key document.
     ///
-    /// The public key is a point of 65 bytes, uncompressed: 4, then its two coordinates.
+    /// Anyone can turn a signature `(r, s)` into a second one of the same text, `(r, n - s)`. The
+    /// key verifies only the one with the lower `s`, so that a token has one spelling. The signer
+    /// must write that one.
+    ///
+    /// `public_key` is an uncompressed point of 65 bytes: the byte 4, then its two coordinates.
     ///
     /// # Errors
-    /// [`UnusableKey::Strength`] if that is no point of P-256.
+    /// [`UnusableKey::Strength`] if `public_key` is not an uncompressed point of P-256.
     pub fn es256(id: KeyId, public_key: &[u8]) -> Result<Self, UnusableKey> {
-        // Compressed ones would verify as well, but would not compare.
+        // A compressed point would verify as well, but would not compare as equal.
         if public_key.len() != 65 {
             return Err(UnusableKey::Strength);
         }
@@ -166,20 +180,21 @@ impl Key {
         })
     }
 
-    /// The name by which tokens refer to this key.
+    /// Returns the name by which tokens refer to this key.
     #[must_use]
     pub fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// The issuer that this key may sign for, as published: usually with the literal
-    /// `{tenantid}` in it. v1 documents publish none.
+    /// Returns the issuer that this key may sign for, as published.
+    ///
+    /// Usually it contains the literal `{tenantid}`. v1 documents publish no issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// The cloud that this key belongs to, such as `microsoftonline.com`, if published.
+    /// Returns the cloud that this key belongs to, such as `microsoftonline.com`, if published.
     #[must_use]
     pub fn cloud_instance_name(&self) -> Option<&str> {
         self.cloud_instance_name.as_deref()
@@ -193,9 +208,9 @@ impl Key {
         self.discovered_cloud = not_blank(Some(name));
     }
 
-    /// Returns whether both are the same number under the same name, with the same issuer and
-    /// cloud, and discovered in the same cloud.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns whether both keys have the same name, material, issuer and cloud, and were
+    /// discovered in the same cloud.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id
@@ -205,16 +220,18 @@ impl Key {
             && self.discovered_cloud == other.discovered_cloud
     }
 
-    /// Returns whether both are the same number, whatever is published beside it.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns whether both keys have the same material. Other published data does not matter.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn has_same_material(&self, other: &Self) -> bool {
         self.material == other.material
     }
 
-    /// Returns whether both have the same modulus, or are the same point: whoever knows the private
-    /// half of the one can sign with the other, whatever its exponent.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns whether both keys have the same modulus, or are the same point.
+    ///
+    /// With the private half of one key, an attacker can then sign with the other, even if the
+    /// exponents differ.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn has_same_modulus(&self, other: &Self) -> bool {
         match (&self.material, &other.material) {
@@ -225,9 +242,10 @@ impl Key {
         }
     }
 
-    /// Returns modulus and exponent, big-endian, if it is an RSA key: for code that verifies by another
-    /// library, such as `jsonwebtoken`'s `DecodingKey::from_rsa_raw_components`. Verifying that way checks
-    /// none of the rules of this crate.
+    /// Returns modulus and exponent of an RSA key, big-endian.
+    ///
+    /// They are for code that verifies with another library, such as `jsonwebtoken`'s
+    /// `DecodingKey::from_rsa_raw_components`. Such code checks none of the rules of this crate.
     #[must_use]
     pub fn rsa_components(&self) -> Option<(&[u8], &[u8])> {
         match &self.material {
@@ -236,7 +254,10 @@ impl Key {
         }
     }
 
-    /// Returns the uncompressed point (SEC 1 §2.3.3), if it is a key of the curve P-256: likewise.
+    /// Returns the uncompressed point (SEC 1 §2.3.3) of a key of the curve P-256.
+    ///
+    /// It is for code that verifies with another library: see
+    /// [`rsa_components`](Self::rsa_components).
     #[must_use]
     pub fn ec_point(&self) -> Option<&[u8]> {
         match &self.material {
@@ -245,7 +266,7 @@ impl Key {
         }
     }
 
-    /// The one algorithm that it verifies (RFC 7518 §3.1).
+    /// Returns the one algorithm that the key verifies (RFC 7518 §3.1).
     pub(crate) fn algorithm(&self) -> &'static str {
         match self.material {
             Material::Rsa { .. } => RS256,
@@ -279,18 +300,22 @@ const HALF_ORDER: [u8; 32] = [
     0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8,
 ];
 
-/// Returns whether `s` of a signature of P-256 (`r`, then `s`, of 32 bytes each) is the lower one of
-/// `s` and `n - s`, which both verify.
+/// Returns whether a signature of P-256 has the lower one of the two possible values `s` and
+/// `n - s`.
+///
+/// Both values verify. The signature is `r`, then `s`, of 32 bytes each.
 fn has_low_s(signature: &[u8]) -> bool {
     signature.get(32..).is_some_and(|s| *s <= HALF_ORDER[..])
 }
 
-/// A blank restriction restricts nothing, as with Microsoft's validator.
+/// Returns the text, unless it is blank.
+///
+/// A blank restriction restricts nothing, as in Microsoft's validator.
 fn not_blank(text: Option<&str>) -> Option<Box<str>> {
     text.filter(|text| !text.trim().is_empty()).map(Into::into)
 }
 
-/// `key_ops` is absent or names `verify`.
+/// Returns whether `key_ops` is absent or names `verify`.
 fn may_verify(key_ops: Option<&str>) -> Result<bool, UnusableKey> {
     let Some(operations) = key_ops.filter(|value| *value != "null") else {
         return Ok(true);
@@ -302,7 +327,8 @@ fn may_verify(key_ops: Option<&str>) -> Result<bool, UnusableKey> {
     }))
 }
 
-/// A `Base64urlUInt` (RFC 7518 §2); one leading zero byte, which some publish, is taken off.
+/// Decodes a `Base64urlUInt` (RFC 7518 §2). One leading zero byte, which some issuers publish, is
+/// removed.
 fn number(member: Option<&str>) -> Result<Box<[u8]>, UnusableKey> {
     let bytes = text(member)?
         .as_deref()
@@ -314,7 +340,8 @@ fn number(member: Option<&str>) -> Result<Box<[u8]>, UnusableKey> {
     }
 }
 
-/// The bounds that aws-lc enforces only while it verifies, checked here when the key is loaded.
+/// Returns whether modulus and exponent are within the bounds that aws-lc enforces only while it
+/// verifies. Here they are checked when the key is loaded.
 fn is_strong(modulus: &[u8], exponent: &[u8]) -> bool {
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     let no_leading_zero = |number: &[u8]| number.first().is_some_and(|byte| *byte != 0);
@@ -346,7 +373,7 @@ mod tests {
         Key::from_jwk(&Jwk::read(entry).unwrap())
     }
 
-    /// The entry with a member more, whatever stands there already.
+    /// Returns the entry with one more member, which may repeat an existing one.
     fn with_text(entry: &Value, member: &str) -> String {
         entry.to_string().replacen('{', &format!("{{{member},"), 1)
     }
@@ -549,7 +576,7 @@ mod tests {
         assert!(has_low_s(&signature(HALF_ORDER)) && has_low_s(&signature([0; 32])));
         assert!(!has_low_s(&signature(above)) && !has_low_s(&signature([0xff; 32])));
         assert!(!has_low_s(&[]) && !has_low_s(&[0; 31]));
-        // Twice that and one is the order.
+        // `HALF_ORDER` times two, plus one, is the order.
         let order: [u8; 32] = [
             0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63,

@@ -8,27 +8,27 @@ use super::key::{Key, UnusableKey};
 use crate::identifier::KeyId;
 use crate::json::{self, NotJson};
 
-/// The usable keys of a JWKS document, with the issuer and cloud discovered beside it.
+/// The usable keys of a JWKS document, with the issuer and cloud that were discovered with them.
 ///
-/// Each entry is read on its own: an unusable or exotic one never costs the good ones.
+/// Each entry is read on its own: an unusable or exotic entry never hides the good ones.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
     keys: HashMap<KeyId, Arc<Key>>,
     unusable: Vec<(Option<KeyId>, UnusableKey)>,
-    /// The public halves of keys that were published with their private ones.
+    /// The public halves of keys that were published with their private halves.
     exposed: Vec<Arc<Key>>,
     issuer: Option<Box<str>>,
     cloud_instance_name: Option<Box<str>>,
 }
 
-/// The document as a whole is no key set.
+/// The document as a whole is not a key set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKeySet {
-    /// It is not a JSON object with one array `keys`.
+    /// The document is not a JSON object with one array `keys`.
     #[error("not a JWKS document: an object with an array \"keys\" is expected")]
     Malformed,
-    /// More entries than a key server ever has.
+    /// The document has more than [`KeySet::MAX_KEYS`] entries, which no key server ever has.
     #[error("more than {} keys", KeySet::MAX_KEYS)]
     TooManyKeys,
 }
@@ -40,18 +40,20 @@ impl From<NotJson> for InvalidKeySet {
 }
 
 impl KeySet {
-    /// The most entries that a document may have. Entra's have 4 to 14.
+    /// Maximum number of entries in a document.
+    ///
+    /// Entra's documents have 4 to 14.
     pub const MAX_KEYS: usize = 100;
 
     /// Reads a JWKS document.
     ///
-    /// Two entries with the same `kid` that are not the same key make both unusable. A key that
-    /// is published with its private half makes every entry with its `kid` or its material
-    /// unusable: everybody can sign with it. Entries that cannot be used are listed in
-    /// [`unusable`](Self::unusable).
+    /// Two entries with the same `kid` that are not the same key make both unusable. A key that is
+    /// published with its private half makes every entry with its `kid` or its modulus unusable,
+    /// because anyone can sign with it. [`unusable`](Self::unusable) lists the entries that cannot
+    /// be used.
     ///
     /// # Errors
-    /// If the document as a whole is no key set. A set without any usable key is not an error
+    /// If the document as a whole is not a key set. A set without any usable key is not an error
     /// here: see [`is_empty`](Self::is_empty).
     pub fn from_jwks(document: &[u8]) -> Result<Self, InvalidKeySet> {
         let mut set = Self::default();
@@ -98,8 +100,10 @@ impl KeySet {
     }
 
     /// Returns whether this document publishes the private half of the key, by its `kid` or its
-    /// material. Whoever holds such a key from an earlier document must drop it at once.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// modulus.
+    ///
+    /// A program that holds such a key from an earlier document must drop it immediately.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn is_leaked(&self, key: &Key) -> bool {
         self.exposed
@@ -110,8 +114,9 @@ impl KeySet {
                 .any(|(id, reason)| reason == UnusableKey::Private && id == Some(key.id()))
     }
 
-    /// The public halves of the keys that this document publishes with their private ones.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the public halves of the keys that this document publishes with their private
+    /// halves.
+    #[doc(hidden)] // for `tower-entra-auth` and similar crates
     pub fn leaked(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.exposed.iter()
     }
@@ -123,8 +128,9 @@ impl KeySet {
         self
     }
 
-    /// Sets the `cloud_instance_name` of the discovery document that led to these keys. Where the
-    /// cloud's name is not known otherwise (External ID), a key must have the same.
+    /// Sets the `cloud_instance_name` of the discovery document that led to these keys.
+    ///
+    /// If the cloud's name is not known otherwise (External ID), a key must have the same name.
     #[must_use]
     pub fn with_cloud_instance_name(mut self, name: &str) -> Self {
         for key in self.keys.values_mut() {
@@ -134,13 +140,13 @@ impl KeySet {
         self
     }
 
-    /// The key of this id.
+    /// Returns the key with this id.
     #[must_use]
     pub fn key(&self, id: &KeyId) -> Option<&Key> {
         self.keys.get(id).map(Arc::as_ref)
     }
 
-    /// The keys in no particular order.
+    /// Returns the keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys.values()
     }
@@ -157,20 +163,20 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// The entries that were left out, by `kid` where they have one, and why.
+    /// Returns the entries that cannot be used, by `kid` if it is usable, each with the cause.
     pub fn unusable(&self) -> impl Iterator<Item = (Option<&KeyId>, UnusableKey)> {
         self.unusable
             .iter()
             .map(|(id, reason)| (id.as_ref(), *reason))
     }
 
-    /// The issuer that was discovered with the keys.
+    /// Returns the issuer that was discovered with the keys.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// The cloud that was discovered with the keys.
+    /// Returns the cloud that was discovered with the keys.
     #[must_use]
     pub fn cloud_instance_name(&self) -> Option<&str> {
         self.cloud_instance_name.as_deref()
@@ -178,7 +184,7 @@ impl KeySet {
 }
 
 impl FromIterator<Arc<Key>> for KeySet {
-    /// A set of keys that were read before.
+    /// Builds a set of keys that were read before.
     fn from_iter<I: IntoIterator<Item = Arc<Key>>>(keys: I) -> Self {
         Self {
             keys: keys
@@ -190,8 +196,10 @@ impl FromIterator<Arc<Key>> for KeySet {
     }
 }
 
-/// The texts of the entries. That the document is JSON to its end is known before any of them is
-/// read, and none is looked for beyond the first that is too many.
+/// Returns the texts of the entries.
+///
+/// The whole document is known to be JSON before any entry is read. The search ends at the first
+/// entry above the maximum.
 fn entries(document: &[u8]) -> Result<Vec<&str>, InvalidKeySet> {
     let document = std::str::from_utf8(document).map_err(|_| InvalidKeySet::Malformed)?;
     let keys = keys_member(document)?.ok_or(InvalidKeySet::Malformed)?;
@@ -205,8 +213,10 @@ fn entries(document: &[u8]) -> Result<Vec<&str>, InvalidKeySet> {
     Ok(entries)
 }
 
-/// The text of `keys`. Twice is refused: RFC 7517 §5 would have the last count, and another reader
-/// the first.
+/// Returns the text of `keys`.
+///
+/// A second `keys` is refused: by RFC 7517 §5 the last one counts, but another reader may take the
+/// first.
 fn keys_member(document: &str) -> Result<Option<&str>, InvalidKeySet> {
     let mut keys = None;
     for member in json::members(document).ok_or(InvalidKeySet::Malformed)? {
@@ -342,7 +352,7 @@ mod tests {
                 assert!(set.is_empty(), "{twin}");
             }
         }
-        // What the private one is said to be for does not matter, nor whether it has a name.
+        // Neither the declared purpose of the private entry matters, nor whether it has a name.
         let renamed = with(&jwk(), "kid", json!("renamed"));
         for (member, value) in [
             ("use", json!("enc")),

@@ -11,8 +11,9 @@ pub use self::key_set::{InvalidKeySet, KeySet};
 use crate::identifier::KeyId;
 use crate::json;
 
-/// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
-/// never taken from a token.
+/// The only algorithm that Entra signs with.
+///
+/// Entra's keys carry no `alg`, so the algorithm is pinned here, and never taken from a token.
 pub(crate) const RS256: &str = "RS256";
 
 /// The algorithm of an authorization server in front of Entra: see [`Key::es256`].
@@ -20,8 +21,8 @@ pub(crate) const ES256: &str = "ES256";
 
 /// An entry of a JWKS document, as far as it matters (RFC 7517 §4, RFC 7518 §6).
 ///
-/// The members that a signing key is made of, as the JSON texts that stand there. Each is read by
-/// itself: what one says, however exotic, hides no other.
+/// The fields are the JSON texts of the members that make up a signing key. Each is read on its
+/// own: an exotic value of one member hides no other.
 #[derive(Default)]
 struct Jwk<'a> {
     kty: Option<&'a str>,
@@ -33,18 +34,21 @@ struct Jwk<'a> {
     e: Option<&'a str>,
     issuer: Option<&'a str>,
     cloud_instance_name: Option<&'a str>,
-    /// Set if the private half is published as well, be that `null`.
+    /// Set if the private half is published as well, even as `null`.
     is_private: bool,
-    /// Set if one of the fields above stands there twice. RFC 7517 §4 lets a reader refuse that or
-    /// take the last: another reader may have taken the first for another key, so it is refused.
+    /// Set if one of the fields above occurs twice.
+    ///
+    /// RFC 7517 §4 lets a reader refuse such an entry or take the last value. Another reader may
+    /// have taken the first value, and so another key. So the entry is refused.
     has_duplicates: bool,
 }
 
-/// The members that make an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
+/// Members that make an entry private: those of an RSA key (RFC 7518 §6.3.2), or of a symmetric key
+/// (§6.4).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 impl<'a> Jwk<'a> {
-    /// Reads an entry; `None` if it is no JSON object.
+    /// Reads an entry. Returns `None` if the entry is not a JSON object.
     fn read(entry: &'a str) -> Option<Self> {
         let mut jwk = Self::default();
         for member in json::members(entry)? {
@@ -81,7 +85,7 @@ impl<'a> Jwk<'a> {
     }
 }
 
-/// Returns a member that must be a string if it is there; `null` counts as absent.
+/// Returns the value of a member that must be a string if present. `null` counts as absent.
 fn text(member: Option<&str>) -> Result<Option<Cow<'_, str>>, UnusableKey> {
     match member {
         None | Some("null") => Ok(None),

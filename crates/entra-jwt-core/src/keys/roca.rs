@@ -1,18 +1,18 @@
-//! The fingerprint of RSA keys whose private half can be computed from the public one (ROCA,
-//! CVE-2017-15361).
+//! Detects RSA keys whose private half can be computed from the public half, by their fingerprint
+//! (ROCA, CVE-2017-15361).
 //!
 //! Source: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (CCS 2017), §2.
-//! Infineon's library made primes of the form `k · M + (65537^a mod M)`, where `M` is the product of
-//! the first primes: of 126, up to 701, for moduli of 1984 to 3936 bits, and of more for longer ones.
-//! Modulo each of these primes, the modulus is a power of 65537 then. That another one is so by
-//! chance has a probability of 2^-167.
+//! Infineon's library made primes of the form `k · M + (65537^a mod M)`, where `M` is the product
+//! of the first primes. For moduli of 1984 to 3936 bits these are 126 primes, up to 701. For longer
+//! moduli they are more. So the modulus is a power of 65537 modulo each of these primes. Another
+//! modulus has that property by chance with a probability of 2^-167.
 
 /// The greatest prime that divides `M` for every modulus of 2048 bits or more.
 const LAST_PRIME: u64 = 701;
 
 /// Returns whether the modulus, an odd number in big-endian bytes, has the fingerprint.
 ///
-/// Nine of ten other moduli are told apart by the first five primes.
+/// The first five primes already exclude nine of ten other moduli.
 pub(crate) fn has_fingerprint(modulus: &[u8]) -> bool {
     let mut candidates = (3..=LAST_PRIME).step_by(2);
     candidates
@@ -28,18 +28,18 @@ fn is_prime(odd: u64) -> bool {
 
 fn remainder(modulus: &[u8], prime: u64) -> u64 {
     modulus.iter().fold(0, |before, byte| {
-        // Below 701 · 256.
+        // Below 701 · 256, so it does not overflow.
         (before << 8 | u64::from(*byte))
             .checked_rem(prime)
             .unwrap_or_default()
     })
 }
 
-/// Returns whether the remainder is one of a power of 65537.
+/// Returns whether the remainder is a power of 65537 modulo the prime.
 fn is_power(remainder: u64, prime: u64) -> bool {
     let next = |power: &u64| power.saturating_mul(65_537).checked_rem(prime);
     let powers = std::iter::successors(Some(1), next);
-    // They come round after as many as the prime has other remainders, at most.
+    // The powers repeat after at most as many steps as the prime has remainders other than zero.
     let most = usize::try_from(prime).unwrap_or_default();
     powers.take(most).any(|power| power == remainder)
 }
@@ -80,7 +80,7 @@ mod tests {
             .collect();
         assert_eq!(primes.len() + 1, 126);
         assert_eq!(primes[..8], [3, 5, 7, 11, 13, 17, 19, 23]);
-        // As the public detectors have them: the residues modulo 11 and 13.
+        // The residues modulo 11 and 13, as in the public detectors.
         let residues = |prime| {
             (0..prime)
                 .filter(|r| is_power(*r, prime))
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn no_other_odd_number_has_it() {
-        // Splitmix64: other numbers in each place, and the same ones each time.
+        // Splitmix64: different numbers in each place, and the same ones in each run.
         let mut state = 0_u64;
         let mut random = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

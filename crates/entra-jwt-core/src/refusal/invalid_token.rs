@@ -1,7 +1,7 @@
-//! A token that is not valid: one row for each kind, with its code, what was found, what would have
-//! passed, and the remedy.
+//! Refusals of invalid tokens: a row for each kind, with its code, the found and the expected
+//! value, and the remedy.
 //!
-//! Places are named as the Entra admin center and the app manifest name them.
+//! Remedies name pages and settings as the Entra admin center and the app manifest name them.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,21 @@ use crate::authority::Authority;
 use crate::identifier::{ClientId, Guid, TenantId};
 use crate::shown::Escaped;
 
-/// The one code that callers get for a failed signature, whatever the exact reason was: nobody can
-/// probe the key set by it.
+/// The public code of all failures of the key or the signature. Because callers get no other code,
+/// they cannot probe the key set.
 const UNTRUSTED_SIGNATURE: &str = "untrusted_signature";
 
-/// A token that is not valid: 401.
+/// The refusal of an invalid token: 401.
 ///
 /// [`kind`](Self::kind) is for decisions, [`code`](Self::code) for metrics and log searches,
-/// [`remedy`](Self::remedy) for people. It holds neither the token nor its signature nor a claim about a
-/// person; values from the token are escaped and cut to 200 characters when displayed, by `Debug` too.
+/// [`remedy`](Self::remedy) for people. The refusal holds neither the token, nor its signature, nor
+/// a claim about a person. Values from the token are escaped and cut to 200 characters when
+/// displayed, also by `Debug`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct InvalidToken(Box<TokenFault>);
 
 refusal! { InvalidToken of TokenFault,
-    /// The kinds of [`InvalidToken`], one for each check.
+    /// The kinds of [`InvalidToken`], one for each fault.
     InvalidTokenKind, named by setting:
 
     /// The token is longer than the limit.
@@ -38,7 +39,7 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::MaxTokenLength),
         ),
     }
-    /// The token does not have three segments (RFC 7515 §3.1).
+    /// The text is not a token of three segments (RFC 7515 §3.1).
     NotAToken { found } => "not_a_token" {
         found: found.found(),
         expected: "a token of 3 segments",
@@ -57,8 +58,10 @@ refusal! { InvalidToken of TokenFault,
     InvalidJson { .. } => "invalid_json" {
         remedy: AS_RETURNED,
     }
-    /// A member of the header or payload stands twice (RFC 7519 §4). One that decides something is
-    /// refused while the token is parsed, any other when the signature holds.
+    /// A member of the header or payload occurs twice (RFC 7519 §4).
+    ///
+    /// A duplicate that decides something is refused by the parser. Any other duplicate is refused
+    /// once the signature is verified.
     DuplicateMember { member, .. } => "duplicate_member" {
         found: member.as_str(),
         remedy: AS_RETURNED,
@@ -73,8 +76,10 @@ refusal! { InvalidToken of TokenFault,
     MissingKeyId => "missing_kid" {
         remedy: NO_ACCESS_TOKEN,
     }
-    /// The header has a member that changes how the token must be read, such as `crit`
-    /// (RFC 7515 §4.1.11); none is understood.
+    /// The header has a member that changes how the token must be read, such as `crit` (RFC 7515
+    /// §4.1.11).
+    ///
+    /// No such member is supported.
     UnsupportedHeader { member } => "unsupported_header" {
         found: *member,
         remedy: NO_ACCESS_TOKEN,
@@ -95,13 +100,13 @@ refusal! { InvalidToken of TokenFault,
             None => NO_ACCESS_TOKEN.to_owned(),
         },
     }
-    /// The header's `typ` is neither absent nor `JWT`; or not `at+jwt`, in a reissued token.
+    /// The header's `typ` is neither absent nor `JWT`, or, in a reissued token, is not `at+jwt`.
     WrongTokenType { found, expected } => "wrong_token_type" {
         found: found.as_str(),
         expected: *expected,
         remedy: NO_ACCESS_TOKEN,
     }
-    /// The token is meant for Microsoft Graph, which alone can verify it.
+    /// The token is for Microsoft Graph, and only Graph can verify it.
     GraphToken { mark, api } => "graph_token" {
         found: mark.to_string(),
         expected: audiences_of(*api),
@@ -111,7 +116,7 @@ refusal! { InvalidToken of TokenFault,
             scope_of(*api),
         ),
     }
-    /// None of the issuer's keys has the token's `kid`.
+    /// The issuer has no key with the token's `kid`.
     UnknownKey { key_id, api } => "unknown_key", publicly UNTRUSTED_SIGNATURE {
         found: key_id.as_str(),
         remedy: match api {
@@ -133,13 +138,13 @@ refusal! { InvalidToken of TokenFault,
         remedy: "the token was changed on its way, or forged; send it exactly as Entra's token \
             endpoint returned it",
     }
-    /// A claim that every such token has is missing: every access token of Entra, or every
+    /// A claim is missing that every access token of Entra has, or every
     /// [reissued](crate::Validator::reissued) one.
     MissingClaim { claim } => "missing_claim" {
         found: format!("no {claim}"),
         remedy: NO_ACCESS_TOKEN,
     }
-    /// `exp` has passed by more than the clock skew.
+    /// `exp` is in the past by more than the clock skew.
     Expired { seconds_ago, skew } => "expired" {
         found: format!(
             "expired {seconds_ago} s ago, {} s beyond the clock skew",
@@ -148,7 +153,7 @@ refusal! { InvalidToken of TokenFault,
         expected: format!("within a clock skew of {skew} s"),
         remedy: "get a new token; if this one is new, the clock of this machine is wrong",
     }
-    /// `nbf` is further ahead than the clock skew.
+    /// `nbf` is in the future by more than the clock skew.
     NotYetValid { seconds_ahead, skew } => "not_yet_valid" {
         found: format!(
             "valid in {seconds_ahead} s, {} s beyond the clock skew",
@@ -162,17 +167,17 @@ refusal! { InvalidToken of TokenFault,
     ImpossibleLifetime => "impossible_lifetime" {
         remedy: "synchronise the clock of this machine (NTP)",
     }
-    /// A second member equals `tid` but for its case.
+    /// A second claim has the name `tid` in another case.
     AmbiguousTenant => "ambiguous_tenant" {
         remedy: "remove the claims mapping that emits a second tenant id",
     }
-    /// `tid` is not a GUID in the form that Entra writes.
+    /// `tid` is not a GUID in the spelling that Entra writes.
     InvalidTenant { found } => "invalid_tenant" {
         found: found.as_str(),
         expected: "a lower-case GUID",
         remedy: NOT_ENTRA,
     }
-    /// The issuer is not the one that belongs to the token's own `tid` in this cloud.
+    /// The issuer does not belong to the token's own `tid` in this cloud.
     WrongIssuer { found, expected } => "wrong_issuer" {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -194,7 +199,7 @@ refusal! { InvalidToken of TokenFault,
             NOT_ENTRA.to_owned()
         },
     }
-    /// The issuer is the one that belongs to the token's own `tid`, but in another cloud.
+    /// The issuer belongs to the token's own `tid`, but in another cloud.
     WrongCloud { found, cloud, expected } => "wrong_cloud" {
         found: format!("{found} ({cloud})"),
         expected: expected.as_str(),
@@ -205,7 +210,7 @@ refusal! { InvalidToken of TokenFault,
             host_of(expected),
         ),
     }
-    /// The token is of another tenant.
+    /// The token's tenant is not allowed.
     TenantNotAllowed { found, allowed, by_tenant_rule, is_the_client_id } => "tenant_not_allowed" {
         found: found.to_string(),
         expected: allowed.as_str(),
@@ -245,7 +250,7 @@ refusal! { InvalidToken of TokenFault,
             },
         ),
     }
-    /// The token is of Entra's format v1, and only v2 is accepted.
+    /// The token has Entra's format v1, and only v2 is accepted.
     V1Token { found, expected } => "v1_token" {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -256,13 +261,13 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::AcceptV1Tokens),
         ),
     }
-    /// The key that signed may not sign for this issuer: the key's own `issuer` differs.
+    /// The key that signed the token may not sign for its issuer: the key's own `issuer` differs.
     KeyIssuerMismatch { found, key_issuer } => "key_issuer_mismatch", publicly UNTRUSTED_SIGNATURE {
         found: found.as_str(),
         expected: key_issuer.as_str(),
         remedy: "treat the token as forged: its key may not sign for its issuer",
     }
-    /// The key that signed belongs to another cloud.
+    /// The key that signed the token belongs to another cloud.
     KeyCloudMismatch { found, expected } => "key_cloud_mismatch", publicly UNTRUSTED_SIGNATURE {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -272,7 +277,7 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::Cloud),
         ),
     }
-    /// The token is for another API of Microsoft.
+    /// The token is for one of Microsoft's own APIs.
     MicrosoftApiToken { found, api_name, api } => "microsoft_api_token" {
         found: format!("{found} ({api_name})"),
         expected: audiences_of(*api),
@@ -290,7 +295,8 @@ refusal! { InvalidToken of TokenFault,
             false => wrong_audience(found, accepted, setting),
         },
     }
-    /// The token is bound to a key of its holder (`cnf`) and must not pass as a bearer token.
+    /// The token is bound to a key of its holder (`cnf`) and must not be accepted as a bearer
+    /// token.
     ProofOfPossession => "proof_of_possession" {
         found: "cnf",
         expected: "no cnf",
@@ -299,7 +305,9 @@ refusal! { InvalidToken of TokenFault,
             \"msal-no-broker\", as its broker binds tokens to the device and sends them as plain \
             Bearer",
     }
-    /// The token is an id token, which tells a client who signed in; it is no key to an API.
+    /// The token is an id token.
+    ///
+    /// An id token says to a client who signed in. It does not give access to an API.
     IdToken { api } => "id_token" {
         found: "an id token",
         expected: "an access token",
@@ -309,7 +317,7 @@ refusal! { InvalidToken of TokenFault,
             scope_of(*api),
         ),
     }
-    /// The client application is not among those that are allowed.
+    /// The client application is not an allowed one.
     ClientNotAllowed { found } => "client_not_allowed" {
         found: found.to_string(),
         expected: "one of the allowed clients",
@@ -339,29 +347,31 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::RefuseAgents),
         ),
     }
-    /// The token is a reissued one, of a sign-in that was ended since.
+    /// The token is a reissued one whose sign-in has been ended.
     GrantEnded => "grant_ended" {
         remedy: "sign in again",
     }
 }
 
 impl InvalidToken {
-    /// Returns what to change, and where, so that the next token is accepted: for the service's log.
+    /// Returns the remedy for the service's log: what to change, and where, so that the next token
+    /// is accepted.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.remedy_with(Setting::name)
     }
 
-    /// Returns what to change, for the caller who sent the token; as vague as
-    /// [`public_code`](Self::public_code).
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the remedy for the caller who sent the token.
+    ///
+    /// It is as unspecific as [`public_code`](Self::public_code).
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     #[must_use]
     pub fn public_remedy(&self) -> Cow<'static, str> {
         self.public_remedy_with(Setting::name)
     }
 
-    /// Returns the same, with other names for the settings.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the remedy for the caller, with other names for the settings.
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     #[must_use]
     pub fn public_remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
         if self.public_code() == UNTRUSTED_SIGNATURE {
@@ -374,10 +384,10 @@ impl InvalidToken {
     }
 }
 
-/// For rules about tokens that are kept outside of this crate, such as in `tower-entra-auth`.
+/// Refusals for rules that are outside of this crate, such as in `tower-entra-auth`.
 #[doc(hidden)]
 impl InvalidToken {
-    /// Makes the refusal of a tenant that the service's own rule does not admit.
+    /// Returns the refusal of a tenant that the service's own rule does not admit.
     #[must_use]
     pub fn tenant_rule_said_no(tenant: TenantId) -> Self {
         TokenFault::TenantNotAllowed {
@@ -389,13 +399,13 @@ impl InvalidToken {
         .into()
     }
 
-    /// Makes the refusal of a reissued token whose sign-in was ended.
+    /// Returns the refusal of a reissued token whose sign-in was ended.
     #[must_use]
     pub fn grant_ended() -> Self {
         TokenFault::GrantEnded.into()
     }
 
-    /// Makes the refusal of a token without a claim that every such token has.
+    /// Returns the refusal of a token without a required claim.
     #[must_use]
     pub fn missing_claim(claim: &'static str) -> Self {
         TokenFault::MissingClaim { claim }.into()
@@ -408,7 +418,8 @@ const NO_ACCESS_TOKEN: &str =
 const NOT_ENTRA: &str = "request the token from the tenant and the cloud (public, US Government, \
     China) that this API is configured for";
 
-/// Returns the remedy where the tenant's id is set as the client's, and the other way round.
+/// Returns the remedy for swapped settings: the tenant's id is set as the client id, or the client
+/// id as the tenant.
 fn swapped(setting: fn(Setting) -> &'static str) -> String {
     format!(
         "{} and {} look swapped: one is set to the other's value",
@@ -431,14 +442,16 @@ fn host_of(issuer: &str) -> &str {
     issuer.split('/').nth(2).unwrap_or_default()
 }
 
-/// Returns the remedy for the token of another API of the tenant, for an App ID URI that is not
-/// configured, or for a slip in the settings.
+/// Returns the remedy for a token with a wrong audience.
+///
+/// The token is for another API of the tenant, the App ID URI is not configured, or a setting has a
+/// mistake.
 fn wrong_audience(
     found: &str,
     accepted: &[String],
     setting: fn(Setting) -> &'static str,
 ) -> String {
-    // A configured one stands behind the two that are always accepted.
+    // The list begins with the two audiences that are always accepted; configured ones follow.
     let scope = accepted
         .iter()
         .rfind(|audience| audience.contains("://"))

@@ -1,10 +1,11 @@
-//! The reasons for which a token is refused, and what to do about it: it is [not valid](InvalidToken), or
-//! [permits too little](PermissionDenied).
+//! Refusals of tokens and their remedies: a token is [not valid](InvalidToken), or [permits too
+//! little](PermissionDenied).
 //!
-//! Each has a `kind()` to match on, an exact `code()` for logs and metrics, a `public_code()` that the caller
-//! may learn, and a `remedy()`, which names a [`Setting`] as the program calls it.
+//! Each refusal has a `kind()` to match on, an exact `code()` for logs and metrics, a
+//! `public_code()` that the caller may see, and a `remedy()`. The remedy names each [`Setting`] as
+//! the program calls it.
 
-/// Writes an opaque refusal and its kinds from one table: a row for each kind, or it does not compile.
+/// Defines an opaque refusal and its kinds from one table. A kind without a row does not compile.
 macro_rules! refusal {
     (
         $type:ident of $cause:ident,
@@ -30,8 +31,8 @@ macro_rules! refusal {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Returns the exact machine code, stable across releases and fit for metrics and log
-            /// searches.
+            /// Returns the exact machine code, which is stable across releases and suits metrics
+            /// and log searches.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self {
@@ -39,9 +40,11 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns the code for the caller who sent the token: that of [`code`](Self::code), unless
-            /// it is about key or signature. All of those have one code, so that nobody can probe the
-            /// key set; the exact one belongs into the log.
+            /// Returns the code for the caller who sent the token.
+            ///
+            /// It is the same as [`code`](Self::code), except for the kinds about the key or the
+            /// signature. All of these have one public code, so that an attacker cannot probe the
+            /// key set. The exact code belongs in the log.
             #[must_use]
             pub const fn public_code(self) -> &'static str {
                 match self {
@@ -67,20 +70,22 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns the exact machine code, that of the [`kind`](Self::kind).
+            /// Returns the exact machine code of the [kind](Self::kind).
             #[must_use]
             pub fn code(&self) -> &'static str {
                 self.kind().code()
             }
 
-            /// Returns the code for the caller who sent the token, that of the [`kind`](Self::kind).
+            /// Returns the [kind](Self::kind)'s code for the caller who sent the token.
             #[must_use]
             pub fn public_code(&self) -> &'static str {
                 self.kind().public_code()
             }
 
-            /// Returns what the token has in the place that was checked, if it is safe to show. It
-            /// comes from outside: escape and cut it, as [`Escaped`](crate::integration::Escaped) does.
+            /// Returns the token's value that was checked, if it is safe to show.
+            ///
+            /// The value comes from outside. Escape and cut it, as
+            /// [`Escaped`](crate::integration::Escaped) does.
             #[must_use]
             pub fn found(&self) -> Option<std::borrow::Cow<'_, str>> {
                 match &*self.0 {
@@ -88,7 +93,7 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns what would have passed in that place.
+            /// Returns the value that would have passed.
             #[must_use]
             pub fn expected(&self) -> Option<std::borrow::Cow<'_, str>> {
                 match &*self.0 {
@@ -96,13 +101,13 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns what to change, and where, with the names that this program has for the
-            /// settings.
+            /// Returns the remedy, with this program's names for the settings: what to change, and
+            /// where.
             $(
                 #[doc = ""]
                 #[doc = concat!("`", stringify!($app_id_uri), "` is the API's App ID URI, which")]
-                /// [`Validator::app_id_uri`](crate::Validator::app_id_uri) returns: it stands before
-                /// the names of scopes.
+                /// [`Validator::app_id_uri`](crate::Validator::app_id_uri) returns. It is the
+                /// prefix of scopes.
             )?
             #[must_use]
             pub fn remedy_with(
@@ -153,7 +158,7 @@ mod token_fault;
 pub use self::invalid_token::{InvalidToken, InvalidTokenKind};
 pub(crate) use self::permission_denied::{Lack, ListedGroups};
 pub use self::permission_denied::{PermissionDenied, PermissionDeniedKind};
-#[doc(hidden)] // for `tower-entra-auth` and the like
+#[doc(hidden)] // for crates such as `tower-entra-auth`
 pub use self::sent_instead::SentInstead;
 pub use self::setting::Setting;
 pub(crate) use self::token_fault::{GraphMark, TokenFault, TokenPart};

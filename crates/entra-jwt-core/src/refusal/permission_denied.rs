@@ -1,13 +1,13 @@
-//! A good token without the permission.
+//! Refusals of valid tokens that lack a permission.
 
 use std::borrow::Cow;
 
 use super::Setting;
 use crate::shown::Escaped;
 
-/// The token is valid, but does not permit what was asked: 403, not 401.
+/// The refusal of a valid token that does not permit the request: 403, not 401.
 ///
-/// Names in it come from the requirement, those that were found from the token.
+/// The required names in it come from the requirement, the found names from the token.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PermissionDenied(Box<Lack>);
 
@@ -60,14 +60,14 @@ pub(crate) enum Lack {
     ClaimRequired { claim: String, expected: String },
 }
 
-/// The groups of a token, beside the form in which a requirement names one.
+/// The form of a token's groups, compared with the form of the required group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ListedGroups {
-    /// Some at least are in the same form.
+    /// At least one group has the required form, or the token has no group.
     InThatForm,
-    /// All are ids, and a name is required.
+    /// All groups are ids, and a name is required.
     AsIds,
-    /// All are names, and an id is required.
+    /// All groups are names, and an id is required.
     AsNames,
 }
 
@@ -75,8 +75,9 @@ refusal! { PermissionDenied of Lack,
     /// The kinds of [`PermissionDenied`].
     PermissionDeniedKind, named by setting and app_id_uri:
 
-    /// The token has neither a scope nor a role, so nobody granted its client anything in this
-    /// API. Every application of the tenant can get such a token.
+    /// The token has neither a scope nor a role, so its client has no permission for this API.
+    ///
+    /// Every application of the tenant can get such a token.
     NoPermission => "no_permission" {
         found: "neither scope nor role",
         expected: "a scope or a role",
@@ -87,7 +88,7 @@ refusal! { PermissionDenied of Lack,
             setting(Setting::RolelessClients),
         ),
     }
-    /// The user's token has none of the scopes that would do.
+    /// The user's token has none of the accepted scopes.
     MissingScope { any_of, found } => "missing_scope" {
         found: found_text(found),
         expected: any_of_text(any_of),
@@ -97,7 +98,7 @@ refusal! { PermissionDenied of Lack,
             any_of.first().map(String::as_str).unwrap_or_default(),
         ),
     }
-    /// The user holds none of the app roles that would do.
+    /// The user has none of the accepted app roles.
     MissingUserRole { any_of, found } => "missing_role" {
         found: found_text(found),
         expected: any_of_text(any_of),
@@ -108,7 +109,7 @@ refusal! { PermissionDenied of Lack,
             any_of_text(any_of),
         ),
     }
-    /// The application was granted none of the application permissions that would do.
+    /// The application has none of the accepted application permissions.
     MissingAppPermission { any_of, found } => "missing_app_permission" {
         found: found_text(found),
         expected: any_of_text(any_of),
@@ -120,7 +121,7 @@ refusal! { PermissionDenied of Lack,
             any_of_text(any_of),
         ),
     }
-    /// A user is required, and the token is an application's own, or does not say.
+    /// A user is required, but the token is an application's own, or does not say whose it is.
     UserRequired => "user_required" {
         expected: "a user",
         remedy: format!(
@@ -129,7 +130,8 @@ refusal! { PermissionDenied of Lack,
              AppPermission as an alternative",
         ),
     }
-    /// An application as itself is required, and the token is a user's, or does not say.
+    /// An application as itself is required, but the token is a user's, or does not say whose it
+    /// is.
     AppRequired => "app_required" {
         expected: "an application as itself",
         remedy: format!(
@@ -138,7 +140,7 @@ refusal! { PermissionDenied of Lack,
              client credentials; or require a Scope as an alternative",
         ),
     }
-    /// The user is in none of the groups that would do.
+    /// The user is in none of the accepted groups.
     MissingGroup { any_of, listed } => "missing_group" {
         found: match listed {
             ListedGroups::InThatForm => "other groups, or none",
@@ -161,15 +163,17 @@ refusal! { PermissionDenied of Lack,
                 .to_owned(),
         },
     }
-    /// The user is in a group that is kept out.
+    /// The user is in a forbidden group.
     ForbiddenGroup { group } => "forbidden_group" {
         expected: format!("no member of {group}"),
         remedy: format!(
             "remove the user from the group {group}: Entra admin center, Groups, the group, Members",
         ),
     }
-    /// The token does not tell whether the user is in the group: Entra left the groups out, because
-    /// there are more than fit into it.
+    /// The token does not say whether the user is in the group, because it has too many groups to
+    /// list.
+    ///
+    /// Entra then leaves all groups out.
     GroupsOverage { group } => "groups_overage" {
         found: "too many groups to list",
         expected: format!("a list of groups, to look for {group}"),
@@ -181,15 +185,17 @@ refusal! { PermissionDenied of Lack,
              role instead",
         ),
     }
-    /// The token does not tell whether the user is outside of the group: it lists names, and Entra
-    /// leaves out groups that have none.
+    /// The token does not say whether the user is outside the group, because it lists groups by
+    /// name.
+    ///
+    /// Entra leaves out groups that have no such name.
     GroupsByName => "groups_by_name" {
         found: "names of groups",
         expected: "a list of groups by their ids",
         remedy: "emit group ids: App registrations, this API, Token configuration, groups claim, \
             Group ID",
     }
-    /// The token does not tell whether the user is in the group: it has no groups.
+    /// The token does not say whether the user is in the group, because it has no groups claim.
     GroupsNotEmitted => "groups_not_emitted" {
         found: "no groups claim",
         expected: "a list of groups",
@@ -215,7 +221,7 @@ refusal! { PermissionDenied of Lack,
             )
         },
     }
-    /// A claim does not have the value that is required.
+    /// A claim does not have the required value.
     ClaimRequired { claim, expected } => "claim_required" {
         expected: format!("{claim} = {expected}"),
         remedy: format!(
@@ -226,15 +232,17 @@ refusal! { PermissionDenied of Lack,
 }
 
 impl PermissionDenied {
-    /// Returns what to change, and where, so that the next request is permitted: with the names that
-    /// this crate has for the settings, and a placeholder for the API's App ID URI in scopes.
+    /// Returns the remedy: what to change, and where, so that the next request is permitted.
+    ///
+    /// It uses this crate's names for the settings, and a placeholder for the API's App ID URI in
+    /// scopes.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.remedy_with(Setting::name, "api://<client id>")
     }
 
-    /// Returns the authentication context, `c1` to `c99`, that the sign-in did not satisfy, if that is
-    /// what is missing.
+    /// Returns the authentication context that the sign-in did not satisfy, `c1` to `c99`, if it is
+    /// the missing permission.
     #[must_use]
     pub fn authentication_context(&self) -> Option<&str> {
         match &*self.0 {
@@ -243,9 +251,11 @@ impl PermissionDenied {
         }
     }
 
-    /// Returns whether a claims challenge would get the client a token that passes: an authentication
-    /// context is missing, and the client declares that it understands challenges (`cp1`). Without that,
-    /// a challenge would make it loop.
+    /// Returns whether the client can get an accepted token after a claims challenge.
+    ///
+    /// This is so if an authentication context is missing and the client declares that it
+    /// understands challenges (`cp1`). Any other client would repeat its request endlessly after a
+    /// challenge.
     #[must_use]
     pub fn is_challengeable(&self) -> bool {
         match *self.0 {
@@ -261,9 +271,9 @@ impl PermissionDenied {
         &self.0
     }
 
-    /// Sets whether the client understands claims challenges, where more is known of it than its token
-    /// says.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Sets whether the client understands claims challenges, if the service knows more about the
+    /// client than the token says.
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     #[must_use]
     pub fn with_understanding(mut self, understands: bool) -> Self {
         if let Lack::StepUp {

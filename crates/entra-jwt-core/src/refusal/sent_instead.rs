@@ -1,41 +1,41 @@
-//! The texts that clients send in place of a token, recognised so that a refusal can name them.
+//! Recognises texts that clients send instead of a token, so that a refusal can name them.
 
 use std::borrow::Cow;
 
 use crate::identifier::Guid;
 
-/// A text that is no token, by what it is.
+/// The kind of a text that was sent instead of a token.
 ///
-/// Nothing of the text is kept: it may be a secret.
+/// Nothing of the text is kept, because it may be a secret.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum SentInstead {
-    /// The scheme stands before the token a second time.
+    /// The scheme `Bearer` precedes the token twice.
     SchemeTwice,
     /// The token is in quotes.
     Quoted,
-    /// A JSON object, such as the answer of the token endpoint.
+    /// A JSON object, such as the response of the token endpoint.
     Json,
-    /// The text that a language has for a variable without a value.
+    /// A language's text for a variable without a value.
     Unset(&'static str),
-    /// The place that was left for a token, such as `$TOKEN` or `<access token>`.
+    /// A placeholder for a token, such as `$TOKEN` or `<access token>`.
     Placeholder,
-    /// More than one value, separated by a comma or by white space.
+    /// Several values, separated by a comma or white space.
     Several,
     /// A refresh token or an authorization code of Entra.
     RefreshToken,
-    /// The id of something.
+    /// A GUID, such as the id of an application.
     Guid,
-    /// A token that only the API that it is for can read.
+    /// A token that only the API it is for can read.
     Opaque,
-    /// The beginning of a token, of this many segments.
+    /// The beginning of a token, with its number of segments.
     CutOff(usize),
-    /// None of these, of this many segments.
+    /// Any other text, with its number of segments.
     Segments(usize),
 }
 
-/// The words for no value in JavaScript, JSON, Python, Ruby, Go and .NET, and what JavaScript makes of an
-/// object or a promise.
+/// The words for a missing value in JavaScript, JSON, Python, Ruby, Go and .NET, and JavaScript's
+/// texts for an object and a promise.
 const UNSET: [&str; 8] = [
     "undefined",
     "null",
@@ -51,7 +51,8 @@ const UNSET: [&str; 8] = [
 const JWT: &str = "eyJ";
 
 impl SentInstead {
-    /// Recognises a text in the place of a token; `None` if it is none of those that are known.
+    /// Returns the kind of a text that was sent instead of a token, or `None` if the text is not a
+    /// known one.
     #[must_use]
     pub fn recognise(sent: &[u8]) -> Option<Self> {
         let Ok(text) = std::str::from_utf8(sent) else {
@@ -74,8 +75,8 @@ impl SentInstead {
         } else if text.contains(|c: char| c == ',' || c.is_whitespace()) {
             Some(Self::Several)
         } else if begins(&["0.A", "1.A", "M.C", "M.R"]) {
-            // As Entra's documents show them: "OAuth 2.0 authorization code flow", and M. for personal
-            // accounts.
+            // The prefixes are from Entra's documents ("OAuth 2.0 authorization code flow"). The
+            // prefixes with M. are for personal accounts.
             Some(Self::RefreshToken)
         } else if Guid::from_setting(text).is_some() {
             Some(Self::Guid)
@@ -84,9 +85,9 @@ impl SentInstead {
         }
     }
 
-    /// Recognises a text by its segments, too.
+    /// Returns the kind of a text, recognised by its number of segments too.
     pub(crate) fn of(sent: &[u8], segments: usize) -> Self {
-        // Shorter than any token.
+        // Any token is longer.
         const SHORT: usize = 64;
 
         let begins_as_token = sent.starts_with(JWT.as_bytes());
@@ -98,7 +99,7 @@ impl SentInstead {
         }
     }
 
-    /// Returns what was sent.
+    /// Returns a description of the text that was sent.
     #[must_use]
     pub fn found(self) -> Cow<'static, str> {
         match self {
@@ -117,7 +118,7 @@ impl SentInstead {
         }
     }
 
-    /// Returns what to change.
+    /// Returns the remedy: what the client should change.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {

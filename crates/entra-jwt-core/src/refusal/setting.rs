@@ -3,15 +3,15 @@
 named! {
     /// A setting that a remedy names.
     ///
-    /// Displayed as this crate calls it. A library or program around it, whose users never see a
-    /// [`ValidatorBuilder`](crate::ValidatorBuilder), gives names of its own to
-    /// [`InvalidToken::remedy_with`](crate::InvalidToken::remedy_with) and its like.
+    /// `Display` writes this crate's name for the setting. A library or program around this crate,
+    /// whose users never see a [`ValidatorBuilder`](crate::ValidatorBuilder), passes its own names
+    /// to [`InvalidToken::remedy_with`](crate::InvalidToken::remedy_with) and similar methods.
     #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum Setting {
-        /// v1 tokens are accepted beside v2 tokens.
+        /// Accepts v1 tokens in addition to v2 tokens.
         AcceptV1Tokens = "ValidatorBuilder::accept_v1_tokens",
-        /// The client applications that may call.
+        /// The allowed client applications.
         AllowedClients = "ValidatorBuilder::allowed_clients",
         /// A further audience: the App ID URI of the API.
         Audience = "ValidatorBuilder::audience",
@@ -21,15 +21,15 @@ named! {
         Cloud = "ValidatorBuilder::cloud",
         /// The client applications that need neither a scope nor a role.
         RolelessClients = "ValidatorBuilder::allow_roleless_clients",
-        /// The tenant is one of External ID.
+        /// Declares an External ID tenant.
         ExternalId = "ValidatorBuilder::external_id",
-        /// The longest token that is read.
+        /// Maximum length of a token.
         MaxTokenLength = "the limit of Unverified::parse_up_to",
         /// The address of the discovery document, which leads to the keys.
         MetadataEndpoint = "the address of the discovery document",
-        /// Agents of Entra Agent ID are refused.
+        /// Refuses agents of Entra Agent ID.
         RefuseAgents = "ValidatorBuilder::refuse_agents",
-        /// Guests of the tenant are refused.
+        /// Refuses guests of the tenant.
         RefuseGuests = "ValidatorBuilder::refuse_guests",
         /// The tenants whose tokens are accepted.
         Tenant = "the tenancy of Validator::entra",
@@ -38,7 +38,7 @@ named! {
         /// The service's own rule about callers.
         CallerRule = "the service's rule about callers",
     }
-    /// Returns what it is called in this crate.
+    /// Returns the setting's name in this crate.
     name,
     /// Every setting that a remedy may name.
     ALL

@@ -1,4 +1,4 @@
-//! Refusals of every kind, some of which no token alone brings about.
+//! Tests of refusals of every kind, including those that a token alone cannot cause.
 
 use super::{
     InvalidToken, InvalidTokenKind, Lack, PermissionDenied, PermissionDeniedKind, Setting,
@@ -11,7 +11,7 @@ const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "b3a9d0a5-1c35-4a53-a3c0-5d1a9a3f3d63";
 const OTHER_TENANT: &str = "9b1c7d4e-2f3a-4b5c-8d6e-7f8091a2b3c4";
 
-/// The names of somebody else's settings.
+/// Returns the names that another program gives to the settings.
 fn named(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "our v1",
@@ -115,7 +115,8 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
         ),
         (Setting::TenantRule, of_tenant(true)),
     ];
-    // A denial names the first, and the second is of the service around.
+    // The remedy of a `PermissionDenied` names the first, and only the service around this crate
+    // uses the second.
     let elsewhere = [Setting::RolelessClients, Setting::CallerRule];
     let is_named = |setting: Setting| {
         elsewhere.contains(&setting) || examples.iter().any(|(named, _)| *named == setting)
@@ -203,7 +204,7 @@ fn outwardly_all_key_troubles_are_one() {
     assert_eq!(unknown.public_remedy(), bad.public_remedy());
 }
 
-/// Metrics and searches of logs are made of them.
+/// Checks that no code occurs twice, because metrics and log searches use the codes.
 #[test]
 fn codes_are_one_for_each_kind() {
     let codes: std::collections::BTreeSet<_> = InvalidTokenKind::ALL

@@ -1,4 +1,4 @@
-//! The faults of tokens, each with what it was found by.
+//! The faults of tokens, each with the values that explain it.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use crate::identifier::{ClientId, KeyId, TenantId};
 use crate::refusal::SentInstead;
 use crate::shown::Escaped;
 
-/// The fault of a token: one variant for each check.
+/// The fault of a token: one variant for each `InvalidTokenKind`.
 ///
-/// No variant holds the token, its signature or a claim about a person; values from the token are escaped
-/// and cut to 200 characters when displayed.
+/// No variant holds the token, its signature or a claim about a person. Values from the token are
+/// escaped and cut to 200 characters when displayed.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum TokenFault {
     #[error("the token has {length} bytes, the limit is {limit}")]
@@ -39,7 +39,7 @@ pub(crate) enum TokenFault {
     WrongAlgorithm {
         found: Option<String>,
         expected: &'static str,
-        /// The issuer, if the token is one of another authorization server (`at+jwt`).
+        /// The issuer, if another authorization server issued the token (`at+jwt`).
         other_server: Option<String>,
     },
     #[error("of the type {}, {expected} expected", Escaped(.found))]
@@ -87,13 +87,13 @@ pub(crate) enum TokenFault {
         found: TenantId,
         allowed: String,
         by_tenant_rule: bool,
-        /// The client id is set to the token's tenant.
+        /// The configured client id equals the token's tenant.
         is_the_client_id: bool,
     },
     #[error("of a personal Microsoft account; allowed: {allowed}")]
     PersonalAccount {
         allowed: String,
-        /// Every organization is admitted already, and only personal accounts are not.
+        /// Every organization is admitted already; only personal accounts are not.
         are_all_others_admitted: bool,
     },
     #[error("a v1 token (issuer {}), v2 expected ({expected})", Escaped(.found))]
@@ -112,7 +112,7 @@ pub(crate) enum TokenFault {
     WrongAudience {
         found: String,
         accepted: Vec<String>,
-        /// The tenant is set to what the token is for.
+        /// A configured tenant equals the token's audience.
         is_the_tenant: bool,
     },
     #[error("a proof-of-possession token (claim cnf) was sent as a bearer token")]
@@ -130,24 +130,26 @@ pub(crate) enum TokenFault {
 }
 
 impl TokenFault {
-    /// Makes the fault of a text that has not the segments of a token, and names it if it is known.
+    /// Returns the fault of a text without the three segments of a token. The fault names the text
+    /// if it is a known one.
     pub(crate) fn not_a_token(sent: &[u8], segments: usize) -> Self {
         Self::NotAToken {
             found: SentInstead::of(sent, segments),
         }
     }
 
-    /// Returns the fault that names what was sent, if that is known and no token, else this one.
+    /// Returns the fault that names the text, if clients are known to send it instead of a token.
+    /// Otherwise returns this fault.
     pub(crate) fn or_sent_instead(self, sent: &[u8]) -> Self {
         match (SentInstead::recognise(sent), &self) {
-            // White space in a token is a fault of its encoding.
+            // White space in a token counts as a fault of its encoding.
             (Some(SentInstead::Several), Self::InvalidBase64 { .. }) | (None, _) => self,
             (Some(found), _) => Self::NotAToken { found },
         }
     }
 }
 
-/// Escaped and cut, as when displayed.
+/// Writes the escaped and cut text, as `Display` does.
 impl fmt::Debug for TokenFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
@@ -175,11 +177,11 @@ impl fmt::Display for TokenPart {
     }
 }
 
-/// The sign by which a token for Microsoft Graph is known.
+/// The mark by which a token for Microsoft Graph is recognised.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum GraphMark {
-    /// The header has a `nonce`: the signature was made over its hash, so that nobody but Graph
-    /// can verify it.
+    /// The header has a `nonce`: the signature was made over its hash, so that only Graph can
+    /// verify it.
     Nonce,
     /// The audience is Graph.
     Audience,

@@ -1,4 +1,4 @@
-//! The atoms of which requirements are made.
+//! The atoms of requirements.
 
 use super::{ClaimValue, Condition, IntoCondition, Node};
 
@@ -29,13 +29,17 @@ macro_rules! combinators {
         }
 
         impl<$($bounds)*> $type {
-            /// Either will do. Read from left to right: `a.or(b).and(c)` is (a or b) and c.
+            /// Returns a condition that is met if either condition is met.
+            ///
+            /// Conditions are read from left to right: `a.or(b).and(c)` is (a or b) and c.
             #[must_use]
             pub fn or(self, other: impl IntoCondition) -> Condition {
                 Condition::from(self).or(other)
             }
 
-            /// Both are required. Read from left to right: `a.and(b).or(c)` is (a and b) or c.
+            /// Returns a condition that is met only if both conditions are met.
+            ///
+            /// Conditions are read from left to right: `a.and(b).or(c)` is (a and b) or c.
             #[must_use]
             pub fn and(self, other: impl IntoCondition) -> Condition {
                 Condition::from(self).and(other)
@@ -45,33 +49,41 @@ macro_rules! combinators {
 }
 
 atoms! {
-    /// A delegated permission, by its short name as it stands in `scp`: `Reports.Read`, not
-    /// `api://…/Reports.Read`. Only tokens of users have it, also where an agent acts for them.
+    /// A delegated permission, by its short name in `scp`: `Reports.Read`, not
+    /// `api://…/Reports.Read`.
+    ///
+    /// Only tokens of users have scopes, also if an agent acts for the user.
     Scope,
-    /// An app role that a *user* holds (`roles` of a user's token).
+    /// An app role that a *user* has (`roles` of a user's token).
     UserRole,
     /// An application permission that an *application* was granted (`roles` of an app-only token).
-    /// A user who holds an app role of the same name does not pass for an application.
-    AppPermission,
-    /// Membership of a group, by its object id, or by its name where Entra emits names. Fails
-    /// where the token does not list the groups: see [`Groups`](crate::token::Groups).
-    Group,
-    /// Requires that a user is known *not* to be in a group, by its object id. Fails where the
-    /// token does not list the groups, or lists names.
     ///
-    /// It is only as good as the list: where the API's app registration emits the groups assigned
-    /// to the application, assign this one too, and mind that nested groups are not among those.
+    /// A user with an app role of the same name does not count as an application.
+    AppPermission,
+    /// Membership of a group, by the group's object id, or by its name if Entra emits names.
+    ///
+    /// The check fails if the token does not list the groups: see [`Groups`](crate::token::Groups).
+    Group,
+    /// Requires that the user is known *not* to be in a group, named by its object id.
+    ///
+    /// The check fails if the token does not list the groups, or lists names.
+    ///
+    /// It is only as good as the list. If the API's app registration emits only the groups assigned
+    /// to the application, assign this group too. Nested groups are not in that list.
     NotInGroup,
     /// An authentication context of Conditional Access, `c1` to `c99` (`acrs`).
     AuthenticationContext,
 }
 
-/// Any claim that has this value, or an array with it. The value is a text, a number or a boolean.
+/// Any claim with this value, or with an array that contains it.
+///
+/// The value is a text, a whole number or a boolean.
 ///
 /// Claims that users or other tenants can set, such as `email`, `upn`, `preferred_username` and
-/// `name`, are refused when the requirement is built. With several tenants, the administrators of each
-/// decide what the other claims of its users are: require a tenant as well. In a
-/// [reissued](crate::Validator::reissued) token `azp` is the server, whoever its client is.
+/// `name`, are refused when the requirement is built. With several tenants, the administrators of
+/// each tenant decide the other claims of its users, so require a tenant as well. In a
+/// [reissued](crate::Validator::reissued) token, `azp` is always the server, for every client of
+/// that server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "nothing is required by an atom alone"]
 #[expect(
@@ -89,16 +101,20 @@ impl<N: Into<String>, V: Into<ClaimValue>> From<Claim<N, V>> for Condition {
 combinators!(Claim<N, V>, N: Into<String>, V: Into<ClaimValue>);
 
 impl Condition {
-    /// Returns the condition that any one of these meets: `Condition::any([Scope("a"), Scope("b")])`. They
-    /// have one type; different atoms are joined by [`or`](Self::or), or as
+    /// Returns a condition that is met if any of these conditions is met.
+    ///
+    /// An example is `Condition::any([Scope("a"), Scope("b")])`. The conditions have one type. Join
+    /// different atoms with [`or`](Self::or), or convert them:
     /// `Condition::any([Condition::from(Scope("a")), UserRole("b").into()])`.
     #[must_use]
     pub fn any(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Self {
         Self(Node::Any(nodes(conditions)))
     }
 
-    /// Returns the condition that only all of these meet: `Condition::all([Scope("a"), Scope("b")])`. They
-    /// have one type; see [`any`](Self::any).
+    /// Returns a condition that is met only if all of these conditions are met.
+    ///
+    /// An example is `Condition::all([Scope("a"), Scope("b")])`. The conditions have one type; see
+    /// [`any`](Self::any).
     #[must_use]
     pub fn all(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Self {
         Self(Node::All(nodes(conditions)))

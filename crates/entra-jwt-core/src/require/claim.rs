@@ -1,13 +1,14 @@
-//! The test of a claim's value, made while reading: nothing is kept of what somebody may have sent.
+//! Compares a claim with a required value while reading the payload, without storing what a client
+//! sent.
 
 use std::fmt;
 
 use crate::json;
 
-/// The value of a claim that is required: a text, a whole number or a boolean.
+/// The required value of a claim: a text, a whole number or a boolean.
 ///
-/// Made of what it is, as the second part of a [`Claim`](super::Claim): `Claim("department", "sales")`,
-/// `Claim("level", 3)`, `Claim("active", true)`.
+/// Texts, numbers and booleans convert into it as the second part of a [`Claim`](super::Claim):
+/// `Claim("department", "sales")`, `Claim("level", 3)`, `Claim("active", true)`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimValue(Scalar);
 
@@ -16,12 +17,12 @@ enum Scalar {
     Text(String),
     Boolean(bool),
     Unsigned(u64),
-    /// Below zero.
+    /// A negative number.
     Signed(i64),
 }
 
 impl ClaimValue {
-    /// Returns whether it is a text of white space alone, or of nothing.
+    /// Returns whether the value is a text that is empty or has only white space.
     pub(super) fn is_blank(&self) -> bool {
         matches!(&self.0, Scalar::Text(text) if text.trim().is_empty())
     }
@@ -78,7 +79,7 @@ impl From<i32> for ClaimValue {
     }
 }
 
-/// Writes it as JSON.
+/// Writes the value as JSON.
 impl fmt::Display for ClaimValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -90,20 +91,22 @@ impl fmt::Display for ClaimValue {
     }
 }
 
-/// Returns whether the member `name` of the object is `expected`, or an array with it.
+/// Returns whether the object's member `name` is `expected`, or an array that contains it.
 pub(super) fn has_value(object: &str, name: &str, expected: &ClaimValue) -> bool {
     let Some(value) = json::member(object, name) else {
         return false;
     };
     match json::elements(value) {
-        // An array within an array is no value of the claim.
+        // An array within an array does not count as a value of the claim.
         Some(mut elements) => elements.any(|element| element.is_ok_and(|it| is(it, expected))),
         None => is(value, expected),
     }
 }
 
-/// Returns whether a JSON text says this value. Not by serde_json's `Value`: how that holds a number depends
-/// on the features that some crate of the tree turns on.
+/// Returns whether a JSON text is this value.
+///
+/// It does not use serde_json's `Value`: its number type depends on features that any crate in the
+/// dependency tree can enable.
 fn is(text: &str, expected: &ClaimValue) -> bool {
     let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     match &expected.0 {

@@ -1,4 +1,4 @@
-//! The test of a token by a condition, and the scopes that would help if it fails.
+//! Checks a token against a condition, and finds the scopes that would help if the check fails.
 
 use super::claim::has_value;
 use super::{Node, Permissions};
@@ -41,7 +41,7 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), La
         }
         Node::NotInGroup(group) => {
             let groups = permissions.groups(group)?;
-            // Entra leaves out groups that lack the attribute whose names it lists.
+            // Entra lists names by one attribute, and leaves out groups that lack the attribute.
             if !groups.has_ids_alone() {
                 return Err(Lack::GroupsByName);
             }
@@ -76,7 +76,8 @@ fn met(is_met: bool, denied: impl FnOnce() -> Lack) -> Result<(), Lack> {
     if is_met { Ok(()) } else { Err(denied()) }
 }
 
-/// Compares the form of a token's groups with that of the required one: no id ever equals a name.
+/// Compares the form of a token's groups with the form of the required group. An id never equals a
+/// name.
 fn form_of(groups: &GroupList, required: &str) -> ListedGroups {
     let requires_id = Guid::from_setting(required).is_some();
     let (ids, names) = (groups.ids().count(), groups.names().count());
@@ -87,15 +88,17 @@ fn form_of(groups: &GroupList, required: &str) -> ListedGroups {
     }
 }
 
-/// Returns what the token has, for the refusal; not all of what somebody may have sent.
+/// Returns the token's names for the refusal, at most 20, because a client may send any number.
 fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     const MOST: usize = 20;
 
     names.take(MOST).map(str::to_owned).collect()
 }
 
-/// Requires one of the alternatives. If all fail, the closest names the reason; those as close as
-/// it are added to it, if they are of its kind.
+/// Checks that one of the alternatives is met.
+///
+/// If all fail, the one that is closest to being met gives the reason. Others of the same kind are
+/// added to it.
 fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
     let mut closest: Option<Lack> = None;
     for node in nodes {
@@ -107,12 +110,14 @@ fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
             _ => denied,
         });
     }
-    // Never empty: such a requirement cannot be built.
+    // The list is never empty, because a requirement with an empty list cannot be built.
     Err(closest.unwrap_or(Lack::NoPermission))
 }
 
-/// The first that fails names the reason; but one that signing in again would mend, only if that
-/// is all there is.
+/// Checks that all conditions are met.
+///
+/// The first failure gives the reason. A failure that a new sign-in would correct gives the reason
+/// only if there is no other.
 fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
     let mut step_up = Ok(());
     for node in nodes {
@@ -126,7 +131,7 @@ fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
     step_up
 }
 
-/// Returns how close a refusal is to a yes: the less is missing, the closer.
+/// Returns how close a refused token is to passing: the less it lacks, the higher the number.
 fn closeness(denied: &Lack) -> u8 {
     match denied {
         Lack::UserRequired | Lack::AppRequired => 0,
@@ -137,7 +142,7 @@ fn closeness(denied: &Lack) -> u8 {
         | Lack::MissingGroup { .. }
         | Lack::ForbiddenGroup { .. }
         | Lack::ClaimRequired { .. } => 1,
-        // It may be met already: only the token does not say.
+        // The condition may be met, but the token does not say.
         Lack::GroupsOverage { .. } | Lack::GroupsNotEmitted | Lack::GroupsByName => 2,
         Lack::StepUp { .. } => 3,
     }
@@ -159,7 +164,7 @@ fn merged(mut before: Lack, other: Lack) -> Lack {
     before
 }
 
-/// The scopes of the closest way to meet a condition, and whether they are enough for it.
+/// Returns the scopes of the closest way to meet a condition, and whether they are sufficient.
 pub(super) fn scopes<'n>(
     node: &'n Node,
     permissions: Option<&Permissions<'_>>,
@@ -168,12 +173,12 @@ pub(super) fn scopes<'n>(
     (way.scopes, way.beyond_scopes == 0)
 }
 
-/// One way to meet a condition by requesting scopes.
+/// A way to meet a condition by requesting scopes.
 struct Request<'n> {
     scopes: Vec<&'n str>,
-    /// The number of conditions that no scope can meet.
+    /// Number of unmet conditions that no scope can meet.
     beyond_scopes: usize,
-    /// The number of scopes that the token lacks.
+    /// Number of scopes that the token lacks.
     missing: usize,
 }
 

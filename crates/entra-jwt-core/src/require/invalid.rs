@@ -1,5 +1,7 @@
-//! Conditions that make no sense, found before the first request: that no token of Entra can ever
-//! meet, that every token would meet, or that anybody could.
+//! Finds conditions that make no sense, before the first request.
+//!
+//! No token of Entra can meet such a condition, every token would meet it, or it depends on a claim
+//! that users or other tenants can set.
 
 use std::fmt;
 
@@ -7,17 +9,19 @@ use super::{ClaimValue, Node};
 use crate::authority::Audience;
 use crate::identifier::Guid;
 
-/// The condition makes no sense. Lists every problem, each with the correction.
+/// The error of a condition that makes no sense.
 ///
-/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+/// Lists every problem, each with the correction.
+///
+/// `Debug` is the same text as `Display`, because `fn main() -> Result<..>` prints `Debug`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct InvalidRequirement {
     problems: Vec<RequirementProblem>,
 }
 
-/// A problem of a condition: why no token can ever meet it, or why the wrong ones would.
+/// A problem of a condition: no token can ever meet it, or the wrong tokens would.
 ///
-/// Displays the problem and the correction.
+/// `Display` writes the problem and the correction.
 #[derive(Clone, Eq, PartialEq)]
 pub struct RequirementProblem(Problem);
 
@@ -25,40 +29,43 @@ pub struct RequirementProblem(Problem);
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RequirementProblemKind {
-    /// A scope or role under the full name by which it is requested.
+    /// A scope or role by its full name, under which clients request it.
     FullName,
-    /// A scope or role of an API of Microsoft, such as Graph, which no token for this API has.
+    /// A scope or role of one of Microsoft's own APIs, such as Graph, which no token for this API
+    /// has.
     MicrosoftApi,
-    /// An App ID URI without the name of a scope or role behind it.
+    /// An App ID URI that is not followed by the name of a scope or role.
     AppIdUri,
-    /// `.default`, which asks for everything that is granted and is no scope itself.
+    /// `.default`, which requests everything that is granted, and is no scope itself.
     DefaultScope,
     /// A scope of OpenID Connect.
     OpenIdScope,
-    /// White space, as between several names.
+    /// A name with white space, such as several names in one text.
     SeveralNames,
-    /// A name that is empty, or that stands for none.
+    /// A name that is empty or blank, or `/`, which stands for no name.
     NoName,
-    /// An id of nothing but zeros, as templates have it.
+    /// An id of zeros only, as templates have it.
     Placeholder,
-    /// A group to keep out by its name: Entra lists names of some groups only, so that a list of
-    /// names never tells who is not in a group.
+    /// A name for the group of a [`NotInGroup`](super::NotInGroup), which needs an object id.
+    ///
+    /// Entra lists the names of some groups only. A list of names never shows that a user is not in
+    /// a group.
     GroupName,
-    /// An authentication context that is not one of `c1` to `c99`.
+    /// An authentication context other than `c1` to `c99`.
     Context,
-    /// A claim that users can change, or that another tenant can set to the same.
+    /// A claim that users can change, or that another tenant can set to the same value.
     MutableClaim,
-    /// A claim that has an atom of its own, whose rules a plain comparison would miss.
+    /// A claim that has its own atom, whose rules a plain comparison would skip.
     OwnAtom,
-    /// A blank text, which is no value.
+    /// A blank text as the required value of a claim.
     ClaimValue,
-    /// An empty list of alternatives, of which none can be met.
+    /// An empty list of alternatives, which no token can meet.
     NoAlternative,
     /// An empty list of conditions, which every token meets.
     NoCondition,
-    /// A demand to be in a group and not to be in it.
+    /// A condition that requires the user to be in a group, and not to be in it.
     InAndNotIn,
-    /// One that only users can meet, and one that only applications can.
+    /// A condition that requires a user and an application at the same time.
     UserAndApp,
 }
 
@@ -173,7 +180,7 @@ impl fmt::Debug for RequirementProblem {
 impl std::error::Error for RequirementProblem {}
 
 impl InvalidRequirement {
-    /// Every problem.
+    /// Returns every problem.
     pub fn problems(&self) -> impl Iterator<Item = &RequirementProblem> {
         self.problems.iter()
     }
@@ -224,7 +231,7 @@ fn collect(node: &Node, problems: &mut Vec<Problem>) {
         Node::All(nodes) => {
             nodes.iter().for_each(|node| collect(node, problems));
             problems.extend(in_and_not_in(nodes));
-            // Told once, by the innermost that is contradictory.
+            // Only the innermost contradictory condition is reported.
             let is_told = |node: &Node| Callers::of(node).is_nobody();
             if Callers::of(node).is_nobody() && !nodes.iter().any(is_told) {
                 problems.push(Problem::UserAndApp {
@@ -235,7 +242,7 @@ fn collect(node: &Node, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Entra's scopes of OpenID Connect, which it grants without ever writing them into `scp`.
+/// OpenID Connect's scopes, which Entra grants without ever writing them into `scp`.
 const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
 fn scope(name: &str) -> Option<Problem> {
@@ -260,7 +267,8 @@ fn name_of(atom: &'static str, name: &str) -> Option<Problem> {
     if name.contains(char::is_whitespace) {
         return Some(Problem::SeveralNames { atom, found });
     }
-    // `{App ID URI}/{name}` or `{client id}/{name}`; a slash alone may be part of a name.
+    // Full names are `{App ID URI}/{name}` or `{client id}/{name}`. A slash alone may be part of a
+    // short name.
     let (resource, short) = name.rsplit_once('/').unwrap_or((name, ""));
     if Guid::from_setting(resource).is_none() && !name.contains("://") {
         return None;
@@ -373,7 +381,7 @@ impl Callers {
     fn of(node: &Node) -> Self {
         let both = |users, apps| Self { users, apps };
         match node {
-            // Entra writes groups and authentication contexts into users' tokens only.
+            // Entra writes groups and authentication contexts only into tokens of users.
             Node::Scope(_)
             | Node::UserRole(_)
             | Node::Group(_)

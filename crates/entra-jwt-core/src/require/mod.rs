@@ -1,7 +1,7 @@
-//! The requirements of a route on a token beyond being valid.
+//! The requirements of a route on valid tokens.
 //!
-//! Atoms such as [`Scope`] are joined by `and` and `or` to a [`Condition`]; a [`Requirement`] is a
-//! condition that was found to make sense.
+//! Atoms such as [`Scope`] are joined by `and` and `or` to a [`Condition`]. A [`Requirement`] is a
+//! condition that was checked to make sense.
 
 mod atom;
 mod claim;
@@ -20,9 +20,9 @@ pub use self::invalid::{InvalidRequirement, RequirementProblem, RequirementProbl
 use crate::refusal::{Lack, PermissionDenied};
 use crate::token::{AccessToken, Claims, Grant, GroupList, Groups};
 
-/// Atoms joined by `and` and `or`: not known yet whether that makes sense.
+/// A condition on tokens: atoms joined by `and` and `or`.
 ///
-/// [`Requirement::new`] finds out.
+/// The condition is unchecked: [`Requirement::new`] checks that it makes sense.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition(Node);
 
@@ -39,8 +39,8 @@ enum Node {
     All(Vec<Node>),
 }
 
-/// A type that can stand where a condition is wanted: an atom such as [`Scope`], or atoms joined by
-/// `and` and `or`.
+/// A type that converts into a condition: an atom such as [`Scope`], or atoms joined by `and` and
+/// `or`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a condition on a token",
     label = "not a condition",
@@ -48,7 +48,7 @@ enum Node {
     note = "join conditions by `.or(..)` and `.and(..)`, or several of one kind by `Condition::any(..)` and `Condition::all(..)`"
 )]
 pub trait IntoCondition {
-    /// The condition.
+    /// Converts the value into a condition.
     fn into_condition(self) -> Condition;
 }
 
@@ -59,7 +59,9 @@ impl IntoCondition for Condition {
 }
 
 impl Condition {
-    /// Either will do. Read from left to right: `a.or(b).and(c)` is (a or b) and c.
+    /// Returns a condition that is met if either condition is met.
+    ///
+    /// Conditions are read from left to right: `a.or(b).and(c)` is (a or b) and c.
     #[must_use]
     pub fn or(self, other: impl IntoCondition) -> Self {
         let mut nodes = match self.0 {
@@ -73,7 +75,9 @@ impl Condition {
         Self(Node::Any(nodes))
     }
 
-    /// Both are required. Read from left to right: `a.and(b).or(c)` is (a and b) or c.
+    /// Returns a condition that is met only if both conditions are met.
+    ///
+    /// Conditions are read from left to right: `a.and(b).or(c)` is (a and b) or c.
     #[must_use]
     pub fn and(self, other: impl IntoCondition) -> Self {
         let mut nodes = match self.0 {
@@ -88,10 +92,10 @@ impl Condition {
     }
 }
 
-/// A route's requirement on a token: a [`Condition`] that was found to make sense.
+/// A route's requirement on a token: a [`Condition`] that was checked to make sense.
 ///
-/// Cheap to clone. Displayed as people would say it: `scope Reports.Read or app permission
-/// Reports.Read.All`.
+/// It is cheap to clone. `Display` writes it as people would say it:
+/// `scope Reports.Read or app permission Reports.Read.All`.
 ///
 /// ```
 /// use entra_jwt_core::require::{AppPermission, Requirement, Scope};
@@ -112,38 +116,42 @@ impl Condition {
 pub struct Requirement(Arc<Node>);
 
 impl Requirement {
-    /// Takes a condition, if some token of Entra could meet it and not every one would, and if it does
-    /// not decide by a claim that people can change.
+    /// Checks a condition, and makes a requirement of it.
+    ///
+    /// Some tokens of Entra must meet the condition, but not all of them. The condition must not
+    /// depend on a claim that users or other tenants can set.
     ///
     /// # Errors
-    /// Every problem with it, each with the correction.
+    /// All problems of the condition, each with the correction.
     pub fn new(condition: impl IntoCondition) -> Result<Self, InvalidRequirement> {
         let node = condition.into_condition().0;
         invalid::check(&node)?;
         Ok(Self(Arc::new(node)))
     }
 
-    /// Checks that the token meets it. Costs no allocation if it does, but for [`Claim`], which
-    /// reads the payload.
+    /// Checks that the token meets the requirement.
+    ///
+    /// A successful check allocates no memory, except for [`Claim`], which reads the payload.
     ///
     /// # Errors
-    /// What is missing. Of several alternatives that fail, the one that comes closest names the
-    /// reason.
+    /// The missing permission. If several alternatives fail, the one that is closest to being met
+    /// gives the reason.
     pub fn check(&self, token: &AccessToken) -> Result<(), PermissionDenied> {
         evaluate::check(&self.0, &Permissions::of(token))?;
         Ok(())
     }
 
-    /// Checks the claims of a token whose payload this is: for a report, which may be of a token that
-    /// is not verified.
+    /// Checks the claims of a token with this payload, for a report. The token may be unverified.
     pub(crate) fn check_claims(&self, claims: &Claims, payload: &str) -> Result<(), Lack> {
         let payload = Payload::Text(payload);
         evaluate::check(&self.0, &Permissions { claims, payload })
     }
 
-    /// The scopes that a client should request to meet it, by their short names: of several
-    /// alternatives those that come closest to what the token has already, or, without a token,
-    /// the first with the fewest. Empty if no scope is required.
+    /// Returns the short names of the scopes that a client should request to meet the requirement.
+    ///
+    /// If the requirement has alternatives, those come first that scopes alone can meet. Of these,
+    /// the alternative that is closest to the token's scopes is taken, or, without a token, the
+    /// first one with the fewest scopes. The list is empty if no scope is required.
     #[must_use]
     pub fn scopes(&self, token: Option<&AccessToken>) -> Vec<&str> {
         evaluate::scopes(&self.0, token.map(Permissions::of).as_ref()).0
@@ -151,10 +159,12 @@ impl Requirement {
 }
 
 impl Requirement {
-    /// The scopes that the client should request after a refusal, by their short names: those of
-    /// the closest alternative, if they would be enough, or if a scope or a user is what the refusal
-    /// says is missing. Empty if requesting scopes does not help.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the short names of the scopes that the client should request after a refusal.
+    ///
+    /// They are the scopes of the closest alternative, if these are sufficient, or if the refusal
+    /// says that a scope or a user is missing. The list is empty if requesting scopes does not
+    /// help.
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     #[must_use]
     pub fn scopes_after<'r>(
         &'r self,
@@ -163,7 +173,7 @@ impl Requirement {
     ) -> Vec<&'r str> {
         let (scopes, are_enough) = evaluate::scopes(&self.0, Some(&Permissions::of(token)));
         match denied.lack() {
-            // An application as itself has no scopes, whatever it requests.
+            // An app-only token never has scopes, even if the client requests some.
             _ if are_enough && !token.is_app_only() => scopes,
             Lack::MissingScope { any_of, .. } if scopes.is_empty() => {
                 any_of.iter().map(String::as_str).collect()
@@ -174,16 +184,16 @@ impl Requirement {
     }
 }
 
-/// The parts of a token that a requirement looks at.
+/// The parts of a token that a requirement uses.
 struct Permissions<'a> {
     claims: &'a Claims,
     payload: Payload<'a>,
 }
 
-/// The payload, for requirements of claims that are not kept.
+/// The payload, for conditions on claims that are not kept in [`Claims`].
 enum Payload<'a> {
     Text(&'a str),
-    /// The claims of a token that keeps only its compact form.
+    /// A token that keeps its payload only in compact form.
     Encoded(&'a AccessToken),
 }
 
@@ -197,7 +207,7 @@ impl Payload<'_> {
 }
 
 impl<'a> Permissions<'a> {
-    /// Returns those of a verified token.
+    /// Returns the parts of a verified token.
     fn of(token: &'a AccessToken) -> Self {
         Self {
             claims: token.claims(),
@@ -229,7 +239,8 @@ impl Permissions<'_> {
         self.claims.roles().any(|role| role == name)
     }
 
-    /// Returns the groups, in which this one is to be looked for.
+    /// Returns the token's groups, or the refusal if the token does not show whether the user is in
+    /// `group`.
     fn groups(&self, group: &str) -> Result<&GroupList, Lack> {
         self.must_be_user()?;
         match self.claims.groups() {

@@ -10,18 +10,21 @@ named! {
     #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum CallerKind {
-        /// A client application on behalf of a signed-in user.
+        /// A client application that acts on behalf of a signed-in user.
         User = "user",
-        /// An application or managed identity as itself, without a user.
+        /// An application or managed identity that acts as itself, without a user.
         App = "app",
-        /// An agent identity of Entra Agent ID: as itself, on behalf of a user, or with a user account
-        /// of its own. [`AccessToken::is_app_only`](crate::AccessToken::is_app_only) and
-        /// [`is_delegated`](crate::AccessToken::is_delegated) tell the first from the others.
+        /// An agent identity of Entra Agent ID.
         ///
-        /// Entra leaves the claims that mark an agent out of tokens for an API of your own, unless its app
-        /// registration asks for them in the manifest; without that an agent is an
-        /// [`App`](Self::App) or a [`User`](Self::User) here, so that a rule that refuses agents needs
-        /// it:
+        /// It acts as itself, on behalf of a user, or with a user account of its own.
+        /// [`AccessToken::is_app_only`](crate::AccessToken::is_app_only) and
+        /// [`is_delegated`](crate::AccessToken::is_delegated) distinguish the first case from the
+        /// others.
+        ///
+        /// Entra omits the claims that mark an agent from tokens for your own API, unless the
+        /// manifest of the API's app registration asks for them. Without these claims, an agent
+        /// appears here as an [`App`](Self::App) or a [`User`](Self::User). So a rule that refuses
+        /// agents needs this setting:
         ///
         /// ```json
         /// "optionalClaims": { "accessToken": [
@@ -30,7 +33,7 @@ named! {
         /// ] }
         /// ```
         Agent = "agent",
-        /// The token does not say: treat it as neither a user nor an application.
+        /// A caller of unknown kind: treat it as neither a user nor an application.
         Unknown = "unknown",
     }
     /// Returns a stable lower-case name: `user`, `app`, `agent`, `unknown`.
@@ -50,18 +53,21 @@ impl CallerKind {
     }
 }
 
-/// The owner of the permissions in a token: what `roles` mean depends on it.
+/// The owner of the permissions in a token, who decides the meaning of `roles`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Grant {
-    /// A user's, as far as the client was delegated them.
+    /// The permissions are a user's, as far as they were delegated to the client.
     Delegated,
-    /// The client's own.
+    /// The permissions are the client's own.
     AppOnly,
     Unknown,
 }
 
 impl Grant {
-    /// Source: "Claims validation": `idtyp` where it is configured, else `oid` equals `sub`.
+    /// Returns the owner by `idtyp` where it is configured, else by `scp`, else by whether `oid`
+    /// equals `sub`.
+    ///
+    /// Source: "Claims validation".
     pub(crate) fn of(claims: &Claims) -> Self {
         match claims.token_type.as_deref() {
             Some("app") => return Self::AppOnly,
@@ -75,8 +81,8 @@ impl Grant {
         match (claims.object_id, claims.subject.as_deref()) {
             (Some(object), Some(subject)) if subject.parse() == Ok(object) => Self::AppOnly,
             (Some(_), Some(_)) => Self::Delegated,
-            // Neither object id nor scope nor role: an application without a service principal.
-            // With a role it could be a user's, without the scope `profile`.
+            // No object id, no scope and no role: an application without a service principal. With
+            // a role, it could be a user's token without the scope `profile`.
             (None, _) if claims.roles().next().is_none() && !has_mark_of_user(claims) => {
                 Self::AppOnly
             }
@@ -85,8 +91,9 @@ impl Grant {
     }
 }
 
-/// Returns whether the claims have one that only tokens of users have. Relations 7, 13 and 33 are
-/// those of applications.
+/// Returns whether there is a claim that only tokens of users have.
+///
+/// Relations 7, 13 and 33 are those of applications.
 fn has_mark_of_user(claims: &Claims) -> bool {
     let relations = claims.identity_relations.as_deref();
     let relations = relations.filter(|relations| !relations.trim().is_empty());
@@ -97,21 +104,22 @@ fn has_mark_of_user(claims: &Claims) -> bool {
         || !matches!(claims.groups(), Groups::NotEmitted)
 }
 
-/// Returns whether these claims mark an agent: its blueprint, or a facet of the actor or the subject.
+/// Returns whether the claims mark an agent: its blueprint, or a facet of the actor or the subject.
 ///
-/// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account; `xms_par_app_azp` is
-/// "present in agent identity tokens and absent in standard app-only tokens").
+/// Source: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account;
+/// `xms_par_app_azp` is "present in agent identity tokens and absent in standard app-only tokens").
 pub(super) fn is_agent(has_blueprint: bool, actor: Option<&str>, subject: Option<&str>) -> bool {
     has_blueprint || has(actor, &["11"]) || has(subject, &["11", "13"])
 }
 
-/// Returns whether these claims mark a guest of the token's tenant.
+/// Returns whether the claims mark a guest of the token's tenant.
 ///
 /// Sources: "Optional claims reference" (`acct`: 0 member, 1 guest), "Agent ID token claims"
 /// (`xms_idrel`: 5 guest; 11, 15 and 31 act from outside, as partners or by pass-through), "Access
-/// token claims reference" (`idp`: who authenticated the user, if not the token's own tenant). What
-/// marks a guest wins, but for `acct` 0: a member may well be authenticated elsewhere, as in
-/// multi-tenant organizations.
+/// token claims reference" (`idp`: who authenticated the user, if not the token's own tenant).
+///
+/// The relations of a guest decide first, then `acct`, then `idp`. An `acct` of 0 wins over `idp`:
+/// a member may well be authenticated elsewhere, as in multi-tenant organizations.
 pub(super) fn is_guest(
     relations: Option<&str>,
     account_status: Option<Number>,
@@ -131,12 +139,12 @@ pub(super) fn is_guest(
     }
 }
 
-/// Returns whether a URI such as `https://sts.windows.net/{tid}/` has the tenant as a segment.
+/// Returns whether the URI has the tenant as a segment, such as `https://sts.windows.net/{tid}/`.
 fn names_tenant(uri: &str, tenant: TenantId) -> bool {
     uri.split('/').any(|segment| segment.parse() == Ok(tenant))
 }
 
-/// Returns whether a claim of numbers separated by spaces has one of them.
+/// Returns whether a claim of space-separated numbers has one of the wanted numbers.
 fn has(numbers: Option<&str>, wanted: &[&str]) -> bool {
     numbers
         .unwrap_or_default()
@@ -144,7 +152,8 @@ fn has(numbers: Option<&str>, wanted: &[&str]) -> bool {
         .any(|number| wanted.contains(&number))
 }
 
-/// The numbers of a claim that lists them separated by spaces; what is none is left out.
+/// Returns the numbers of a claim that separates them by spaces. Entries that are not numbers are
+/// left out.
 pub(super) fn numbers(claim: &Option<Box<str>>) -> impl Iterator<Item = u32> {
     claim
         .as_deref()
@@ -153,19 +162,19 @@ pub(super) fn numbers(claim: &Option<Box<str>>) -> impl Iterator<Item = u32> {
         .filter_map(|number| number.parse().ok())
 }
 
-/// Whom a token speaks for within its tenant, printable and never ambiguous.
+/// The identity that a token speaks for within its tenant, printable and never ambiguous.
 ///
-/// Together with [`tenant_id`](crate::AccessToken::tenant_id) it is the identity to store data
-/// under. Its `Debug` names only the form.
+/// Store data under this identity together with [`tenant_id`](crate::AccessToken::tenant_id). Its
+/// `Debug` output names only the form.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum CallerId<'a> {
-    /// The object id; printed as the GUID. Nearly every token has one.
+    /// The object id, printed as the GUID. Nearly every token has one.
     Object(ObjectId),
-    /// Without an object id, the subject, which differs from application to application; printed
-    /// as `sub:…`.
+    /// The subject, if there is no object id, printed as `sub:…`. It differs from application to
+    /// application.
     Subject(&'a str),
-    /// Without either, the client application; printed as `client:…`.
+    /// The client application, if there is neither of these, printed as `client:…`.
     Client(ClientId),
 }
 

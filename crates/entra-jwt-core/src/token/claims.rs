@@ -1,7 +1,8 @@
 //! The claims of an Entra access token on which a decision depends.
 //!
-//! Each has its type, or the token is refused: nothing that decides is read leniently. What is for
-//! display only stands in [`details`](crate::details).
+//! Each claim must have its type, or the token is refused. The claims that only a reissued token
+//! has are read leniently: with another type they count as absent. Claims that are for display only
+//! are in [`details`](super::details).
 
 use super::caller::{is_agent, is_guest};
 use super::groups::{ClaimNames, GroupsMember};
@@ -13,15 +14,15 @@ use super::{
 use crate::identifier::{ClientId, ObjectId, TenantId};
 
 members! {
-    /// The positions of the claims in a payload of which nothing is proven.
+    /// Positions of the claims in a payload of which nothing is proven.
     pub(super) struct ClaimMembers;
 
-    /// The claims of a token whose signature holds.
+    /// Claims of a token whose signature was verified.
     ///
     /// Source: "Access token claims reference", "Optional claims reference" and "Agent ID token
     /// claims" of Microsoft's identity platform.
     pub(crate) struct Claims {
-        // Who issued it, for whom, when.
+        // Issuer, audience and times.
         "iss" => issuer: Text,
         "tid" => tenant: Text,
         "aud" => audience: Text,
@@ -29,7 +30,7 @@ members! {
         "nbf" => not_before: NumericDate,
         "iat" => issued_at: NumericDate,
 
-        // Who is calling.
+        // Caller.
         "oid" => object_id: ObjectId,
         "sub" => subject: Text,
         "azp" => authorized_party: ClientId,
@@ -42,7 +43,7 @@ members! {
         "xms_sub_fct" => subject_facets: Text,
         "xms_par_app_azp" => agent_blueprint: Present,
 
-        // What it permits.
+        // Permissions.
         "scp" => scopes: Text,
         "roles" => roles: TextList,
         "groups" => groups: GroupsMember,
@@ -50,12 +51,12 @@ members! {
         "hasgroups" => has_groups: Flag,
         "acrs" => authentication_contexts: TextList,
         "xms_cc" => client_capabilities: TextList,
-        // Of a reissued token: in place of `scp`, of `azp` and of `iat`.
+        // Only in a reissued token: in place of `scp`, of `azp` and of `iat`.
         "scope" => reissued_scopes: LenientString,
         "client_id" => registered_client: LenientString,
         "entra_iat" => issued_by_entra_at: LenientDate,
 
-        // What shows that it is no bearer access token.
+        // Marks of a token that is not a bearer access token.
         "cnf" => confirmation: Present,
         "nonce" => nonce: Present,
         "c_hash" => code_hash: Present,
@@ -64,8 +65,10 @@ members! {
 }
 
 impl ClaimMembers {
-    /// Returns nothing but what names the issuer: enough to say whose a token claims to be when
-    /// another claim has a type that Entra never writes.
+    /// Returns only the claims that name the issuer, and `scope`.
+    ///
+    /// They suffice to say whose token this claims to be if another claim has a type that Entra
+    /// never writes.
     pub(super) fn of_issuer_alone(self) -> Self {
         Self {
             issuer: self.issuer,
@@ -87,12 +90,14 @@ impl Claims {
         (self.expires_at, self.not_before)
     }
 
-    /// The client application: `azp` in v2 tokens, `appid` in v1 tokens.
+    /// Returns the client application: `azp` in v2 tokens, `appid` in v1 tokens.
     pub(crate) fn client(&self) -> Option<ClientId> {
         self.authorized_party.or(self.application_id)
     }
 
-    /// The scopes; blank ones are none, nor is `"/"`, which an autonomous agent's token may carry.
+    /// Returns the scopes.
+    ///
+    /// Blank scopes are left out, and so is `"/"`, which an autonomous agent's token may carry.
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes
             .as_deref()
@@ -112,7 +117,7 @@ impl Claims {
             .is_some_and(|absent| absent.has_groups)
             || self.has_groups == Some(Flag(true));
         match &self.groups {
-            // Before the list: beside it, the mark says that the list is not all.
+            // Checked before the list: beside a list, the mark says that the list is incomplete.
             _ if is_overage => Groups::Overage,
             Some(list) => Groups::Listed(list),
             None => Groups::NotEmitted,
@@ -138,7 +143,7 @@ impl Claims {
         )
     }
 
-    /// `acrs`.
+    /// Returns the authentication contexts (`acrs`).
     pub(crate) fn authentication_contexts(&self) -> impl Iterator<Item = &str> {
         self.authentication_contexts
             .iter()
@@ -146,12 +151,12 @@ impl Claims {
             .map(AsRef::as_ref)
     }
 
-    /// `xms_cc`.
+    /// Returns the client's capabilities (`xms_cc`).
     pub(super) fn client_capabilities(&self) -> impl Iterator<Item = &str> {
         self.client_capabilities.iter().flatten().map(AsRef::as_ref)
     }
 
-    /// Returns whether `xms_cc` has `cp1`, in whichever case.
+    /// Returns whether `xms_cc` contains `cp1`, in any case.
     pub(crate) fn handles_claims_challenges(&self) -> bool {
         let mut capabilities = self.client_capabilities();
         capabilities.any(|capability| capability.eq_ignore_ascii_case("cp1"))

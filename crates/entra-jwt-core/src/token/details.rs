@@ -1,12 +1,13 @@
-//! The claims for display, statistics and logs. Nothing is decided by them.
+//! Claims for display, statistics and logs, on which no decision depends.
 
 use std::time::SystemTime;
 
 use crate::identifier::{ClientId, DirectoryRoleId, Guid};
 use crate::json;
 
-/// Declares a struct of optional fields, each read from the JSON text of the claim of that name, so
-/// that a value that nobody can read costs only its own claim.
+/// Declares a struct of optional fields, each read from the JSON text of the claim of that name.
+///
+/// A value that cannot be read costs only its own claim.
 macro_rules! claims {
     (
         $(#[$meta:meta])*
@@ -32,8 +33,10 @@ macro_rules! claims {
 }
 
 claims! {
-    /// Source: "Access token claims reference" and "Optional claims reference" of Microsoft's
-    /// identity platform. Read leniently: what has another type than Entra writes counts as absent.
+    /// Claims for display, read leniently.
+    ///
+    /// A claim of another type than Entra writes counts as absent. Source: "Access token claims
+    /// reference" and "Optional claims reference" of Microsoft's identity platform.
     struct DetailClaims {
         "ver" => version: DisplayText,
         "uti" => token_id: DisplayText,
@@ -62,27 +65,28 @@ claims! {
     }
 }
 
-/// The claims about user, client and sign-in beyond those that are decided by.
+/// Further claims about user, client and sign-in, on which no decision depends.
 ///
-/// From [`AccessToken::details`](crate::AccessToken::details). Names and addresses are mutable,
-/// and another tenant can issue the same: deciding by them is the fault known as nOAuth.
+/// [`AccessToken::details`](crate::AccessToken::details) returns them. Names and addresses are
+/// mutable, and another tenant can issue the same ones. Authorization by them is the vulnerability
+/// known as nOAuth.
 ///
-/// In a [reissued](crate::Validator::reissued) token these are the claims of the token of Entra that the
-/// server copies, if it does: what they say of a client, its
-/// [authentication](Self::client_authentication) or its [session](Self::session_id) is then of that
-/// server.
+/// In a [reissued](crate::Validator::reissued) token, these are the claims of Entra's token that
+/// the server copies, if it copies them. Claims about a client, its
+/// [authentication](Self::client_authentication) or its [session](Self::session_id) then refer to
+/// that server.
 #[derive(Default)]
 pub struct Details(DetailClaims);
 
-/// The client's proof to Entra of who it is (`azpacr`, in v1 tokens `appidacr`).
+/// The client's method of authentication to Entra (`azpacr`, in v1 tokens `appidacr`).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
-    /// `0`: not at all, as an app on a phone or in a browser.
+    /// `0`: no authentication, as for an app on a phone or in a browser.
     Public,
-    /// `1`: by a client secret.
+    /// `1`: a client secret.
     Secret,
-    /// `2`: by a certificate or another assertion.
+    /// `2`: a certificate or another assertion.
     Certificate,
 }
 
@@ -99,7 +103,7 @@ macro_rules! texts {
 }
 
 impl Details {
-    /// Reads a payload that parsed before.
+    /// Reads the details from a payload that was parsed before.
     pub(crate) fn read(payload: &str) -> Self {
         let mut claims = DetailClaims::default();
         for (name, value) in json::members(payload).into_iter().flatten().flatten() {
@@ -111,64 +115,72 @@ impl Details {
     }
 
     texts! {
-        /// `ver`: `1.0` or `2.0`. The issuer decides, never this.
+        /// Returns `ver`: `1.0` or `2.0`.
+        ///
+        /// The issuer decides the version, never this claim.
         version,
-        /// `uti`: Entra's id of this one token; it stands in Entra's sign-in logs.
+        /// Returns `uti`: Entra's id of this token, which Entra's sign-in logs contain.
         token_id,
-        /// `sid`: the session.
+        /// Returns `sid`: the id of the session.
         session_id,
-        /// `login_hint`: opaque, to be passed on when the user signs in again or out.
+        /// Returns `login_hint`: an opaque text, to be passed on when the user signs in again or
+        /// out.
         login_hint,
-        /// `acr` of v1 tokens.
+        /// Returns `acr` of v1 tokens.
         authentication_class,
-        /// `name`.
+        /// Returns `name`.
         name,
-        /// `preferred_username`.
+        /// Returns `preferred_username`.
         preferred_username,
-        /// `unique_name` of v1 tokens.
+        /// Returns `unique_name` of v1 tokens.
         unique_name,
-        /// `upn`.
+        /// Returns `upn`.
         user_principal_name,
-        /// `email`: nobody has verified it, unless
-        /// [`email_domain_is_verified`](Self::email_domain_is_verified).
+        /// Returns `email`.
+        ///
+        /// The address is not verified, unless
+        /// [`email_domain_is_verified`](Self::email_domain_is_verified) returns `true`.
         email,
-        /// `given_name`.
+        /// Returns `given_name`.
         given_name,
-        /// `family_name`.
+        /// Returns `family_name`.
         family_name,
-        /// `ipaddr`: from where the user signed in.
+        /// Returns `ipaddr`: the address from which the user signed in.
         ip_address,
-        /// `onprem_sid`.
+        /// Returns `onprem_sid`.
         on_premises_sid,
-        /// `ctry`: the user's country.
+        /// Returns `ctry`: the user's country.
         country,
-        /// `tenant_ctry`: the tenant's country.
+        /// Returns `tenant_ctry`: the tenant's country.
         tenant_country,
-        /// `tenant_region_scope`: where the tenant's data is.
+        /// Returns `tenant_region_scope`: the region of the tenant's data.
         tenant_region,
     }
 
-    /// `xms_edov`: whether the owner of the domain of [`email`](Self::email) has verified it.
+    /// Returns whether the domain of [`email`](Self::email) is verified by its owner (`xms_edov`).
     #[must_use]
     pub fn email_domain_is_verified(&self) -> bool {
         let mark = self.0.email_domain_is_verified.as_ref();
         matches!(mark.and_then(DisplayText::as_str), Some("true" | "1"))
     }
 
-    /// `auth_time`: when the user signed in.
+    /// Returns the time at which the user signed in (`auth_time`).
     #[must_use]
     pub fn authenticated_at(&self) -> Option<SystemTime> {
         let seconds = self.0.authenticated_at.as_ref()?.as_str()?.parse().ok()?;
         SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
     }
 
-    /// `amr` of v1 tokens: how the user signed in, such as `pwd` and `mfa`.
+    /// Returns the authentication methods of the sign-in, such as `pwd` and `mfa` (`amr` of v1
+    /// tokens).
     pub fn authentication_methods(&self) -> impl Iterator<Item = &str> {
         let methods = self.0.authentication_methods.iter();
         methods.flat_map(DisplayList::iter)
     }
 
-    /// Returns how the client proved to Entra who it is.
+    /// Returns the client's method of authentication to Entra.
+    ///
+    /// `None` if the token has no such claim, or one with another value than `0`, `1` or `2`.
     #[must_use]
     pub fn client_authentication(&self) -> Option<ClientAuthentication> {
         let claims = &self.0;
@@ -184,14 +196,17 @@ impl Details {
         }
     }
 
-    /// `xms_par_app_azp`: the blueprint that the calling agent was made from. For logs.
+    /// Returns the blueprint from which the calling agent was made (`xms_par_app_azp`).
+    ///
+    /// It is for logs.
     #[must_use]
     pub fn agent_blueprint(&self) -> Option<ClientId> {
         self.0.agent_blueprint.as_ref()?.as_str()?.parse().ok()
     }
 
-    /// `wids`: the directory roles that the user holds in the tenant, if the app registration
-    /// emits them (`groupMembershipClaims`).
+    /// Returns the directory roles that the user holds in the tenant (`wids`).
+    ///
+    /// A token has them if the app registration emits them (`groupMembershipClaims`).
     pub fn directory_roles(&self) -> impl Iterator<Item = DirectoryRoleId> {
         let roles = self.0.directory_roles.iter();
         roles
@@ -200,15 +215,16 @@ impl Details {
     }
 }
 
-/// Shows nothing: nearly all of it is about a person.
+/// Shows no claim, because nearly all of them are about a person.
 impl std::fmt::Debug for Details {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Details").finish_non_exhaustive()
     }
 }
 
-/// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
-/// else counts as absent.
+/// A text on which no decision depends: a string, or a number or boolean in its JSON form.
+///
+/// Any other value counts as absent.
 #[derive(Clone, Debug, Default)]
 struct DisplayText(Option<Box<str>>);
 
@@ -218,7 +234,8 @@ impl DisplayText {
         Self(match value.as_bytes().first() {
             Some(b'"') => json::string(value).map(Into::into),
             Some(b't' | b'f') => Some(value.into()),
-            // Not by serde_json's `Value`: how that holds a number depends on features of others.
+            // Not with serde_json's `Value`: its number type depends on features that other crates
+            // turn on.
             Some(b'-' | b'0'..=b'9') if is_whole(value) => Some(value.into()),
             Some(b'-' | b'0'..=b'9') => {
                 let number: Option<f64> = serde_json::from_str(value).ok();
@@ -237,8 +254,9 @@ fn is_whole(number: &str) -> bool {
     number != "-0" && (number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok())
 }
 
-/// Texts on which nothing depends: an array, of which what is no text or a blank one is left out, or
-/// one text.
+/// Texts on which no decision depends: those of an array, or one text.
+///
+/// Blank texts and other values are left out.
 #[derive(Clone, Debug, Default)]
 struct DisplayList(Vec<Box<str>>);
 

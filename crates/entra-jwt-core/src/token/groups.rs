@@ -1,4 +1,4 @@
-//! The groups of a caller, in the three states that a token can be in.
+//! The groups of a caller, in one of the three states that a token can have.
 
 use std::fmt;
 
@@ -8,44 +8,50 @@ use crate::json::Reader;
 
 /// The caller's groups, as far as the token names them.
 ///
-/// Only [`Listed`](Self::Listed) tells who is *not* in a group.
+/// Only [`Listed`](Self::Listed) shows that a caller is *not* in a group.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Groups<'a> {
-    /// The claim `groups`: these and no others, among those that the API's app registration emits.
+    /// The groups in the claim `groups`: all of the caller's groups among those that the API's app
+    /// registration emits.
     Listed(&'a GroupList),
-    /// More groups than fit (200 in a JWT, nested ones counted), so that Entra left the claim out
-    /// and says so (`_claim_names`, or `hasgroups` in the implicit flow).
+    /// More groups than fit into the token (200 in a JWT, nested ones counted).
     ///
-    /// The address that Entra gives in `_claim_sources` is that of a retired API: to know the
+    /// Entra omits the claim and says so: in `_claim_names`, or in `hasgroups` in the implicit
+    /// flow.
+    ///
+    /// The address that Entra gives in `_claim_sources` is that of a retired API. To get the
     /// groups, ask Microsoft Graph by the object id.
     Overage,
-    /// Neither. The caller is in no group, or the API's app registration does not emit groups
-    /// (`groupMembershipClaims`), which a token does not tell apart.
+    /// Neither a list nor the mark of too many groups.
+    ///
+    /// The caller is in no group, or the API's app registration does not emit groups
+    /// (`groupMembershipClaims`). A token does not distinguish the two.
     NotEmitted,
 }
 
-/// The groups of a token: ids of 16 bytes each, and names where Entra is configured to emit those.
+/// The groups of a token: ids of 16 bytes each, and names where Entra is configured to emit names.
 #[derive(Default)]
 pub struct GroupList {
     ids: Vec<Guid>,
     names: Vec<Box<str>>,
-    /// Set if there is a blank one: none, but no id either.
+    /// Set if there is a blank entry, which is not a group, but not an id either.
     has_blank: bool,
 }
 
 impl GroupList {
-    /// The groups that are given by object id: all of them, unless configured otherwise.
+    /// Returns the groups that are given by object id: all of them, unless configured otherwise.
     pub fn ids(&self) -> impl Iterator<Item = GroupId> {
         self.ids.iter().copied().map(GroupId)
     }
 
-    /// The groups that are given by name (`sam_account_name`, `cloud_displayname` and such).
+    /// Returns the groups that are given by name (`sam_account_name`, `cloud_displayname` and
+    /// such).
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(AsRef::as_ref)
     }
 
-    /// Returns whether the group is among them: by object id in any case, or by its exact name.
+    /// Returns whether the list has the group, by object id in any case, or by its exact name.
     #[must_use]
     pub fn contains(&self, group: &str) -> bool {
         match Guid::from_setting(group) {
@@ -54,8 +60,9 @@ impl GroupList {
         }
     }
 
-    /// Returns whether each group is given by its id: a list of names does not tell who is not in a
-    /// group.
+    /// Returns whether each group is given by its id.
+    ///
+    /// A list of names does not show that a caller is not in a group.
     pub(crate) fn has_ids_alone(&self) -> bool {
         self.names.is_empty() && !self.has_blank
     }
@@ -73,7 +80,7 @@ impl GroupList {
     }
 }
 
-/// Says only how many: whose groups they are is not for logs.
+/// Shows only the number of groups: a person's groups are not for logs.
 impl fmt::Debug for GroupList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "GroupList({})", self.len())
@@ -118,7 +125,9 @@ impl Member for GroupsMember {
     }
 }
 
-/// `_claim_names`: which claims Entra left out. Its addresses (`_claim_sources`) are never read.
+/// The claim `_claim_names`: the names of the claims that Entra omitted.
+///
+/// The addresses in `_claim_sources` are never read.
 #[derive(Clone, Copy)]
 pub(crate) struct ClaimNames {
     pub(crate) has_groups: bool,

@@ -1,5 +1,4 @@
-//! A token: as it was [sent](Unverified), with nothing proven, and as it is once it was
-//! [verified](AccessToken).
+//! Tokens: as [sent](Unverified), with nothing proven, and as [verified](AccessToken).
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -17,8 +16,9 @@
 //! }
 //! ```
 
-// Here are the types of its members, which the whole room shares. Each member is read where it stands and
-// not copied: a `Member` says where, or what a number is. What it says is owned when the signature holds.
+// This file has the types of members, which the whole module shares. Each member is read where it
+// is in the text, and not copied. A `Member` holds its position, or its value if that is a number
+// or a GUID. Texts are copied into owned values once the signature is verified.
 
 mod access_token;
 mod caller;
@@ -44,29 +44,30 @@ pub use crate::authority::TokenVersion;
 use crate::identifier::{ClientId, Guid, KeyId, ObjectId};
 use crate::json::{JsonStr, NotJson, Quoted, Reader};
 
-/// A member of a header or payload, read from a text that anybody may have written.
+/// A member of a header or payload, read from an untrusted text.
 trait Member: Copy {
-    /// The words for a refusal: "expected {EXPECTED}".
+    /// The expected type, for refusals: "expected {EXPECTED}".
     const EXPECTED: &'static str;
 
-    /// The value of the member, owned.
+    /// The member's value, owned.
     type Owned: HeapSize;
 
-    /// Reads the value that comes next, or, where an array or object is of the wrong type as such,
-    /// nothing of it.
+    /// Reads the next value.
+    ///
+    /// If that is an array or object where another type is expected, nothing is read.
     fn read(value: &mut Reader<'_>) -> Result<Self, MemberError>;
 
-    /// Returns the value of the member, from the text in which it was read.
+    /// Returns the member's value, taken from the text in which it was read.
     fn own(self, text: &str) -> Self::Owned;
 }
 
-/// The reason for which a member cannot be read.
+/// Cause of a failure to read a member.
 #[derive(Debug)]
 enum MemberError {
-    /// The text is no JSON, or what its type says cannot be read: half a surrogate pair, or a number
+    /// The text is not JSON, or the value cannot be represented: half a surrogate pair, or a number
     /// that is too large.
     NotJson,
-    /// It has another type.
+    /// The value has another type.
     WrongType,
 }
 
@@ -76,9 +77,9 @@ impl From<NotJson> for MemberError {
     }
 }
 
-/// A value that may hold memory beyond itself.
+/// A value that may hold memory on the heap.
 trait HeapSize {
-    /// Returns the number of bytes that it holds beyond itself.
+    /// Returns the number of bytes that the value holds on the heap.
     fn heap_size(&self) -> usize {
         0
     }
@@ -108,8 +109,8 @@ impl HeapSize for Cow<'static, str> {
     }
 }
 
-/// Returns the number of bytes that an allocation of so many takes: allocators keep a word beside
-/// it, and round up.
+/// Returns the number of bytes that an allocation of `bytes` bytes takes: allocators keep a word
+/// beside it, and round up.
 const fn allocation(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -117,8 +118,10 @@ const fn allocation(bytes: usize) -> usize {
     }
 }
 
-/// Takes a value of another type than is wanted, but an array or object. It is a graver fault if it
-/// cannot be read whatever is wanted.
+/// Reads a value of the wrong type, and returns the error for it.
+///
+/// An array or object is left unread. If the value cannot be read as any type, the error is
+/// [`MemberError::NotJson`], which is graver.
 #[cold]
 fn wrong_type(value: &mut Reader<'_>) -> MemberError {
     let read = match value.peek() {
@@ -133,14 +136,14 @@ fn wrong_type(value: &mut Reader<'_>) -> MemberError {
     }
 }
 
-/// Reads a number, and returns its text if it is one that can be held.
+/// Reads a number, and returns its text. Fails if the number is too large for an `f64`.
 fn number<'a>(value: &mut Reader<'a>) -> Result<&'a str, NotJson> {
     let text = value.number()?;
     serde_json::from_str::<f64>(text).map_err(|_| NotJson)?;
     Ok(text)
 }
 
-/// Reads a string of Unicode.
+/// Reads a string. Fails if it has half a surrogate pair.
 #[inline]
 fn unicode(value: &mut Reader<'_>) -> Result<Quoted, NotJson> {
     let quoted = value.string()?;
@@ -159,7 +162,7 @@ fn string(value: &mut Reader<'_>) -> Result<Quoted, MemberError> {
     }
 }
 
-/// A string on whose value something depends.
+/// A string on whose value a decision depends.
 #[derive(Clone, Copy)]
 struct Text(Quoted);
 
@@ -184,7 +187,7 @@ impl Member for Text {
     }
 }
 
-/// A string that has one of a few values in most tokens, and is not allocated then.
+/// A string that has one of a few values in most tokens. Those values are not allocated.
 #[derive(Clone, Copy)]
 struct InternedText(Text);
 
@@ -207,7 +210,7 @@ impl Member for InternedText {
     }
 }
 
-/// A string, or anything else, which counts as absent.
+/// A string, or any other value, which counts as absent.
 #[derive(Clone, Copy)]
 struct LenientString(Option<Quoted>);
 
@@ -234,24 +237,25 @@ impl Member for LenientString {
     fn own(self, _: &str) {}
 }
 
-/// An array of strings on whose values something depends.
+/// An array of strings on whose values a decision depends.
 #[derive(Clone, Copy)]
 struct TextList {
-    /// The position of its first mark.
+    /// The position of the opening bracket.
     start: usize,
     /// The number of strings.
     count: usize,
 }
 
 impl TextList {
-    /// Returns how many strings there are, and those of them that are not blank: a blank one is
-    /// none.
+    /// Returns the number of strings, and the strings that are not blank.
+    ///
+    /// Blank strings are counted, but left out.
     fn of(self, text: &str) -> (usize, impl Iterator<Item = Cow<'_, str>>) {
         let mut reader = Reader::new(text.get(self.start..).unwrap_or_default());
         let list = reader.text();
         reader.takes(b'[');
         let mut is_first = true;
-        // It was read before, so that it is an array, and of strings.
+        // `read` has checked that this is an array of strings.
         let texts = std::iter::from_fn(move || {
             let has_next = reader.next_part(b']', &mut is_first).unwrap_or_default();
             let quoted = has_next.then(|| reader.string().ok()).flatten()?;
@@ -294,7 +298,9 @@ impl Member for TextList {
     }
 }
 
-/// Skips the rest of an array behind an element of the wrong type, or at one that was left.
+/// Skips the rest of an array that has an element of the wrong type.
+///
+/// The element itself is skipped, too, if it is an array or object that was left unread.
 fn skip_rest(value: &mut Reader<'_>) -> Result<(), NotJson> {
     if matches!(value.peek(), Some(b'[' | b'{')) {
         value.skip()?;
@@ -333,10 +339,10 @@ macro_rules! guid_member {
 }
 guid_member!(ClientId, ObjectId);
 
-/// Seconds since 1970 as a JSON number (RFC 7519 §2); a fraction is cut off.
+/// Seconds since 1970 as a JSON number (RFC 7519 §2), rounded down to a whole second.
 ///
-/// Never a string, even where the claim is optional: a lenient reading once let tokens without
-/// an effective expiry pass (CVE-2026-25537).
+/// A string is never accepted, even where the claim is optional: lenient parsing once let tokens
+/// without an effective expiry pass (CVE-2026-25537).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct NumericDate(i64);
 
@@ -355,7 +361,7 @@ impl NumericDate {
             .unwrap_or(UNIX_EPOCH)
     }
 
-    /// The whole seconds of a clock's reading; before 1970 they are negative.
+    /// Returns the whole seconds of a clock's time, negative before 1970.
     pub(crate) fn from_clock(now: SystemTime) -> Self {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         match now.duration_since(UNIX_EPOCH) {
@@ -399,7 +405,7 @@ impl Member for NumericDate {
     }
 }
 
-/// A number of seconds since 1970, or anything else, which counts as absent.
+/// A number of seconds since 1970, or any other value, which counts as absent.
 #[derive(Clone, Copy)]
 struct LenientDate(Option<NumericDate>);
 
@@ -421,7 +427,7 @@ impl Member for LenientDate {
     fn own(self, _: &str) {}
 }
 
-/// A whole number on whose value something depends.
+/// A whole number on whose value a decision depends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Number(i64);
 
@@ -444,7 +450,7 @@ impl Member for Number {
     }
 }
 
-/// A number of JSON.
+/// A JSON number.
 enum JsonNumber<'a> {
     Whole(i64),
     /// A number with a fraction or an exponent, `-0`, or too large to be whole.
@@ -458,7 +464,7 @@ fn read_number<'a>(value: &mut Reader<'a>) -> Result<JsonNumber<'a>, MemberError
     let text = value.number()?;
     match text.parse() {
         Ok(number) if text != "-0" => Ok(JsonNumber::Whole(number)),
-        // A number beyond what can be held is a fault of the text.
+        // A number that is too large for an `f64` is an error of the whole text.
         _ => match serde_json::from_str::<f64>(text) {
             Ok(_) => Ok(JsonNumber::Other(text)),
             Err(_) => Err(MemberError::NotJson),
@@ -487,7 +493,8 @@ impl Member for Present {
     }
 }
 
-/// A mark that is set by anything but `false`: reading it so errs on the safe side.
+/// A mark that every value sets except `false` and `"false"`. Reading it this way errs on the safe
+/// side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Flag(bool);
 
@@ -528,7 +535,7 @@ impl Member for Flag {
     }
 }
 
-/// Looks at the names of the members of the object that comes next.
+/// Passes the name of each member of the next value, an object, to `look`.
 fn for_each_name(value: &mut Reader<'_>, mut look: impl FnMut(JsonStr<'_>)) -> Result<(), NotJson> {
     let text = value.text();
     value.takes(b'{');
@@ -544,7 +551,7 @@ fn for_each_name(value: &mut Reader<'_>, mut look: impl FnMut(JsonStr<'_>)) -> R
     Ok(())
 }
 
-/// Reads an object by the names of its members alone.
+/// Passes the names of the next value's members to `look`. Fails if the value is not an object.
 fn names(value: &mut Reader<'_>, look: impl FnMut(JsonStr<'_>)) -> Result<(), MemberError> {
     if value.peek() != Some(b'{') {
         return Err(wrong_type(value));

@@ -1,10 +1,14 @@
 //! Reads the top level of a JSON object: each member once, each known one with its type.
 //!
-//! Nothing is copied, whoever wrote the object: a field says where in the text its member stands.
-//! Written by hand because of three things that a derived struct does not do: a member that stands
-//! twice is refused, known to us or not (RFC 7519 §4, RFC 8725 §2.4); the member that has the wrong
-//! type is named; and what decides is read the same way whichever of serde_json's features some
-//! crate in the tree turns on for all.
+//! The object may be untrusted, so nothing is copied: a field holds the position of its member in
+//! the text. The code is written by hand, because it does three things that a derived struct does
+//! not do:
+//!
+//! - It refuses a member that occurs twice, whether it is a known one or not (RFC 7519 §4,
+//!   RFC 8725 §2.4).
+//! - It names the member that has the wrong type.
+//! - It reads the decisive members in the same way, no matter which features of `serde_json`
+//!   another crate in the tree turns on for all.
 
 use std::borrow::Cow;
 
@@ -13,12 +17,15 @@ use crate::json::{self, NotJson, Reader};
 use crate::refusal::{TokenFault, TokenPart};
 use crate::shown::Escaped;
 
-/// The longest name that a known member may have, in bytes.
+/// Maximum length of a known member's name, in bytes.
 pub(super) const LONGEST_NAME: usize = 24;
 
 /// A struct whose fields are the known members of one JSON object.
 pub(super) trait Members: Default {
-    /// Reads the value that stands behind the name of this fingerprint into its field, if it is one.
+    /// Reads the value behind `name` into the field of that name, and returns whether there is such
+    /// a field.
+    ///
+    /// `fingerprint` is that of the name.
     fn read(
         &mut self,
         name: &[u8],
@@ -28,8 +35,10 @@ pub(super) trait Members: Default {
     ) -> Result<bool, TokenFault>;
 }
 
-/// Declares a struct of optional fields, each of which says where the member of the given name
-/// stands; and, if it is named, one of what they say.
+/// Declares a struct of optional fields, each with the position of the member of the given name.
+///
+/// If the caller names a second struct, that one is declared, too. Its fields hold the owned
+/// values.
 macro_rules! members {
     (
         $(#[$meta:meta])*
@@ -60,7 +69,7 @@ macro_rules! members {
                     const _: () = assert!($member.len() <= $crate::token::object::LONGEST_NAME);
                     const $field: u64 = $crate::token::object::fingerprint($member.as_bytes());
                 )*
-                // By a number, as thousands of names can be none of these.
+                // Matched by number first, because an object can have thousands of unknown names.
                 match fingerprint {
                     $($field if name == $member.as_bytes() => {
                         let field = &mut self.$field;
@@ -95,7 +104,8 @@ macro_rules! members {
         }
 
         impl $name {
-            /// Returns the values of the members, from the text in which they stand.
+            /// Returns the owned values of the members, taken from the text in which they were
+            /// read.
             $visible fn own(&self, text: &str) -> $owned {
                 $owned {
                     $($field: self.$field.map(|member| $crate::token::Member::own(member, text)),)*
@@ -104,7 +114,7 @@ macro_rules! members {
         }
 
         impl $owned {
-            /// Returns the number of bytes that the fields hold beyond themselves.
+            /// Returns the number of bytes that the fields hold on the heap.
             $visible fn heap_size(&self) -> usize {
                 let sizes = [$(
                     self.$field.as_ref().map_or(0, $crate::token::HeapSize::heap_size),
@@ -116,12 +126,13 @@ macro_rules! members {
 }
 pub(super) use members;
 
-/// Reads an object, which usually has no more than `USUAL` unknown members. Returns the known ones,
-/// the names of the others, and the first known one of another type than it should have, if that did
-/// not end the reading; none but the decisive ones are read behind it.
+/// Reads an object, which usually has no more than `USUAL` unknown members.
 ///
-/// A wrong type of a member that `is_decisive` names ends the reading. Behind a wrong type of
-/// another member, only the decisive ones are looked at.
+/// Returns the known members, the names of the unknown ones, and the fault of the first known
+/// member of the wrong type, if that did not end the reading.
+///
+/// A wrong type of a member that `is_decisive` names ends the reading with an error. After a wrong
+/// type of another member, only the decisive members are read.
 pub(super) fn read<T: Members, const USUAL: usize>(
     text: &str,
     part: TokenPart,
@@ -147,7 +158,7 @@ pub(super) fn read<T: Members, const USUAL: usize>(
         if !name.is_unicode {
             return Err(no_json(NotJson));
         }
-        // A name that does not fit is none of the known ones.
+        // A name that does not fit into the buffer is not a known one.
         let mut buffer = [0; LONGEST_NAME];
         if let Some(name) = name.bytes_within(text, &mut buffer) {
             let fingerprint = fingerprint(name);
@@ -174,19 +185,20 @@ fn duplicate(part: TokenPart, member: &str) -> TokenFault {
     }
 }
 
-/// An object that is being read.
+/// The state of an object that is being read.
 pub(super) struct Reading {
     part: TokenPart,
     is_decisive: fn(&str) -> bool,
-    /// A bit for each known member that was there.
+    /// A bit for each known member that was read.
     seen: u64,
     type_error: Option<TokenFault>,
-    /// Found where nothing but a fault of the whole text comes before it.
+    /// A repeated member that does not end the reading. It is refused at the end, unless another
+    /// fault ends the reading before.
     duplicate: Option<&'static str>,
 }
 
 impl Reading {
-    /// Reads the value of the known member of this position among all.
+    /// Reads the value of the known member with this position among all known members.
     #[inline]
     pub(super) fn member<M: Member>(
         &mut self,
@@ -222,7 +234,7 @@ impl Reading {
                         return Err(fault);
                     }
                     self.type_error = Some(fault);
-                    // An array or object is left untouched where it is of the wrong type as such.
+                    // `M::read` leaves an array or object unread where it expects another type.
                     if value.position() == start {
                         value.skip()
                     } else {
@@ -240,15 +252,16 @@ impl Reading {
     }
 }
 
-/// The names of members that are none of the known ones, as far as they are remembered: enough to
-/// know that none of them stands twice, unless there are more than usual or a long one is written
-/// with escapes.
+/// The names of unknown members, as far as they are remembered.
+///
+/// They suffice to know that no name occurs twice, unless there are more than `USUAL` names, or a
+/// long name is written with escapes.
 pub(super) struct UnknownNames<const USUAL: usize> {
     fingerprints: [u64; USUAL],
     count: usize,
-    /// Set if there is one without a fingerprint.
+    /// Set if there is a name without a fingerprint.
     has_another: bool,
-    /// Set if one is `tid` but for its case.
+    /// Set if a name is `tid` except for its case.
     pub(super) has_tid: bool,
 }
 
@@ -274,7 +287,7 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
         self.has_tid |= name.len() == 3 && name.eq_ignore_ascii_case(b"tid");
     }
 
-    /// Returns whether a name may be among them twice.
+    /// Returns whether a name may occur twice.
     fn may_repeat(&self) -> bool {
         let mut fingerprints = self.fingerprints;
         let known = fingerprints.get_mut(..self.count).unwrap_or_default();
@@ -282,8 +295,10 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
         self.has_another || known.windows(2).any(|pair| pair.first() == pair.get(1))
     }
 
-    /// Refuses the object of this text if a member stands in it twice. Costs an allocation for each
-    /// name if they are many: it is asked for when the signature holds.
+    /// Refuses the object if a member occurs in its text twice.
+    ///
+    /// With many names, this costs an allocation for each. So the crate does it after the signature
+    /// check.
     pub(super) fn check(&self, text: &str, part: TokenPart) -> Result<(), TokenFault> {
         if !self.may_repeat() {
             return Ok(());
@@ -303,8 +318,9 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
     }
 }
 
-/// Returns a number that is the same for the same name, and nearly always another for another one:
-/// of names that share their beginning, as directory extensions do, the end tells them apart.
+/// Returns a number that is equal for equal names, and nearly always different for different names.
+///
+/// It also depends on the end of a name, because directory extensions share their beginning.
 #[inline]
 pub(super) const fn fingerprint(name: &[u8]) -> u64 {
     let length = (name.len() as u64) << 56;
@@ -376,7 +392,7 @@ mod tests {
         let many: Vec<String> = (0..100).map(|name| format!("\"m{name}\":0")).collect();
         let many = format!("{{{},\"m50\":1}}", many.join(","));
         assert_eq!(code(&many), "duplicate_member");
-        // The same fingerprint, and another name.
+        // Two names with the same fingerprint.
         let (one, other) = ("aaaaaaaa_b_bbbbbbbb", "aaaaaaaa_c_bbbbbbbb");
         assert_eq!(fingerprint(one.as_bytes()), fingerprint(other.as_bytes()));
         assert_eq!(code(&format!(r#"{{"{one}":1,"{other}":1}}"#)), "once");
@@ -397,7 +413,8 @@ mod tests {
         }
     }
 
-    /// Two names with one fingerprint cost an allocation for each member of the token.
+    /// Checks that different names have different fingerprints: two names with one fingerprint
+    /// would cost an allocation for each member of the token.
     #[test]
     fn names_of_any_length_are_told_apart() {
         use std::collections::HashMap;

@@ -22,7 +22,7 @@ fn a_word_is_what_it_says_whether_it_is_usual_or_not() {
     assert_eq!((&*word, word.heap_size()), ("app", 0));
 }
 
-/// The allocator adds a word, and rounds up to 16 bytes.
+/// Expects an allocator that adds a word, and rounds up to 16 bytes.
 #[test]
 fn what_is_kept_counts_with_what_it_holds_beyond_itself() {
     let text = |length: usize| Box::<str>::from("a".repeat(length));
@@ -37,7 +37,7 @@ fn what_is_kept_counts_with_what_it_holds_beyond_itself() {
     assert_eq!(().heap_size(), 0);
 }
 
-/// Checks what can be wrong with a member of any type but those that are any value.
+/// Checks the errors of a member type that does not accept every value.
 fn is_strict<M: Member>(good: &str) {
     assert!(read::<M>(good).is_ok(), "{good}");
     for value in [
@@ -49,7 +49,7 @@ fn is_strict<M: Member>(good: &str) {
             "{value} {found:?}"
         );
     }
-    // Beyond what can be read, whatever is wanted.
+    // Not readable as any type.
     for value in [
         "1e400",
         "-1e400",

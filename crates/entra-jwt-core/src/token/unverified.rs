@@ -1,4 +1,4 @@
-//! A token in compact form, parsed: nothing of it is proven.
+//! A token in compact form, parsed, with nothing proven.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +13,10 @@ use crate::json::JsonStr;
 use crate::refusal::{InvalidToken, TokenFault, TokenPart};
 
 members! {
-    /// The header members that decide something. Embedded keys and their addresses (`jwk`, `jku`,
-    /// `x5u`, `x5c`, `x5t`) are not among them: they come from the sender and are never looked at.
+    /// The header members that decide something.
+    ///
+    /// Embedded keys and their addresses (`jwk`, `jku`, `x5u`, `x5c`, `x5t`) are not among them:
+    /// they come from the sender, and are never read.
     struct Header {
         "alg" => algorithm: Text,
         "kid" => key_id: HeaderKeyId,
@@ -27,23 +29,28 @@ members! {
     }
 }
 
-/// More unknown members than the header of a token of Entra has: `x5t` is one.
+/// A number of unknown members that no header of Entra exceeds. One such member is `x5t`.
 const USUAL_IN_HEADER: usize = 4;
 
-/// More unknown claims than a token of Entra has.
+/// A number of unknown claims that no token of Entra exceeds.
 const USUAL_CLAIMS: usize = 24;
 
-/// A parsed token of which nothing is proven: what it says may be a lie.
+/// A parsed token of which nothing is proven: its content may be a lie.
 ///
-/// [`parse`](Self::parse) checks what holds for every issuer: size, three segments, strict
-/// base64url, JSON objects in which no member that decides something stands twice, a key id, and no
-/// header member that would change how the token is read. Whether to believe it is for a
-/// [`Validator`](crate::Validator) to say.
+/// [`parse`](Self::parse) checks the rules that hold for every issuer:
 ///
-/// Nothing that the token says is kept but its `kid`, of 256 bytes at most, and the beginning of an
-/// `iss` that is written with escapes: beside those, it holds the three segments decoded. Whoever
-/// looks at an `aud`, `tid` or `typ` that is written with escapes copies 1,024 characters of it at
-/// most. That no other member stands twice is looked at when the signature holds.
+/// - The token does not exceed the maximum size.
+/// - It has three segments of strict base64url.
+/// - Header and payload are JSON objects, in which no decisive member occurs twice.
+/// - There is a key id.
+/// - No header member would change how the token is read.
+///
+/// A [`Validator`](crate::Validator) decides whether to believe the token.
+///
+/// The value holds the three decoded segments. Of their content it copies only the `kid`, of at
+/// most 256 bytes, and the beginning of an `iss` that is written with escapes. Reading an `aud`,
+/// `tid` or `typ` that is written with escapes copies at most 1,024 characters of it. Repeated
+/// names of other members are detected only after the signature is verified.
 pub struct Unverified<'a> {
     compact: &'a [u8],
     signing_input: &'a [u8],
@@ -55,13 +62,14 @@ pub struct Unverified<'a> {
     pub(super) claims: ClaimMembers,
     /// The value of `iss`, if it is written with escapes.
     unescaped_issuer: Option<Box<str>>,
-    /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
+    /// Fault of a claim that has a type that Entra never writes. `claims` then holds only the
+    /// issuer.
     pub(crate) type_error: Option<TokenFault>,
     unknown_in_header: UnknownNames<USUAL_IN_HEADER>,
     unknown_claims: UnknownNames<USUAL_CLAIMS>,
 }
 
-/// A token's reference to its key: what is needed to fetch keys between the two phases.
+/// A token's reference to its key, needed to fetch keys between parsing and verification.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct KeyRef<'a> {
@@ -72,14 +80,15 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// The longest token that [`parse`](Self::parse) accepts, in bytes: 16 KiB. A token with 200
-    /// groups, the most that Entra puts into one, has about 12 KB.
+    /// Maximum length of a token that [`parse`](Self::parse) accepts, in bytes: 16 KiB.
+    ///
+    /// A token with 200 groups, the most that Entra puts into one, has about 12 KB.
     pub const DEFAULT_MAX_LENGTH: usize = 16 * 1024;
 
     /// Parses a token of at most [`DEFAULT_MAX_LENGTH`](Self::DEFAULT_MAX_LENGTH) bytes.
     ///
     /// # Errors
-    /// The first fault that is found.
+    /// Returns the first fault that is found.
     pub fn parse(token: &'a str) -> Result<Self, InvalidToken> {
         Self::parse_up_to(token, Self::DEFAULT_MAX_LENGTH)
     }
@@ -87,16 +96,17 @@ impl<'a> Unverified<'a> {
     /// Parses a token of at most `limit` bytes.
     ///
     /// # Errors
-    /// The first fault that is found.
+    /// Returns the first fault that is found.
     pub fn parse_up_to(token: &'a str, limit: usize) -> Result<Self, InvalidToken> {
         Self::parse_bytes(token.as_bytes(), limit)
     }
 
-    /// Parses a token of at most `limit` bytes, as a header of a request has it: what is no text is
-    /// no token either, and need not be looked for before.
+    /// Parses a token of at most `limit` bytes, from the bytes of a request header.
+    ///
+    /// Bytes that are not text are not a token either, so the caller need not check for text.
     ///
     /// # Errors
-    /// The first fault that is found.
+    /// Returns the first fault that is found.
     pub fn parse_bytes(token: &'a [u8], limit: usize) -> Result<Self, InvalidToken> {
         Ok(Self::read(token, limit)?)
     }
@@ -123,8 +133,9 @@ impl<'a> Unverified<'a> {
         if let Some(member) = header.unsupported() {
             return Err(TokenFault::UnsupportedHeader { member });
         }
-        // If a claim has a type that Entra never writes, only the issuer is read: it is the chosen
-        // issuer's rules that refuse it, so that a token of somebody else is called that.
+        // If a claim has a type that Entra never writes, only the issuer is read. The rules of the
+        // chosen issuer then refuse the token, so that a token of another issuer is refused as
+        // such.
         let is_of_issuer: fn(&str) -> bool = |claim| matches!(claim, "iss" | "tid");
         let (claims, unknown_claims, type_error) =
             object::read::<ClaimMembers, _>(&payload_text, TokenPart::Payload, is_of_issuer)?;
@@ -163,7 +174,7 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// The whole token. Each of its segments was decoded, so all of it is ASCII.
+    /// Returns the whole token. Each of its segments was decoded, so all of it is ASCII.
     pub(super) fn compact(&self) -> &str {
         std::str::from_utf8(self.compact).unwrap_or_default()
     }
@@ -204,18 +215,18 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Returns `tid`, to be compared.
+    /// Returns `tid`, for comparison only: it may be cut.
     pub(crate) fn tenant(&self) -> Option<Cow<'_, str>> {
         self.claims.tenant.map(|tenant| self.text(tenant).short())
     }
 
-    /// Returns `aud`, to be compared.
+    /// Returns `aud`, for comparison only: it may be cut.
     pub(crate) fn audience(&self) -> Option<Cow<'_, str>> {
         let audience = self.claims.audience;
         audience.map(|audience| self.text(audience).short())
     }
 
-    /// Returns whether a second claim is named like `tid` in another case.
+    /// Returns whether another claim is named like `tid`, in another case.
     pub(crate) fn tenant_is_ambiguous(&self) -> bool {
         self.unknown_claims.has_tid
     }
@@ -225,12 +236,12 @@ impl<'a> Unverified<'a> {
         (self.claims.expires_at, self.claims.not_before)
     }
 
-    /// Returns whether it is bound to a key of its holder (`cnf`).
+    /// Returns whether the token is bound to a key of its holder (`cnf`).
     pub(crate) fn is_bound(&self) -> bool {
         self.claims.confirmation.is_some()
     }
 
-    /// Returns whether it has a claim that only id tokens have.
+    /// Returns whether the token has a claim that only id tokens have.
     pub(crate) fn has_mark_of_id_token(&self) -> bool {
         let claims = &self.claims;
         claims.nonce.is_some() || claims.code_hash.is_some() || claims.access_token_hash.is_some()
@@ -254,8 +265,7 @@ impl<'a> Unverified<'a> {
         &self.payload_text
     }
 
-    /// Checks that no member stands twice, of those of which [`parse`](Self::parse) does not know
-    /// yet.
+    /// Checks that no member occurs twice, among those that [`parse`](Self::parse) has not checked.
     pub(crate) fn check_names(&self) -> Result<(), TokenFault> {
         self.unknown_in_header
             .check(&self.header_text, TokenPart::Header)?;
@@ -263,7 +273,7 @@ impl<'a> Unverified<'a> {
             .check(&self.payload_text, TokenPart::Payload)
     }
 
-    /// Returns the claims, of which a reissued token has its scopes in `scope` (RFC 9068 §2.2.3).
+    /// Returns the claims. A reissued token has its scopes in `scope` (RFC 9068 §2.2.3).
     pub(crate) fn own_claims(&self, is_reissued: bool) -> Claims {
         let mut claims = self.claims.own(&self.payload_text);
         if is_reissued {
@@ -295,7 +305,7 @@ impl<'a> Unverified<'a> {
         )
     }
 
-    /// Returns `client_id` of a reissued token (RFC 9068 §2.2), if it names a client.
+    /// Returns `client_id` of a reissued token (RFC 9068 §2.2), if it is not empty.
     pub(crate) fn registered_client(&self) -> Option<JsonStr<'_>> {
         let client = self.claims.registered_client?.of(&self.payload_text);
         client.filter(|client| *client != *"")
@@ -303,8 +313,10 @@ impl<'a> Unverified<'a> {
 }
 
 impl Header {
-    /// A member that none of our readings honours; ignoring it could mean something else than the
-    /// issuer said (RFC 7515 §4.1.11, RFC 7797, RFC 7516).
+    /// Returns a header member that this crate does not support.
+    ///
+    /// Ignoring it could mean something else than the issuer said (RFC 7515 §4.1.11, RFC 7797,
+    /// RFC 7516).
     fn unsupported(&self) -> Option<&'static str> {
         [
             ("crit", self.critical),
@@ -328,8 +340,10 @@ impl fmt::Debug for Unverified<'_> {
     }
 }
 
-/// The three segments of the compact form (RFC 7515 §3.1) and the first two with their dot, without
-/// reading past the sixth dot.
+/// Returns the three segments of the compact form (RFC 7515 §3.1), and the first two with their
+/// dot.
+///
+/// Nothing behind the sixth dot is read.
 fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), TokenFault> {
     let mut dots = memchr::memchr_iter(b'.', token).take(6);
     let (first, second) = (dots.next(), dots.next());
@@ -351,13 +365,13 @@ fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), TokenFault> {
     Err(TokenFault::not_a_token(token, count))
 }
 
-/// Returns the text before the dot at this place, and the text behind it.
+/// Returns the text before the dot at this position, and the text behind it.
 fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
     let (before, behind) = text.split_at(dot);
     (before, behind.strip_prefix(b".").unwrap_or(behind))
 }
 
-/// A segment as the text that it encodes.
+/// Decodes a segment into the text that it encodes.
 pub(super) fn decode(segment: impl AsRef<[u8]>, part: TokenPart) -> Result<String, TokenFault> {
     let bytes = base64url::decode(segment).ok_or(TokenFault::InvalidBase64 { part })?;
     String::from_utf8(bytes).map_err(|_| TokenFault::InvalidJson { part })

@@ -7,13 +7,13 @@ use super::{Profile, Rules, Validator};
 use crate::authority::{Audience, Audiences, Authority, Cloud, Tenancy};
 use crate::identifier::ClientId;
 
-/// Settings of a [`Validator`]; begin with [`Validator::entra`].
+/// The settings of a [`Validator`]; begin with [`Validator::entra`].
 ///
 /// # Defaults
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
+/// | [`audience`](Self::audience) | the client id and `api://{client id}`, which are always accepted |
 /// | [`cloud`](Self::cloud) | public |
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
@@ -28,7 +28,7 @@ pub struct ValidatorBuilder {
     rules: Rules,
 }
 
-/// A setting of a [`ValidatorBuilder`] is out of bounds.
+/// An invalid setting of a [`ValidatorBuilder`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSettings {
@@ -46,21 +46,22 @@ pub enum InvalidSettings {
          setting out"
     )]
     NoClient,
-    /// External ID with another tenancy than one tenant.
+    /// External ID is set together with a tenancy other than one tenant.
     #[error(
         "a tenant of External ID has keys and issuer of its own: name that one tenant by its id"
     )]
     ExternalIdTenancy,
-    /// External ID outside the public cloud.
+    /// External ID is set together with a cloud other than the public one.
     #[error("External ID is part of the public cloud")]
     ExternalIdCloud,
-    /// v1 tokens of External ID.
+    /// External ID is set together with v1 tokens.
     #[error("External ID issues v2 tokens only; leave the setting out")]
     ExternalIdV1,
 }
 
 impl Validator {
-    /// Begins the rules for access tokens of Entra for the API with this application (client) id.
+    /// Returns a builder of the rules for Entra's access tokens for the API with this application
+    /// (client) id.
     pub fn entra(tenancy: impl Into<Tenancy>, client_id: ClientId) -> ValidatorBuilder {
         ValidatorBuilder {
             rules: Rules {
@@ -80,43 +81,49 @@ impl Validator {
 }
 
 impl ValidatorBuilder {
-    /// Accepts a further audience beside `{client id}` and `api://{client id}`, which are always
-    /// accepted: the App ID URI, if it is another.
+    /// Accepts another audience: the App ID URI, if it differs from `api://{client id}`.
+    ///
+    /// `{client id}` and `api://{client id}` are always accepted.
     pub fn audience(mut self, audience: Audience) -> Self {
         self.rules.audiences.add(audience);
         self
     }
 
-    /// The national cloud. Default: [`Cloud::Public`].
+    /// Sets the national cloud.
+    ///
+    /// Default: [`Cloud::Public`].
     pub fn cloud(mut self, cloud: Cloud) -> Self {
         self.rules.authority.set_cloud(cloud);
         self
     }
 
-    /// The tenant is one of External ID (`ciamlogin.com`): the issuer is
-    /// `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, whatever host the users sign in on.
-    /// Default: a workforce tenant.
+    /// Declares that the tenant is an External ID tenant (`ciamlogin.com`).
+    ///
+    /// Its issuer is `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, on any host where the users
+    /// sign in. Default: a workforce tenant.
     pub fn external_id(mut self) -> Self {
         self.rules.authority.set_external_id();
         self
     }
 
-    /// Accepts v1 tokens beside v2 tokens. Default: only v2.
+    /// Accepts v1 tokens in addition to v2 tokens.
     ///
-    /// Which of them Entra issues is up to `api.requestedAccessTokenVersion` in the manifest of
-    /// the API's app registration.
+    /// `api.requestedAccessTokenVersion` in the manifest of the API's app registration decides
+    /// which version Entra issues. Default: only v2.
     pub fn accept_v1_tokens(mut self) -> Self {
         self.rules.accepts_v1 = true;
         self
     }
 
-    /// Accepts tokens of these client applications only (`azp`, in v1 tokens `appid`). The list
-    /// restricts; being on it permits nothing. Default: every client. Several calls add up.
+    /// Accepts only tokens of these client applications (`azp`, in v1 tokens `appid`).
     ///
-    /// It is about clients of Entra. Of a [reissued](Validator::reissued) token that is the server which
-    /// reissued it, so that the list cannot tell that server's clients apart: either it has the server,
-    /// and admits all of them, or none. Compare
-    /// [`AccessToken::registered_client`](crate::AccessToken::registered_client) for that.
+    /// The list restricts; being on it permits nothing. Default: every client. Several calls add
+    /// up.
+    ///
+    /// The list is about clients of Entra. In a [reissued](Validator::reissued) token, Entra's
+    /// client is the server that reissued the token. The list cannot distinguish that server's own
+    /// clients: it admits all of them if the server is on it, otherwise none. To distinguish them,
+    /// compare [`AccessToken::registered_client`](crate::AccessToken::registered_client).
     pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.rules
             .allowed_clients
@@ -125,44 +132,49 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Lets these client applications call as themselves without any role: Microsoft calls it
-    /// authorization by access control list. It exempts app-only tokens from
-    /// [`default_permission`](Validator::default_permission) and from nothing else. Default: none.
-    /// Several calls add up.
+    /// Lets these client applications call as themselves without any role.
+    ///
+    /// Microsoft calls this authorization by access control list. The setting exempts the clients'
+    /// app-only tokens from [`default_permission`](Validator::default_permission), and from nothing
+    /// else. Default: none. Several calls add up.
     pub fn allow_roleless_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.rules.roleless_clients.extend(ids);
         self
     }
 
-    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
-    /// the API's app registration emit the optional claim `acct`, which says it best. Default:
-    /// guests are accepted.
+    /// Refuses guests of the tenant: users whom another tenant or provider authenticates.
+    ///
+    /// Configure the API's app registration to emit the optional claim `acct`, which marks guests
+    /// most reliably. Default: guests are accepted.
     pub fn refuse_guests(mut self) -> Self {
         self.rules.refuses_guests = true;
         self
     }
 
-    /// Refuses agents of Entra Agent ID, as far as tokens say that they are of one. Entra leaves the claims
-    /// that say it out of tokens for an API of your own, unless its manifest asks for them
-    /// ([`CallerKind::Agent`](crate::token::CallerKind::Agent) has the JSON). Default: agents are accepted.
+    /// Refuses agents of Entra Agent ID, as far as the token's claims show that the caller is one.
+    ///
+    /// Entra leaves these claims out of tokens for your own API, unless the API's manifest requests
+    /// them ([`CallerKind::Agent`](crate::token::CallerKind::Agent) has the JSON). Default: agents
+    /// are accepted.
     pub fn refuse_agents(mut self) -> Self {
         self.rules.refuses_agents = true;
         self
     }
 
-    /// Sets the greatest difference between the clocks of Entra and of this machine that is accepted.
-    /// Default: 5 minutes, as in Microsoft's libraries.
+    /// Sets the maximum accepted difference between the clocks of Entra and of this machine.
+    ///
+    /// Default: 5 minutes, as in Microsoft's libraries. Maximum: [`Validator::MAX_CLOCK_SKEW`].
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.rules.clock_skew = skew;
         self
     }
 
-    /// The settings that weaken the protection.
+    /// Returns the settings that weaken the protection.
     pub fn dangerous(self) -> DangerousValidatorBuilder {
         DangerousValidatorBuilder(self)
     }
 
-    /// Returns everything that is wrong with the settings.
+    /// Returns all problems with the settings.
     pub fn problems(&self) -> impl Iterator<Item = InvalidSettings> {
         let rules = &self.rules;
         let authority = &rules.authority;
@@ -185,10 +197,10 @@ impl ValidatorBuilder {
         .flatten()
     }
 
-    /// The finished validator.
+    /// Builds the validator.
     ///
     /// # Errors
-    /// The first of its [`problems`](Self::problems).
+    /// The first of the [`problems`](Self::problems).
     pub fn build(self) -> Result<Validator, InvalidSettings> {
         if let Some(problem) = self.problems().next() {
             return Err(problem);
@@ -197,17 +209,18 @@ impl ValidatorBuilder {
     }
 }
 
-/// The weakening settings of a [`ValidatorBuilder`]; see [`ValidatorBuilder::dangerous`].
+/// The settings of a [`ValidatorBuilder`] that weaken the protection; see
+/// [`ValidatorBuilder::dangerous`].
 #[derive(Debug)]
 #[must_use]
 pub struct DangerousValidatorBuilder(ValidatorBuilder);
 
 impl DangerousValidatorBuilder {
-    /// Accepts tokens that are signed by a key of another national cloud, as key sets of Entra
-    /// publish some beside their own.
+    /// Accepts tokens that are signed by a key of another national cloud.
     ///
-    /// Whoever operates that cloud can then make tokens that are accepted here. For the case that
-    /// Entra names the clouds of its keys otherwise than is known here.
+    /// Entra's key sets contain some keys of other clouds. With this setting, the operator of such
+    /// a cloud can make tokens that are accepted here. Use it only if Entra names the clouds of its
+    /// keys differently than this crate does.
     pub fn accept_keys_of_other_clouds(mut self) -> ValidatorBuilder {
         self.0.rules.accepts_keys_of_other_clouds = true;
         self.0

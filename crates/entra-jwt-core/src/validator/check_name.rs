@@ -1,52 +1,59 @@
 //! The names of the checks.
 
 named! {
-    /// The checks in their order, as [`Validator`](crate::Validator) runs them.
+    /// A check of a token.
+    ///
+    /// The variants are in the order in which [`Validator`](crate::Validator) runs the checks.
     #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum CheckName {
-        /// The compact form: size, segments, base64url, JSON, no member twice that decides something.
+        /// The compact form: size, segments, base64url, JSON, and no duplicate of a member that
+        /// decides something.
         Form = "form",
-        /// No header `nonce`, which marks tokens for Microsoft Graph.
+        /// No `nonce` in the header, which marks tokens for Microsoft Graph.
         Nonce = "nonce",
         /// The header's `alg`.
         Algorithm = "algorithm",
         /// The header's `typ`.
         Type = "type",
-        /// The key is one of the issuer's.
+        /// The token's key is one of the issuer's keys.
         Key = "key",
-        /// The signature is the key's.
+        /// The signature verifies with the key.
         Signature = "signature",
-        /// No member of header or payload stands twice. Those that decide something are part of
-        /// [`Form`](Self::Form); the others are looked at only when the signature holds.
+        /// No duplicate member in header or payload.
+        ///
+        /// Members that decide something are part of [`Form`](Self::Form). All others are checked
+        /// only once the signature is verified.
         Names = "names",
-        /// Every claim on which something depends has its type.
+        /// Every claim that decides something has the right type.
         Claims = "claims",
         /// `exp` and `nbf`.
         Lifetime = "lifetime",
         /// `iss` belongs to `tid` in this cloud.
         Issuer = "issuer",
-        /// v2, or v1 where that is accepted.
+        /// The token is v2, or v1 if v1 tokens are accepted.
         Version = "version",
         /// The key may sign for this issuer.
         KeyIssuer = "key_issuer",
-        /// The key is of this cloud.
+        /// The key belongs to this cloud.
         KeyCloud = "key_cloud",
         /// `aud` is this API.
         Audience = "audience",
         /// The token is not bound to a key of its holder.
         Binding = "binding",
-        /// An access token, not an id token.
+        /// The token is an access token, not an id token.
         Kind = "kind",
-        /// `tid` is allowed. Looked at, as client, guest and agent are, only when the signature holds.
+        /// `tid` is allowed.
+        ///
+        /// Tenant, client, guest and agent are checked only once the signature is verified.
         Tenant = "tenant",
         /// The client application is allowed.
         Client = "client",
-        /// The user is no guest, where guests are refused.
+        /// The user is no guest, if guests are refused.
         Guest = "guest",
-        /// The caller is no agent, as far as the token says, where agents are refused.
+        /// The caller is no agent, as far as the token says, if agents are refused.
         Agent = "agent",
-        /// The token permits anything at all: a scope or a role.
+        /// The token has at least one permission: a scope or a role.
         Permission = "permission",
         /// The requirement of a route.
         Requirement = "requirement",

@@ -1,10 +1,10 @@
-//! The checks that make a token valid, in their order. There is no second list.
+//! The only list of all checks of a token, in their order.
 //!
-//! Each is a function from [`CheckContext`] to a refusal. Those of the header need only the token,
-//! those of the claims may look at the key, if one is known by then: the same functions judge the
-//! unverified claims before a key is fetched and the verified ones after. Those of admission judge
-//! verified claims only: whoever makes up a token must not learn from the answer who is admitted.
-//! `explain` runs all of them to the end.
+//! Each check is a function from [`CheckContext`] to a fault. The header's checks need only the
+//! token. The claims' checks may also use the key, if it is already known: the same functions check
+//! the unverified claims before a key is fetched, and the verified claims afterwards. The admission
+//! checks run on verified claims only. Otherwise an attacker could send made-up tokens and learn
+//! from the response who is admitted. `explain` runs all checks to their end.
 
 use super::{Check, CheckContext, CheckName, Profile};
 use crate::authority::{Audience, TokenVersion};
@@ -22,23 +22,24 @@ const fn check(
     Check { name, run, needs }
 }
 
-/// The checks of the header: they run before any key is looked up.
+/// The header's checks, which run before any key is looked up.
 pub(super) static HEADER: [Check; 3] = [
     check(CheckName::Nonce, nonce, &[]),
     check(CheckName::Algorithm, algorithm, &[]),
     check(CheckName::Type, token_type, &[]),
 ];
 
-/// The checks that the signature is the key's, and of what is looked at when it is, as that costs
-/// more.
+/// The checks of the key and the signature, and a more expensive check that runs only once the
+/// signature is verified.
 pub(super) static SIGNATURE: [Check; 3] = [
     check(CheckName::Key, known_key, &[]),
     check(CheckName::Signature, signature, &[CheckName::Key]),
     check(CheckName::Names, names, &[CheckName::Signature]),
 ];
 
-/// The checks of the claims: they run on verified claims, and on unverified ones before a key is
-/// fetched. They compare with what is known of this API, or with the token itself.
+/// The claims' checks, which compare a token with facts about this API, or with itself.
+///
+/// They run on verified claims, and on unverified claims before a key is fetched.
 pub(super) static CLAIMS: [Check; 9] = [
     check(CheckName::Claims, types, &[]),
     check(CheckName::Lifetime, lifetime, &[CheckName::Claims]),
@@ -55,8 +56,9 @@ pub(super) static CLAIMS: [Check; 9] = [
     check(CheckName::Kind, kind, &[CheckName::Claims]),
 ];
 
-/// The checks of who is admitted: they run on verified claims only, as they compare with other
-/// tenants and clients.
+/// The admission checks.
+///
+/// They compare a token with other tenants and clients, so they run on verified claims only.
 pub(super) static ADMISSION: [Check; 4] = [
     check(CheckName::Tenant, tenant, &[CheckName::Issuer]),
     check(
@@ -72,12 +74,14 @@ pub(super) static ADMISSION: [Check; 4] = [
     check(CheckName::Agent, agent, &[CheckName::Claims]),
 ];
 
-/// All checks, in the order in which a token with a known key meets them.
+/// All checks, in the order in which they run on a token with a known key.
 pub(super) static ALL: [&[Check]; 4] = [&HEADER, &SIGNATURE, &CLAIMS, &ADMISSION];
 
-/// Checks that the header has no `nonce`, which marks tokens for Microsoft Graph: the signature was
-/// made over its hash, so the token as sent can never verify. Before the algorithm, as it explains
-/// more.
+/// Checks that the header has no `nonce`.
+///
+/// A `nonce` marks tokens for Microsoft Graph. Their signature was made over the hash of the nonce,
+/// so the token as sent can never be verified. This check runs before the algorithm's, because its
+/// fault explains more.
 fn nonce(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.token.has_nonce() {
         return Err(TokenFault::GraphToken {
@@ -88,8 +92,9 @@ fn nonce(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     Ok(())
 }
 
-/// Checks that the algorithm is RS256, the only one that discovery documents of Entra announce; ES256
-/// in reissued tokens.
+/// Checks that the algorithm is RS256, or ES256 in reissued tokens.
+///
+/// RS256 is the only algorithm that Entra's discovery documents announce.
 fn algorithm(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let expected = context.rules.profile.algorithm();
     match context.token.algorithm() {
@@ -102,8 +107,9 @@ fn algorithm(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Returns the issuer of a token that another authorization server issued by RFC 9068, as
-/// `entra-oauth-proxy` does: Entra writes no `at+jwt`.
+/// Returns the issuer of a token that another authorization server issued by RFC 9068 (`at+jwt`).
+///
+/// `entra-oauth-proxy` issues such tokens, Entra does not.
 fn other_server(context: &CheckContext<'_>) -> Option<String> {
     let token_type = context.token.token_type()?.short();
     let issuer = context.token.issuer()?;
@@ -112,8 +118,10 @@ fn other_server(context: &CheckContext<'_>) -> Option<String> {
         .then(|| Escaped::cut(issuer))
 }
 
-/// Checks that `typ` is `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never
-/// absent, in reissued tokens (RFC 9068 §4).
+/// Checks that `typ` is `JWT` in any case, or absent.
+///
+/// Entra never writes `at+jwt`. A reissued token must have `at+jwt`, and never lacks `typ` (RFC
+/// 9068 §4).
 fn token_type(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let (expected, may_lack) = match context.rules.profile {
         Profile::Entra => ("JWT", true),
@@ -129,7 +137,7 @@ fn token_type(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that the key which the token names is known.
+/// Checks that the key with the token's `kid` is known.
 fn known_key(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.key_is_known() {
         Ok(())
@@ -138,8 +146,10 @@ fn known_key(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Verifies the signature with the key, whose algorithm is that of these tokens: what the header says
-/// was compared with that, too.
+/// Verifies the signature with the key.
+///
+/// The key's algorithm must be the one that this issuer uses. The header's `alg` was compared with
+/// that algorithm, too.
 fn signature(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let token = context.token;
     let verifies = |key: &Key| {
@@ -155,15 +165,18 @@ fn signature(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that no member of header or payload stands twice. The ones that decide something are
-/// looked at while the token is parsed, the others here: there can be thousands of them, and no
-/// look-up and no fetch depends on one.
+/// Checks that no member of header or payload occurs twice.
+///
+/// The parser checks the members that decide something. All others are checked here: there can be
+/// thousands of them, and no lookup and no fetch depends on them.
 fn names(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     context.token.check_names()
 }
 
-/// Checks that a key that names an issuer signs for no other: without this, a key of personal accounts
-/// could sign for any tenant. A key that names none may sign for any.
+/// Checks that the key may sign for the token's issuer.
+///
+/// A key that names an issuer may sign for no other issuer. Without this check, a key of personal
+/// accounts could sign for any tenant. A key that names no issuer may sign for any.
 fn key_issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let Some(key_issuer) = context.key.and_then(Key::issuer) else {
         return Ok(());
@@ -182,9 +195,12 @@ fn key_issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that the key is of this cloud: real key sets have some of others. Compares with the cloud's
-/// constant, or, where there is none (External ID), with what was discovered beside
-/// the key. As in Microsoft's `EnableEntraIdSigningKeyCloudInstanceValidation`, which is off there.
+/// Checks that the key belongs to this cloud, because real key sets contain keys of other clouds.
+///
+/// The key's cloud is compared with the cloud's constant. External ID has no such constant: there
+/// it is compared with the cloud of the discovery document that led to the key. Microsoft's
+/// validator has the same check, `EnableEntraIdSigningKeyCloudInstanceValidation`, which is off
+/// there.
 fn key_cloud(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.rules.accepts_keys_of_other_clouds {
         return Ok(());
@@ -206,8 +222,9 @@ fn key_cloud(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that every claim on which something depends has the type that Entra writes. A token of
-/// somebody else has other types more often than not, so the issuer's fault comes first.
+/// Checks that every claim that decides something has the type that Entra writes.
+///
+/// Tokens of other issuers often have other types, so a fault of the issuer is returned first.
 fn types(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     match &context.token.type_error {
         None => Ok(()),
@@ -215,8 +232,9 @@ fn types(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks `exp`, which is required, and `nbf`; `iat` decides nothing. At the skew exactly a token
-/// still passes, as with Microsoft's validator.
+/// Checks `exp`, which is required, and `nbf`; `iat` decides nothing.
+///
+/// A token still passes at exactly the clock skew, as with Microsoft's validator.
 fn lifetime(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let (expires_at, not_before) = context.token.lifetime();
     context
@@ -224,12 +242,15 @@ fn lifetime(context: &CheckContext<'_>) -> Result<(), TokenFault> {
         .check_lifetime(expires_at, not_before, context.now)
 }
 
-/// Checks that the issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
+/// Checks that the issuer is the one that belongs to the token's own `tid` in this cloud, byte for
+/// byte.
 fn issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     context.issued_by().map(|_| ())
 }
 
-/// Checks that the token is v2, or v1 where that is accepted: by its issuer, never by `ver`.
+/// Checks that the token is v2, or v1 if v1 tokens are accepted.
+///
+/// The issuer decides the version, never the claim `ver`.
 fn version(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     match context.issued_by()? {
         (tenant, TokenVersion::V1) if !context.rules.accepts_v1 => Err(TokenFault::V1Token {
@@ -240,7 +261,7 @@ fn version(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that `aud` is one string, and one of the accepted audiences.
+/// Checks that `aud` is one string and an accepted audience.
 fn audience(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let audiences = &context.rules.audiences;
     let found = context
@@ -273,8 +294,9 @@ fn audience(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     })
 }
 
-/// Checks that the token is not bound to a key of its holder, as it must not pass for a bearer token
-/// then (RFC 7800).
+/// Checks that the token is not bound to a key of its holder.
+///
+/// A bound token must not be accepted as a bearer token (RFC 7800).
 fn binding(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.token.is_bound() {
         Err(TokenFault::ProofOfPossession)
@@ -283,9 +305,12 @@ fn binding(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that it is no id token. Entra marks those by nothing, so by what only they have, and what
-/// only they lack: an access token always names its client (`azp`, `appid`). A reissued one also has what RFC 9068 §2.2
-/// demands, so that whoever tells its callers apart by that never takes two for one.
+/// Checks that the token is no id token.
+///
+/// Entra does not mark id tokens. They are recognised by claims that only they have, and by the
+/// missing client: an access token always names its client (`azp`, `appid`). A reissued token must
+/// also have the `client_id` and `sub` that RFC 9068 §2.2 requires, so that a service that
+/// identifies its callers by them never confuses two callers.
 fn kind(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let token = context.token;
     if token.has_mark_of_id_token() || token.client().is_none() {
@@ -325,8 +350,9 @@ fn tenant(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     })
 }
 
-/// Checks that the client application is among those that are allowed, if there is such a list. It
-/// only restricts: to be on it permits nothing.
+/// Checks that the client application is on the list of allowed clients, if there is a list.
+///
+/// The list only restricts: being on it permits nothing.
 fn client(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let Some(allowed) = &context.rules.allowed_clients else {
         return Ok(());
@@ -338,7 +364,7 @@ fn client(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that the user is no guest, where guests are refused.
+/// Checks that the user is no guest, if guests are refused.
 fn guest(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if !context.rules.refuses_guests {
         return Ok(());
@@ -351,7 +377,7 @@ fn guest(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
 }
 
-/// Checks that the caller is no agent, where agents are refused.
+/// Checks that the caller is no agent, if agents are refused.
 fn agent(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.rules.refuses_agents && context.token.is_of_agent() {
         Err(TokenFault::AgentNotAllowed)

@@ -1,4 +1,4 @@
-//! Decides about tokens by the rules of one trusted issuer.
+//! Validates tokens by the rules of one trusted issuer.
 
 mod builder;
 mod check_name;
@@ -20,33 +20,39 @@ use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault};
 use crate::shown::Escaped;
 use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
-/// Decides about tokens of Microsoft Entra ID for one API.
+/// A validator of Microsoft Entra ID's access tokens for one API.
 ///
-/// Cheap to keep and to share: it holds no keys, no clock, and nothing per tenant, however many
-/// tenants it admits. See the [crate's page](crate) for an
-/// example.
+/// It is cheap to keep and to share: it holds no keys and no clock, and it needs no memory per
+/// tenant when it admits many tenants. See the [crate's page](crate) for an example.
 #[derive(Clone, Debug)]
 pub struct Validator {
     rules: Rules,
 }
 
 impl Validator {
-    /// The clock skew that is allowed unless set otherwise: 5 minutes.
+    /// Default clock skew: 5 minutes.
     pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-    /// The longest clock skew that can be set: 10 minutes.
+    /// Maximum clock skew that can be set: 10 minutes.
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(600);
 
-    /// The rules for tokens of an authorization server in front of Entra, which it issues in place
-    /// of the tokens that these rules admit (RFC 9068): signed with [ES256](Key::es256), of the type
-    /// `at+jwt`, of exactly this issuer and for exactly this audience. Their `tid`, `oid`, `azp` and
-    /// what else they have of Entra's claims is judged by the same rules, and read by the same
-    /// accessors; their scopes stand in `scope`, their client in `client_id`
-    /// ([`AccessToken::registered_client`]), and the time of the token of Entra that they are of in
-    /// `entra_iat` ([`AccessToken::issued_at`]). `client_id` and `sub` are required (RFC 9068 §2.2).
+    /// Returns the validator of reissued tokens: tokens that an authorization server in front of
+    /// Entra issues in place of the tokens that this validator accepts (RFC 9068).
+    ///
+    /// A reissued token is signed with [ES256](Key::es256), has the type `at+jwt`, and has exactly
+    /// this issuer and this audience. The claims that it has from Entra, such as `tid`, `oid` and
+    /// `azp`, are checked by the same rules and read by the same accessors. These claims are its
+    /// own:
+    ///
+    /// - `scope` has its scopes.
+    /// - `client_id` has its client ([`AccessToken::registered_client`]).
+    /// - `entra_iat` has the time at which Entra issued the token that it replaces
+    ///   ([`AccessToken::issued_at`]).
+    ///
+    /// `client_id` and `sub` are required (RFC 9068 §2.2).
     ///
     /// # Errors
-    /// If the audience cannot be one, or the issuer is longer than an audience may be.
+    /// If the audience is not a valid one, or the issuer is longer than [`Audience::MAX_LENGTH`].
     pub fn reissued(&self, issuer: &str, audience: &str) -> Result<Self, InvalidAudience> {
         let audience = Audience::new(audience)?;
         if issuer.len() > Audience::MAX_LENGTH {
@@ -55,7 +61,8 @@ impl Validator {
         let mut rules = self.rules.clone();
         rules.audiences = Audiences::only(rules.audiences.client_id(), audience);
         rules.accepts_v1 = false;
-        // Of Entra's clients, and for tokens without a scope.
+        // That setting is about clients of Entra and tokens without a scope, so it does not apply
+        // to reissued tokens.
         rules.roleless_clients.clear();
         rules.profile = Profile::Reissued {
             issuer: issuer.into(),
@@ -63,10 +70,10 @@ impl Validator {
         Ok(Self { rules })
     }
 
-    /// Parses and verifies a token in one call, for whoever has all keys at hand.
+    /// Parses and verifies a token in one call, for programs that have all keys.
     ///
     /// # Errors
-    /// The first check that fails.
+    /// The fault of the first check that fails.
     pub fn validate(
         &self,
         token: &str,
@@ -78,24 +85,27 @@ impl Validator {
         self.verify(unverified, key, now)
     }
 
-    /// Returns whether the token says that an issuer of this validator's cloud issued it, v1 or v2,
-    /// whether its tenant is allowed or not. It may be lying.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns whether the token names an issuer of this validator's cloud, v1 or v2, of any
+    /// tenant.
+    ///
+    /// The tenant need not be allowed. The token is unverified, so the issuer may be forged.
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     #[must_use]
     pub fn matches_issuer(&self, token: &Unverified<'_>) -> bool {
         let context = CheckContext::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
         context.issued_by().is_ok()
     }
 
-    /// Runs the checks of the header and the claims on the unverified token. If one fails, no key in
-    /// the world makes the token valid, and none need be fetched for it.
+    /// Runs the checks of the header and the claims on the unverified token.
     ///
-    /// Its tenant, its client and whether it is a guest's or an agent's are looked at only by
-    /// [`verify`](Self::verify), once the signature holds: otherwise anybody could find out by made-up
-    /// tokens who is admitted.
+    /// If one of them fails, no key can make the token valid, and no key need be fetched for it.
+    ///
+    /// Only [`verify`](Self::verify) checks the tenant, the client, and whether the caller is a
+    /// guest or an agent, once the signature is verified. Otherwise an attacker could find out with
+    /// made-up tokens who is admitted.
     ///
     /// # Errors
-    /// The first check that fails.
+    /// The fault of the first check that fails.
     pub fn precheck(&self, token: &Unverified<'_>, now: SystemTime) -> Result<(), InvalidToken> {
         let context = CheckContext::new(&self.rules, token, None, now);
         context.pass(&checks::HEADER)?;
@@ -103,15 +113,19 @@ impl Validator {
         Ok(())
     }
 
-    /// Verifies a parsed token with the key that it names, `None` if there is no such key.
+    /// Verifies a parsed token with the key that it names.
     ///
-    /// In this order: the header; the key and its signature; that no member stands twice; the claims;
-    /// whether tenant, client, user and agent are admitted.
+    /// `key` is `None` if there is no such key.
+    ///
+    /// The order of the checks is: the header; the key and the signature; duplicate members; the
+    /// claims; the admission of tenant, client, user and agent.
     ///
     /// # Errors
-    /// The first check that fails. Without the key, a fault of the claims comes first: then no key
-    /// could make the token valid, and the fault explains more. Whether a member that decides nothing
-    /// stands twice, and who is admitted, is not looked at then.
+    /// The fault of the first check that fails.
+    ///
+    /// Without the key, a fault of the claims comes first: it explains more, and no key could make
+    /// the token valid. Then admission is not checked, nor are duplicates of members that decide
+    /// nothing.
     pub fn verify(
         &self,
         token: Unverified<'_>,
@@ -134,21 +148,23 @@ impl Validator {
         Ok(AccessToken::new(tenant, version, token, is_reissued))
     }
 
-    /// The refusal of a token that passes the [`precheck`](Self::precheck), and whose key turned
-    /// out not to be there: what [`verify`](Self::verify) without a key comes to, without running
-    /// the checks again.
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    /// Returns the refusal of a token that passed the [`precheck`](Self::precheck), but whose key
+    /// does not exist.
+    ///
+    /// It is the error that [`verify`](Self::verify) returns without a key, but the checks do not
+    /// run again.
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     #[must_use]
     pub fn unknown_key(&self, token: Unverified<'_>) -> InvalidToken {
         self.rules.unknown_key(token.into_key_id()).into()
     }
 
-    /// Checks that a token that was verified before is valid at this moment, too.
+    /// Checks that a token that was verified earlier is still within its lifetime.
     ///
     /// # Errors
     /// [`Expired`](crate::refusal::InvalidTokenKind::Expired) or
     /// [`NotYetValid`](crate::refusal::InvalidTokenKind::NotYetValid).
-    #[doc(hidden)] // for `tower-entra-auth` and the like
+    #[doc(hidden)] // for crates such as `tower-entra-auth`
     pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), InvalidToken> {
         let (expires_at, not_before) = token.claims().lifetime();
         let now = NumericDate::from_clock(now);
@@ -156,23 +172,28 @@ impl Validator {
         Ok(())
     }
 
-    /// Checks that a valid token permits anything at all: it has a scope or a role, or is an
-    /// app-only token of a client that [needs none](ValidatorBuilder::allow_roleless_clients). Without
-    /// this, every application of the tenant could call the API.
+    /// Checks that a valid token has at least one permission.
+    ///
+    /// It must have a scope or a role, or be an app-only token of a client that [needs
+    /// none](ValidatorBuilder::allow_roleless_clients). Without this check, every application of
+    /// the tenant could call the API.
     ///
     /// # Errors
-    /// [`NoPermission`](crate::refusal::PermissionDeniedKind::NoPermission) if it does not.
+    /// [`NoPermission`](crate::refusal::PermissionDeniedKind::NoPermission) if the token has no
+    /// permission.
     pub fn default_permission(&self, token: &AccessToken) -> Result<(), PermissionDenied> {
         self.rules.default_permission(token.claims())?;
         Ok(())
     }
 
-    /// Runs every check to its end and reports on each: for people who look for the reason, and
-    /// never to decide by. The first failure in it is what [`validate`](Self::validate) and
-    /// [`default_permission`](Self::default_permission) refuse with.
+    /// Runs every check to its end and reports each result.
+    ///
+    /// The report is for people who look for the cause of a refusal. No program should decide by
+    /// it. If a check fails, [`Report::cause`] is the failure that [`validate`](Self::validate) or
+    /// [`default_permission`](Self::default_permission) returns.
     ///
     /// Without keys the signature is not checked, and the verdict is never that the token is
-    /// accepted. A requirement of a route can be judged along with the rest.
+    /// accepted. The requirement of a route can be checked together with the rest.
     #[must_use]
     pub fn explain(&self, token: &str, with: &ExplainOptions<'_>) -> Report {
         Report::new(&self.rules, token, with)
@@ -184,8 +205,9 @@ impl Validator {
         &self.rules.authority
     }
 
-    /// The issuers that are accepted, with `{tenantid}` where those of several tenants are: of v2
-    /// tokens, and of v1 tokens where they are accepted.
+    /// Returns the accepted issuers: of v2 tokens, and of v1 tokens if they are accepted.
+    ///
+    /// If several tenants are accepted, an issuer has `{tenantid}` in place of the tenant.
     pub fn issuers(&self) -> impl Iterator<Item = String> {
         let authority = &self.rules.authority;
         let v2 = match &self.rules.profile {
@@ -199,27 +221,32 @@ impl Validator {
         std::iter::once(v2).chain(v1.into_iter().flatten())
     }
 
-    /// The audiences that are accepted, the client id first.
+    /// Returns the accepted audiences, the client id first.
+    ///
+    /// For [reissued](Self::reissued) tokens there is only the one audience.
     pub fn audiences(&self) -> impl Iterator<Item = &Audience> {
         self.rules.audiences.iter()
     }
 
-    /// Returns the Application ID URI by which clients request scopes of this API, as
-    /// `{app_id_uri}/Reports.Read`: the first [audience](ValidatorBuilder::audience) with a scheme
-    /// that was added, else `api://{client id}`. Without a slash at its end.
+    /// Returns the Application ID URI that clients use to request scopes of this API, as in
+    /// `{app_id_uri}/Reports.Read`.
+    ///
+    /// It is the first added [audience](ValidatorBuilder::audience) that has a scheme, otherwise
+    /// `api://{client id}`. It has no slash at its end.
     #[must_use]
     pub fn app_id_uri(&self) -> String {
         self.rules.audiences.app_id_uri()
     }
 
-    /// Returns the greatest difference between the clocks of Entra and of this machine that is borne: 5 minutes
-    /// unless [set](ValidatorBuilder::clock_skew).
+    /// Returns the maximum accepted difference between the clocks of Entra and of this machine.
+    ///
+    /// It is 5 minutes unless [set](ValidatorBuilder::clock_skew).
     #[must_use]
     pub fn clock_skew(&self) -> Duration {
         self.rules.clock_skew
     }
 
-    /// Returns whether v1 tokens are accepted beside v2 tokens.
+    /// Returns whether v1 tokens are accepted in addition to v2 tokens.
     #[must_use]
     pub fn accepts_v1_tokens(&self) -> bool {
         self.rules.accepts_v1
@@ -233,7 +260,7 @@ struct Rules {
     authority: Authority,
     audiences: Audiences,
     accepts_v1: bool,
-    /// `None`: every client.
+    /// `None` if every client is allowed.
     allowed_clients: Option<HashSet<ClientId>>,
     refuses_guests: bool,
     refuses_agents: bool,
@@ -242,12 +269,12 @@ struct Rules {
     clock_skew: Duration,
 }
 
-/// The kind of issuer, where that makes a difference.
+/// The kind of issuer, for the rules that depend on it.
 #[derive(Clone, Debug)]
 enum Profile {
-    /// Entra's own.
+    /// Entra itself.
     Entra,
-    /// Those of an authorization server in front of Entra (RFC 9068), which has one issuer.
+    /// An authorization server in front of Entra (RFC 9068), which has one issuer.
     Reissued { issuer: Box<str> },
 }
 
@@ -275,7 +302,7 @@ impl Rules {
         }
     }
 
-    /// Checks that the token permits anything at all.
+    /// Checks that the token has at least one permission.
     fn default_permission(&self, claims: &Claims) -> Result<(), Lack> {
         let is_exempt = || {
             let client = claims.client();
@@ -289,7 +316,7 @@ impl Rules {
         }
     }
 
-    /// Checks `exp`, which is required, and `nbf`, if there is one.
+    /// Checks `exp`, which is required, and `nbf` if present.
     fn check_lifetime(
         &self,
         expires_at: Option<NumericDate>,
@@ -325,14 +352,14 @@ impl Rules {
     }
 }
 
-/// The rules, token, key and time that a check may look at.
+/// The inputs of a check: rules, token, key and time.
 struct CheckContext<'a> {
     rules: &'a Rules,
     token: &'a Unverified<'a>,
-    /// The key that the token names; `None` while it is not known.
+    /// The key that the token names; `None` while the key is not known.
     key: Option<&'a Key>,
     now: NumericDate,
-    /// Several checks build on it; it is found out once.
+    /// The token's tenant and version, found once because several checks need them.
     issued_by: OnceCell<(TenantId, TokenVersion)>,
 }
 
@@ -352,17 +379,18 @@ impl<'a> CheckContext<'a> {
         }
     }
 
-    /// Runs these checks up to the first that fails.
+    /// Runs these checks up to the first one that fails.
     fn pass(&self, checks: &[Check]) -> Result<(), TokenFault> {
         checks.iter().try_for_each(|check| (check.run)(self))
     }
 
-    /// Returns whether the key is the one that the token names.
+    /// Returns whether the key has the id that the token names.
     fn key_is_known(&self) -> bool {
         self.key.is_some_and(|key| key.id() == self.token.key_id())
     }
 
-    /// The token's tenant and version, by an issuer that belongs to that tenant.
+    /// Returns the token's tenant and version, or the fault of an issuer that does not belong to
+    /// that tenant.
     fn issued_by(&self) -> Result<(TenantId, TokenVersion), TokenFault> {
         match self.issued_by.get() {
             Some(known) => Ok(*known),
@@ -374,8 +402,10 @@ impl<'a> CheckContext<'a> {
     }
 }
 
-/// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1. A reissued
-/// token has the one issuer, and stands for a v2 token.
+/// Returns the token's tenant and version, by comparing its issuer with the expected ones.
+///
+/// The issuer's template is filled with the token's own `tid` and compared byte for byte, first the
+/// v2 template, then v1. A reissued token has the one configured issuer, and counts as a v2 token.
 fn issued_by(
     rules: &Rules,
     token: &Unverified<'_>,
@@ -424,8 +454,9 @@ fn issued_by(
     }
 }
 
-/// Returns the fault of a token without `tid`: the default tokens of Azure AD B2C are known by their
-/// issuer.
+/// Returns the fault of a token without `tid`.
+///
+/// The default tokens of Azure AD B2C have no `tid` and are recognised by their issuer.
 fn without_tenant(rules: &Rules, token: &Unverified<'_>) -> TokenFault {
     match token.issuer().filter(|issuer| Authority::is_b2c(issuer)) {
         Some(issuer) => TokenFault::WrongIssuer {
@@ -436,11 +467,12 @@ fn without_tenant(rules: &Rules, token: &Unverified<'_>) -> TokenFault {
     }
 }
 
-/// One check.
+/// A check with its name.
 struct Check {
     name: CheckName,
     run: fn(&CheckContext<'_>) -> Result<(), TokenFault>,
-    /// Without whose success this one has nothing to look at: for `explain`, as otherwise the
-    /// first failure ends it all.
+    /// The checks that must pass first, because otherwise this check has nothing to look at.
+    ///
+    /// Only `explain` uses the list: everywhere else the first failure ends the checks.
     needs: &'static [CheckName],
 }

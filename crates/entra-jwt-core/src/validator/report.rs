@@ -1,4 +1,5 @@
-//! Every check run to its end: for people who look for the reason.
+//! The report on a token: the result of every check, for people who look for the cause of a
+//! refusal.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -10,16 +11,16 @@ use crate::refusal::{InvalidToken, Lack, PermissionDenied, Setting, TokenFault};
 use crate::require::Requirement;
 use crate::token::{Claims, Unverified};
 
-/// The result of each check of a token, by [`Validator::explain`](crate::Validator::explain).
+/// The results of all checks of a token, made by [`Validator::explain`](crate::Validator::explain).
 ///
-/// Made for whoever holds the token: it quotes claims, though none about a person. What is quoted
-/// comes from outside; display it through [`Escaped`](crate::integration::Escaped).
+/// A report is meant for the holder of the token: it quotes claims, but none about a person. The
+/// quoted values come from outside. Display them through [`Escaped`](crate::integration::Escaped).
 #[derive(Clone, Debug)]
 pub struct Report {
     findings: Vec<Finding>,
 }
 
-/// The options to explain a token with; begin with [`ExplainOptions::at`].
+/// The options for explaining a token; begin with [`ExplainOptions::at`].
 #[derive(Clone, Debug)]
 #[must_use = "give it to Validator::explain"]
 pub struct ExplainOptions<'a> {
@@ -31,8 +32,9 @@ pub struct ExplainOptions<'a> {
 }
 
 impl<'a> ExplainOptions<'a> {
-    /// Explains as of this moment; without keys, so that the signature is not checked, and without
-    /// a requirement.
+    /// Creates options for an explanation at this moment, without keys and without a requirement.
+    ///
+    /// Without keys, the signature is not checked.
     pub fn at(now: SystemTime) -> Self {
         Self {
             now,
@@ -55,20 +57,24 @@ impl<'a> ExplainOptions<'a> {
         self
     }
 
-    /// Sets another limit than [`Unverified::DEFAULT_MAX_LENGTH`], in bytes.
+    /// Sets the maximum length of the token in bytes.
+    ///
+    /// Default: [`Unverified::DEFAULT_MAX_LENGTH`].
     pub fn max_length(mut self, bytes: usize) -> Self {
         self.max_length = bytes;
         self
     }
 
-    /// Sets other names for the settings in the remedies than [`Setting::name`].
+    /// Sets the names of the settings in remedies.
+    ///
+    /// Default: [`Setting::name`].
     pub fn setting_names(mut self, setting: fn(Setting) -> &'static str) -> Self {
         self.setting = setting;
         self
     }
 }
 
-/// One check and what became of it.
+/// A check and its result.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finding {
@@ -76,12 +82,12 @@ pub struct Finding {
     pub check: CheckName,
     /// The result of the check.
     pub outcome: Outcome,
-    /// The token's value in the place that was checked.
+    /// The token's value that was checked.
     pub found: Option<String>,
-    /// The value that would have passed there, if it failed.
+    /// The value that would have passed, if the check failed.
     pub expected: Option<String>,
     remedy: Option<Cow<'static, str>>,
-    /// The API's, if it failed for want of a permission.
+    /// The API's App ID URI, if the check failed because a permission is missing.
     app_id_uri: Option<Box<str>>,
 }
 
@@ -89,15 +95,15 @@ pub struct Finding {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The token is good in this respect.
+    /// The token passed the check.
     Passed,
     /// The token is not valid.
     InvalidToken(InvalidToken),
-    /// The token permits too little.
+    /// The token lacks a permission.
     PermissionDenied(PermissionDenied),
-    /// An earlier failure leaves nothing to look at.
+    /// The check had nothing to look at, because an earlier check failed.
     NotReached,
-    /// There are no keys to check with.
+    /// The check needs keys, and there are none.
     NotChecked,
 }
 
@@ -109,7 +115,7 @@ pub enum Verdict<'a> {
     Accepted,
     /// The token is not valid, for this reason: 401.
     InvalidToken(&'a InvalidToken),
-    /// The token is valid, but does not permit what was asked: 403.
+    /// The token is valid, but does not permit the request: 403.
     PermissionDenied(&'a PermissionDenied),
     /// No check failed, but the signature was not checked: the token may be forged.
     NotVerified,
@@ -144,7 +150,7 @@ impl Report {
         }
     }
 
-    /// Nothing can be looked at but the form.
+    /// Returns the report on a text that cannot be parsed: only its form can be checked.
     fn of_unreadable(rejection: InvalidToken, has_requirement: bool) -> Self {
         let mut findings = vec![Finding::rejected(CheckName::Form, rejection)];
         let names = checks::ALL
@@ -160,21 +166,24 @@ impl Report {
         Self { findings }
     }
 
-    /// Each check in its order.
+    /// Returns the findings, in the order of the checks.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Returns the finding of one check. The requirement's is there only if there was one.
+    /// Returns the finding of one check.
+    ///
+    /// The finding of the requirement exists only if a requirement was set.
     #[must_use]
     pub fn finding(&self, check: CheckName) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
-    /// Returns what follows: the first failure, in the order of the checks. Where the key is unknown,
-    /// a failure of the claims comes before that, and who is admitted is no reason, as with
-    /// [`Validator::verify`](crate::Validator::verify).
+    /// Returns the conclusion: the first failure, in the order of the checks.
+    ///
+    /// If the key is unknown, a failure of the claims takes precedence over the key's, and failures
+    /// of admission do not count, as in [`Validator::verify`](crate::Validator::verify).
     #[must_use]
     pub fn verdict(&self) -> Verdict<'_> {
         let is_passed = |finding: &Finding| finding.outcome == Outcome::Passed;
@@ -186,8 +195,9 @@ impl Report {
         }
     }
 
-    /// Returns the failure that the [verdict](Self::verdict) is, if a check failed. The other failures
-    /// may be its consequences: their remedies may be of no use.
+    /// Returns the failure that decides the [verdict](Self::verdict), or `None` if no check failed.
+    ///
+    /// Other failures may be consequences of this one, so that their remedies do not help.
     #[must_use]
     pub fn cause(&self) -> Option<&Finding> {
         let mut failures = self.findings.iter().filter(|finding| finding.is_failure());
@@ -199,14 +209,15 @@ impl Report {
 }
 
 impl Finding {
-    /// Returns what to change, and where, if it failed: with the names for the settings that the report
-    /// was [asked for](ExplainOptions::setting_names) with.
+    /// Returns the remedy if the check failed: what to change, and where.
+    ///
+    /// The settings have the names from [`ExplainOptions::setting_names`].
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
 
-    /// Returns the same, with other names for the settings.
+    /// Returns the remedy with other names for the settings.
     #[must_use]
     pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Option<Cow<'static, str>> {
         match &self.outcome {
@@ -219,7 +230,7 @@ impl Finding {
         }
     }
 
-    /// The machine code of the refusal, if it failed.
+    /// Returns the machine code of the refusal, if the check failed.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match &self.outcome {
@@ -267,7 +278,7 @@ impl Finding {
         }
     }
 
-    /// Returns the failure, with times as people say them.
+    /// Returns the finding of a failed check, with times that people can read easily.
     fn of_fault(check: CheckName, fault: TokenFault) -> Self {
         let times = times_of(&fault);
         let finding = Self::rejected(check, fault.into());
@@ -300,7 +311,7 @@ impl Finding {
     }
 }
 
-/// A report in the making.
+/// A report that is being made.
 struct Examination<'a> {
     context: CheckContext<'a>,
     claims: Claims,
@@ -347,14 +358,17 @@ impl Examination<'_> {
     fn not_checked(&self, check: CheckName) -> Finding {
         let key_id = self.context.token.key_id().as_str();
         Finding {
-            // What there is to be checked, where it cannot be.
+            // The key id, which could not be checked.
             found: (check == CheckName::Key).then(|| key_id.to_owned()),
             ..Finding::new(check, Outcome::NotChecked)
         }
     }
 
-    /// The types of the claims do not matter in a token of somebody else: there the issuer's fault
-    /// is the reason, which that check gives as its own.
+    /// Marks the check of the claims' types as not reached, if it returned the issuer's fault as
+    /// its own.
+    ///
+    /// In a token of another issuer the types of the claims do not matter: the issuer's fault is
+    /// the cause.
     fn fault_of_the_issuer_comes_first(&mut self) {
         let outcome_of = |name| {
             let finding = self.findings.iter().find(|finding| finding.check == name);

@@ -1,4 +1,4 @@
-//! Quotes a token in few words, for reports.
+//! Short descriptions of a token's values, for reports.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::keys::Key;
 use crate::refusal::TokenFault;
 use crate::token::{CallerKind, Claims, Grant};
 
-/// Returns what a token has where a check passed, in few words.
+/// Returns a short description of the token's value for a check that passed.
 pub(super) fn found(
     check: CheckName,
     context: &CheckContext<'_>,
@@ -80,7 +80,7 @@ pub(super) fn found(
     }
 }
 
-/// Returns the scopes and roles.
+/// Returns the token's scopes and roles as text.
 pub(super) fn permissions_of(claims: &Claims) -> Option<String> {
     let list = |label: &str, names: Vec<&str>| {
         (!names.is_empty()).then(|| format!("{label} {}", names.join(" ")))
@@ -99,10 +99,12 @@ fn known_or_any(key: Option<&Key>, of: fn(&Key) -> Option<&str>) -> Option<Strin
     key.map(|key| of(key).unwrap_or("any").to_owned())
 }
 
-/// Returns what was found and expected of the times, where they are what is wrong: both in seconds
-/// where they can be compared, else the time that was found alone, in its largest unit.
+/// Returns the found and the expected time, if the fault is about the lifetime.
+///
+/// Both are in seconds if the found time can be compared with the clock skew. Otherwise the found
+/// time is in its largest unit, and the expected one is not a time.
 pub(super) fn times_of(fault: &TokenFault) -> Option<(String, String)> {
-    /// Longer ones have nothing to do with a clock skew.
+    /// Longer times are not caused by a clock skew.
     const COMPARABLE: i64 = 20 * 60;
 
     Some(match *fault {
@@ -129,7 +131,8 @@ pub(super) fn times_of(fault: &TokenFault) -> Option<(String, String)> {
     })
 }
 
-/// Returns a time as people say it: in the largest unit of which there are two, or exactly one.
+/// Returns a time as people say it: in the largest unit of which there are at least two, or exactly
+/// one.
 fn in_largest_unit(seconds: i64) -> String {
     let seconds = seconds.unsigned_abs();
     let (count, name) = match seconds {

@@ -1,4 +1,4 @@
-//! The operator's own name, logo and support on the pages.
+//! Branding of the pages: the operator's name, logo and support contact.
 
 use std::fmt;
 
@@ -8,8 +8,9 @@ use url::Url;
 
 use crate::pages::Brand;
 
-/// The organization that runs the server, as its pages for people show it: for
-/// [`EntraOAuthProxyBuilder::branding`](crate::EntraOAuthProxyBuilder::branding).
+/// Name, logo and support contact that the server's pages show.
+///
+/// Pass it to [`EntraOAuthProxyBuilder::branding`](crate::EntraOAuthProxyBuilder::branding).
 ///
 /// ```
 /// use entra_oauth_proxy::{Branding, EntraOAuthProxy};
@@ -37,13 +38,14 @@ pub struct Branding {
     support_email: Option<String>,
 }
 
-/// The largest logo, in bytes: it is in every page.
+/// Maximum size of the logo in bytes. Every page contains the logo.
 const MAX_LOGO: usize = 64 * 1024;
 
 impl Branding {
-    /// Takes the name of the organization, 1 to 60 characters in one line. It is at the top of each page;
-    /// where the users are those of one tenant, the consent page says that they sign in with their account
-    /// of it.
+    /// Creates the branding with the name of the organization: 1 to 60 characters in one line.
+    ///
+    /// The name is at the top of each page. If all users belong to one organization's tenant, the
+    /// consent page also says that users sign in with their account of this organization.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -53,8 +55,10 @@ impl Branding {
         }
     }
 
-    /// Sets the logo beside the name: of `image/png` or `image/svg+xml`, and at most 64 KiB. It is part of
-    /// each page, so that browsers fetch nothing, and is shown 40 px high.
+    /// Sets the logo beside the name: `image/png` or `image/svg+xml`, at most 64 KiB.
+    ///
+    /// Each page contains the logo itself, so that browsers fetch nothing. Pages show it 40 px
+    /// high.
     ///
     /// ```
     /// # use entra_oauth_proxy::Branding;
@@ -66,20 +70,21 @@ impl Branding {
         self
     }
 
-    /// Sets the page where people get help, to which pages about errors have a link: `https`, or `http` on
-    /// loopback.
+    /// Sets the page where users get help: `https`, or `http` on loopback.
+    ///
+    /// Error pages link to it.
     pub fn support_url(mut self, url: impl Into<String>) -> Self {
         self.support_url = Some(url.into());
         self
     }
 
-    /// Sets the address to which people write for help, beside or in place of the page.
+    /// Sets the email address where users get help, in addition to or instead of the support page.
     pub fn support_email(mut self, address: impl Into<String>) -> Self {
         self.support_email = Some(address.into());
         self
     }
 
-    /// Makes what pages show of it. Adds what is wrong with it.
+    /// Returns the branding for the pages, and adds every problem with it to `problems`.
     pub(super) fn checked(&self, problems: &mut Problems) -> Brand {
         let name = self.name.trim();
         let is_name = !name.contains(char::is_control) && (1..=60).contains(&name.chars().count());

@@ -1,4 +1,4 @@
-//! Checks the settings, all of them, and makes a proxy of good ones.
+//! Checks all settings, and builds the proxy from valid ones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,11 +23,13 @@ use crate::telemetry::describe_metrics;
 use crate::tokens::{Grants, Users, keep_challenge, room_for_claims};
 
 impl EntraOAuthProxyBuilder {
-    /// Checks the settings, opens the [directory](Self::data_directory) if one is set, and makes the
-    /// [`EntraOAuthProxy`]. Needs no runtime and asks nobody.
+    /// Builds the [`EntraOAuthProxy`], after it has checked all settings.
+    ///
+    /// It also opens the [data directory](Self::data_directory), if one is set. It needs no runtime
+    /// and sends no requests.
     ///
     /// # Errors
-    /// Every problem with the settings at once.
+    /// The error lists every problem with the settings.
     pub fn build(mut self) -> Result<EntraOAuthProxy, BuildError> {
         let mut problems = Problems::new("cannot let clients sign in through Entra");
         let public_url = self.checked_public_url();
@@ -105,7 +107,8 @@ impl EntraOAuthProxyBuilder {
                     });
             auth = auth.protected_resource(published).trust(reissued);
         }
-        // Secrets go where the metadata is.
+        // The server sends secrets to the host of the metadata, so this must be a host of Entra or
+        // loopback.
         let auth = auth
             .own_endpoints(urls.iter().flat_map(paths_of))
             .own_endpoints_only()
@@ -190,7 +193,7 @@ impl EntraOAuthProxyBuilder {
         );
         let scopes = Arc::new(scopes);
         let of = (urls.issuer(), resource.url());
-        // Entra's own token has what it has.
+        // Entra's own tokens are passed on unchanged, so there is no limit for them.
         let room = (!self.issues_entra_tokens).then(|| room_for_claims(of));
         let skews = auth.validators().map(|rules| rules.clock_skew().as_secs());
         let skew = skews.max().unwrap_or_default();
@@ -228,7 +231,7 @@ impl EntraOAuthProxyBuilder {
         ))
     }
 
-    /// Sets store and keys by what is in the directory, if one is set.
+    /// Sets the store and the keys from the data directory, if one is set.
     #[cfg(feature = "disk-store")]
     fn open_data_directory(&mut self, problems: &mut Problems) {
         const SETTING: &str = "data_directory";
@@ -248,7 +251,10 @@ impl EntraOAuthProxyBuilder {
         }
     }
 
-    /// Returns what is wrong with the credential, which problems of other settings would hide.
+    /// Returns the problem with the credential, if there is one.
+    ///
+    /// Entra's client is built only if all other settings are valid. Without this check, problems
+    /// with those settings would hide this problem.
     fn problem_of_credential(&self) -> Option<String> {
         if !self.has_credential {
             return Some(
@@ -257,14 +263,14 @@ impl EntraOAuthProxyBuilder {
                     .to_owned(),
             );
         }
-        // Its other problems are that it has no authority and no client id yet.
+        // Ignore the other problems: this builder has no authority and no client id yet.
         let error = self.entra.clone().build().err()?;
         let mut problems = error.problems();
         let of_credential = problems.find(|problem| problem.setting() == "credential")?;
         Some(of_credential.text().to_owned())
     }
 
-    /// Returns where sign-ins and keys are kept, for the log.
+    /// Returns the places where sign-ins and keys are kept, as text for the log.
     fn places(&self) -> [String; 2] {
         let file = |name: &str| {
             let directory = self.data_directory.as_ref();
@@ -289,7 +295,8 @@ impl EntraOAuthProxyBuilder {
         checked_url(self.public_url.as_deref(), EXAMPLES)
     }
 
-    /// Returns the resource that was set; an empty one if none was.
+    /// Returns the resource that was set, or an empty one if none was set. Adds a problem if
+    /// several were set.
     fn one_resource(&mut self, problems: &mut Problems) -> Resource {
         if let [first, second, ..] = &*self.resources {
             let urls = [first, second].map(|resource| resource.identity().0.trim());
@@ -320,7 +327,9 @@ fn checked_resource(settings: &Resource) -> Result<ResourceId, String> {
     Ok(ResourceId::new(url, name, is_required, accepts_parents))
 }
 
-/// Parses a URL as everybody would write it. What else is to be said of it, the Layer says.
+/// Parses a URL: `https`, or `http` on loopback, without a query, and written as browsers write it.
+///
+/// The Layer checks everything else. The error ends with `examples`.
 fn checked_url(text: Option<&str>, examples: &str) -> Result<Url, String> {
     let problem = |text: fmt::Arguments<'_>| Err(format!("{text}; {examples}"));
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {

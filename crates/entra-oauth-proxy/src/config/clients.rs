@@ -1,11 +1,12 @@
-//! The settings of clients.
+//! Settings for clients.
 
 use std::fmt;
 
 use crate::oauth::PreregisteredClient;
 
-/// The clients that may connect: for
-/// [`EntraOAuthProxyBuilder::clients`](crate::EntraOAuthProxyBuilder::clients).
+/// Settings that decide which clients may connect.
+///
+/// Pass them to [`EntraOAuthProxyBuilder::clients`](crate::EntraOAuthProxyBuilder::clients).
 ///
 /// ```
 /// use entra_oauth_proxy::{Clients, EntraOAuthProxy};
@@ -18,8 +19,8 @@ use crate::oauth::PreregisteredClient;
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`allowed_redirects`](Self::allowed_redirects) | none: every address that is safe, and errors before a person agreed are redirected to loopback alone |
-/// | [`private_use_schemes`](Self::private_use_schemes) | none beside domain names in reverse and known products |
+/// | [`allowed_redirects`](Self::allowed_redirects) | none: every safe redirect URI is allowed; before the user has agreed, errors are redirected only to loopback and to pre-registered clients |
+/// | [`private_use_schemes`](Self::private_use_schemes) | none, except domain names in reverse and the schemes of known products |
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
 /// | [`preregistered`](Self::preregistered) | none |
 #[derive(Clone, Default)]
@@ -31,30 +32,36 @@ pub struct Clients {
     preregistered: Vec<PreregisteredClient>,
 }
 
-/// The addresses, if there is a list, and the schemes.
+/// The allowed redirect URIs, if a list is set, and the private-use schemes.
 type Allowed<'c> = (Option<&'c [String]>, &'c [String]);
 
 impl Clients {
-    /// Limits the addresses to which answers are sent to these; several calls add up. An entry is one of:
+    /// Limits redirect URIs to the given entries.
+    ///
+    /// Several calls add up. An entry is one of:
     ///
     /// | entry | allows |
     /// |---|---|
-    /// | an origin: `https://claude.ai`, or `http://localhost` for any port there | every address of it |
-    /// | a URI with a path: `https://claude.ai/api/mcp/auth_callback` | that text alone, without another query or slash; the port of loopback is any where the entry has none |
-    /// | a scheme of an application: `cursor:` | every URI of it, also at another place than where the product takes answers |
+    /// | an origin: `https://claude.ai`, or `http://localhost` for any port there | every URI of that origin |
+    /// | a URI with a path: `https://claude.ai/api/mcp/auth_callback` | only that exact URI, without another query or slash; on loopback, an entry without a port allows any port |
+    /// | a scheme of an application: `cursor:` | every URI of that scheme, also one where the product takes no responses |
     ///
-    /// A URI with a path also *vouches*: where a client's request is refused before a person agreed to
-    /// anything, the browser is sent there with the error, as it is to loopback and to [pre-registered
-    /// clients](Self::preregistered). An origin or a scheme does not, as there may be anything in it
-    /// (`https://claude.ai/redirect?to=…`): there, as everywhere else, a person reads what is wrong,
-    /// and carries the error to the client by a button (RFC 9700 §4.11.2).
+    /// A URI with a path also *vouches* for that URI. If this server refuses a client's request
+    /// before the user has agreed to anything, it redirects the browser there with the error. It
+    /// does the same for loopback and for [pre-registered clients](Self::preregistered).
     ///
-    /// At its registration a client needs one address on the list; the others that it registers are
-    /// refused when they are used.
+    /// An origin or a scheme does not vouch, because anything may be under it
+    /// (`https://claude.ai/redirect?to=…`). In this case, as for all other redirect URIs, the user
+    /// sees a page with the error. A button on the page takes the user, with the error, to the
+    /// client (RFC 9700 §4.11.2).
+    ///
+    /// A client needs at least one redirect URI on the list to register. The server refuses the
+    /// client's other URIs when they are used.
     ///
     /// # Errors
-    /// [`build`](crate::EntraOAuthProxyBuilder::build) refuses entries that could not be registered, such as `javascript:` and
-    /// `http://example.com`, wildcards, and hosts without a scheme, such as `claude.ai`. A scheme that could be a host, too, such as
+    /// [`build`](crate::EntraOAuthProxyBuilder::build) refuses entries that could not be
+    /// registered, such as `javascript:` and `http://example.com`. It also refuses wildcards, and
+    /// hosts without a scheme, such as `claude.ai`. A scheme that could also be a host, such as
     /// `com.example.app:`, needs its colon.
     pub fn allowed_redirects<S: Into<String>>(
         mut self,
@@ -67,14 +74,18 @@ impl Clients {
         self
     }
 
-    /// Adds schemes of applications that clients may register beside the known ones: `notes-desk:`, or
-    /// `notes-desk`. Several calls add up. Without, a scheme must be a domain name in reverse, as
-    /// `com.example.app` (RFC 8252 §7.1), or that of a product that is known to use it with MCP:
-    /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
-    /// answers. Any application on a device can claim any scheme, and PKCE is what protects the code.
+    /// Adds private-use schemes that clients may register, in addition to the known ones.
     ///
-    /// Once [`allowed_redirects`](Self::allowed_redirects) are given, they alone decide: a scheme must be
-    /// among them, and needs no other permission.
+    /// An entry is written `notes-desk:` or `notes-desk`. Several calls add up.
+    ///
+    /// Without this setting, a scheme must be a domain name in reverse, such as `com.example.app`
+    /// (RFC 8252 §7.1), or belong to a product that is known to use it with MCP. These products'
+    /// schemes are `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`. Each is
+    /// allowed only in URIs where the product takes responses. Any application on a device can
+    /// claim any scheme. PKCE protects the code.
+    ///
+    /// If [`allowed_redirects`](Self::allowed_redirects) are set, they alone decide: a scheme must
+    /// be among them, and needs no other permission.
     ///
     /// ```
     /// # use entra_oauth_proxy::Clients;
@@ -82,8 +93,9 @@ impl Clients {
     /// ```
     ///
     /// # Errors
-    /// [`build`](crate::EntraOAuthProxyBuilder::build) refuses schemes that browsers run or read (`javascript`, `data`, `file`,
-    /// …) and those of systems (`ms-settings`, `com.apple.notes`, …).
+    /// [`build`](crate::EntraOAuthProxyBuilder::build) refuses schemes that browsers run or read
+    /// (`javascript`, `data`, `file`, …) and schemes of operating systems (`ms-settings`,
+    /// `com.apple.notes`, …).
     pub fn private_use_schemes<S: Into<String>>(
         mut self,
         schemes: impl IntoIterator<Item = S>,
@@ -93,20 +105,22 @@ impl Clients {
         self
     }
 
-    /// Lets no client register itself: only [pre-registered ones](Self::preregistered) are known.
+    /// Disables registration, so that only [pre-registered clients](Self::preregistered) are known.
     pub fn without_registration(mut self) -> Self {
         self.are_all_preregistered = true;
         self
     }
 
-    /// Adds a client that is known in advance. Several calls add up.
+    /// Adds a client that is known in advance.
+    ///
+    /// Several calls add up.
     pub fn preregistered(mut self, client: PreregisteredClient) -> Self {
         self.preregistered.push(client);
         self
     }
 
-    /// Returns the pre-registered clients, whether others register themselves, and the addresses and the
-    /// schemes that are allowed.
+    /// Returns the pre-registered clients, whether clients may register themselves, and the allowed
+    /// redirect URIs and schemes.
     pub(super) fn parts(&self) -> (&[PreregisteredClient], bool, Allowed<'_>) {
         let allowed = (
             self.allowed_redirects.as_deref(),

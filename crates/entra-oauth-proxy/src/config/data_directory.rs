@@ -1,4 +1,4 @@
-//! The directory in which a single instance keeps what it must not lose: sign-ins, and its keys.
+//! The data directory of a single instance: its sign-ins and its keys.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -15,23 +15,24 @@ use crate::time::Clock;
 const SIGN_INS: &str = "sign-ins.redb";
 const KEYS: &str = "keys";
 
-/// The version of the file of keys that is written.
+/// Version of the key file that this server writes.
 const VERSION: u64 = 1;
 
-/// The longest file of keys, in bytes: more than a thousand of them.
+/// Maximum size of the key file in bytes, enough for more than a thousand keys.
 const MAX_KEYS: u64 = 64 * 1024;
 
-/// The beginning of the line with the version of a file of keys. Version 0 had no such line.
+/// Start of the line with the version of the key file. Files of version 0 have no such line.
 const HEADER: &str = "# keys of entra-oauth-proxy, format ";
 
-/// Opens the store in the directory, and reads the keys there, unless others are set. The error says what
-/// is wrong.
+/// Opens the store in the directory, and reads the keys there unless `has_keys` is true.
+///
+/// The error says what is wrong.
 pub(super) fn open(
     directory: &Path,
     clock: &Clock,
     has_keys: bool,
 ) -> Result<(DiskStore, Option<ProxyKeys>), String> {
-    // The store first: whoever has it is alone here.
+    // Open the store first: its lock ensures that no other process uses the directory.
     let clock = clock.clone();
     let sign_ins = directory.join(SIGN_INS);
     let store = DiskStore::options()
@@ -47,7 +48,7 @@ pub(super) fn open(
     Ok((store, Some(keys)))
 }
 
-/// Returns the keys in the directory. They are made if nothing was ever made under any.
+/// Returns the keys in the directory. Generates a key if there is none and the store is empty.
 fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
     let path = directory.join(KEYS);
     let shown = path.display();
@@ -89,8 +90,9 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
     }
 }
 
-/// Reads the whole file, which must be one of some length: a link to a device has no end, and a pipe waits
-/// for somebody to write into it.
+/// Reads the whole file, which must be a regular file of at most [`MAX_KEYS`] bytes.
+///
+/// A link to a device has no end, and a pipe blocks until another process writes into it.
 fn read(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
         let text = "it is no regular file; put the file with the keys in its place";
@@ -107,9 +109,9 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
 }
 
-/// Parses the version of a file of keys; `None` if it is no number.
+/// Parses the version of a key file. Returns `None` if the version is not a number.
 fn version(text: &str) -> Option<u64> {
-    // Keys may have been written above it.
+    // An operator may have added keys above this line.
     let mut lines = text.lines();
     match lines.find_map(|line| line.strip_prefix(HEADER)) {
         Some(version) => version.trim().parse().ok(),
@@ -117,7 +119,10 @@ fn version(text: &str) -> Option<u64> {
     }
 }
 
-/// Warns only: what is mounted may be readable by a group, and not this process's to change.
+/// Logs a warning if users other than the owner may access the file.
+///
+/// This is no error: the group may be able to read a mounted file, and this process may not change
+/// that.
 fn warn_if_others_may_read(path: &Path) {
     #[cfg(unix)]
     if let Ok(metadata) = fs::metadata(path) {
@@ -134,7 +139,7 @@ fn warn_if_others_may_read(path: &Path) {
     let _ = path;
 }
 
-/// The steps that make a file last, so that tests see their order.
+/// Steps that make a file durable. A trait, so that tests can check their order.
 trait Durable {
     fn sync(&self, file: &File) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -157,10 +162,11 @@ impl Durable for Disk {
     }
 }
 
-/// Writes the keys, in base64: under their name they are there whole, or not at all.
+/// Writes the keys (in base64) so that the key file is either complete or missing.
 fn keep(directory: &Path, keys: &str, disk: &impl Durable) -> io::Result<()> {
     let unfinished = directory.join("keys.new");
-    // Whoever put it there could read what is written into it, or have it written elsewhere.
+    // Another user who left this file could read the keys that are written into it, or use a link
+    // to have them written elsewhere. So remove it first.
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -174,7 +180,7 @@ fn keep(directory: &Path, keys: &str, disk: &impl Durable) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     disk.sync(&file)?;
     drop(file);
-    // Nobody else is here who could have made one meanwhile: the store is locked.
+    // The store is locked, so no other process can have created a key file meanwhile.
     disk.rename(&unfinished, &directory.join(KEYS))?;
     disk.sync_directory(directory)
 }
@@ -186,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// The steps that were done, and the length of the file at that moment.
+    /// A [`Durable`] that records each step, and the length of the file at that time.
     struct Watched {
         directory: PathBuf,
         done: RefCell<Vec<(&'static str, u64)>>,

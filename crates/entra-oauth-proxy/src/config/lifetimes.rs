@@ -1,4 +1,4 @@
-//! The times for which things are good.
+//! Lifetimes of tokens and sign-ins.
 
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use super::{DAY, MINUTE};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The times for which tokens and sign-ins are good: for
-/// [`EntraOAuthProxyBuilder::lifetimes`](crate::EntraOAuthProxyBuilder::lifetimes).
+/// Lifetimes of tokens and sign-ins.
+///
+/// Pass them to [`EntraOAuthProxyBuilder::lifetimes`](crate::EntraOAuthProxyBuilder::lifetimes).
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,51 +52,60 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
-    /// Sets how long an access token is good: 1 minute to 24 hours.
+    /// Sets the lifetime of an access token: 1 minute to 24 hours.
     ///
-    /// That a user has left is noticed when Entra's own token is renewed, with the first refresh in its
-    /// last 5 minutes or after: a user may go on for what is left of that (60 to 90 minutes, whatever
-    /// Entra says of it) and then for this long.
+    /// This server notices that a user has left when it renews Entra's own token. It does so with
+    /// the first refresh in the last 5 minutes of that token, or later. A user who has left can
+    /// continue until Entra's token expires (after 60 to 90 minutes; this server allows no more,
+    /// even if Entra does), and then for the lifetime set here.
     pub fn access_token(mut self, span: Duration) -> Self {
         self.access_token = span;
         self
     }
 
-    /// Sets how long a sign-in lasts without a refresh: 1 hour to 90 days, as Entra forgets it then; longer
-    /// than an access token by 10 minutes.
+    /// Sets the lifetime of a sign-in without a refresh: 1 hour to 90 days.
+    ///
+    /// Entra also forgets an unused sign-in after 90 days. The value must be at least 10 minutes
+    /// longer than the lifetime of an access token.
     pub fn idle(mut self, span: Duration) -> Self {
         self.idle = span;
         self
     }
 
-    /// Sets how long a sign-in lasts however often it is refreshed: 1 hour to a year.
+    /// Sets the total lifetime of a sign-in, however often it is refreshed: 1 hour to 366 days.
+    ///
+    /// The value must be at least 10 minutes longer than the lifetime of an access token.
     pub fn session(mut self, span: Duration) -> Self {
         self.session = span;
         self
     }
 
-    /// Sets the time for which a refresh token works on after another took its place, for a client that
-    /// did not get the answer: at most 2 minutes, and until its successor is replaced in its turn. Used
-    /// later, it ends the sign-in. Zero is none, but for requests that came at once.
+    /// Sets the grace period during which a rotated refresh token is still accepted: at most 2
+    /// minutes.
     ///
-    /// It counts anew where a client could not be answered: for what was replaced in the hour before this
-    /// process began, and for what the store did not say that it wrote. It is longer by the
-    /// [clock skew](tower_entra_auth::EntraAuthBuilder::clock_skew) for what another instance replaced, whose
-    /// clock may differ.
+    /// It is for a client that did not receive the response. It ends early if the next refresh
+    /// token is rotated, too. A rotated token that is used later ends the sign-in. Zero disables
+    /// the grace period, except for requests that arrived at the same time.
+    ///
+    /// The grace period starts again if a client may not have received the response. This applies
+    /// to tokens that were rotated in the hour before this process started, and to rotations that
+    /// the store did not confirm. For tokens that another instance rotated, it is longer by the
+    /// [clock skew](tower_entra_auth::EntraAuthBuilder::clock_skew), because that instance's clock
+    /// may differ.
     pub fn rotation_grace(mut self, span: Duration) -> Self {
         self.rotation_grace = span;
         self
     }
 
-    /// Sets how often it is looked up whether a sign-in was ended, for its access tokens: at most 5 minutes;
-    /// zero with every request.
+    /// Sets how often the Layer checks whether the sign-in of an access token was ended.
+    ///
+    /// The interval is at most 5 minutes. With zero, the Layer checks on every request.
     pub fn grant_check(mut self, span: Duration) -> Self {
         self.grant_check = span;
         self
     }
 
-    /// Returns how long an access token, a sign-in without a refresh and one with refreshes are good; and the
-    /// grace after a rotation, and how often a sign-in is looked up.
+    /// Returns `[access_token, idle, session]` and `[rotation_grace, grant_check]`.
     pub(super) fn times(&self) -> ([Duration; 3], [Duration; 2]) {
         (
             [self.access_token, self.idle, self.session],
@@ -122,7 +132,7 @@ impl Lifetimes {
             }
         }
         for (name, span) in [("idle", self.idle), ("session", self.session)] {
-            // A client refreshes when its token ends.
+            // A client refreshes when its access token expires.
             let least = self.access_token.saturating_add(10 * MINUTE);
             if span >= HOUR && span < least {
                 problems.add(

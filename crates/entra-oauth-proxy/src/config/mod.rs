@@ -1,4 +1,6 @@
-//! The settings of an [`EntraOAuthProxy`], and what is wrong with them: everything at once.
+//! Settings of an [`EntraOAuthProxy`].
+//!
+//! The builder reports all problems with them in one error.
 
 mod branding;
 mod build;
@@ -32,7 +34,7 @@ use crate::proxy::EntraOAuthProxy;
 use crate::store::Store;
 use crate::time::Clock;
 
-/// Settings of an [`EntraOAuthProxy`]; begin with [`EntraOAuthProxy::builder`].
+/// A builder for an [`EntraOAuthProxy`], returned by [`EntraOAuthProxy::builder`].
 ///
 /// # Defaults
 ///
@@ -45,18 +47,18 @@ use crate::time::Clock;
 /// | [`resource`](Self::resource) | none: required |
 /// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
 /// | [`app_id_uri`](Self::app_id_uri) | `api://{client id}` |
-/// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
-/// | [`store`](Self::store) | [`MemoryStore`](crate::store::MemoryStore): likewise |
+/// | [`keys`](Self::keys) | generated at the start: for one instance, until it ends |
+/// | [`store`](Self::store) | [`MemoryStore`](crate::store::MemoryStore): for one instance, until it ends |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
-/// | [`clients`](Self::clients) | all that register themselves, with every address that is safe |
-/// | [`branding`](Self::branding) | none: pages have no name of an organization, no logo and no link to support |
+/// | [`clients`](Self::clients) | every client that registers itself, with every safe redirect URI |
+/// | [`branding`](Self::branding) | none: pages show no organization name, no logo and no support contact |
 /// | [`lifetimes`](Self::lifetimes) | [`Lifetimes::default`] |
 /// | [`prompt`](Self::prompt) | none: Entra decides |
-/// | [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens), dangerous | off: tokens of this server's own |
+/// | [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens), dangerous | off: clients receive this server's own tokens |
 /// | [`limits`](Self::limits) | [`RateLimits::default`] |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none: `X-Forwarded-For` is not read |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
-/// | [`auth`](Self::auth) | the Layer's defaults: the public cloud, every client, guests, and more |
+/// | [`auth`](Self::auth) | the Layer's defaults: the public cloud, every client, guests allowed, and more |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[derive(Clone)]
@@ -72,7 +74,7 @@ pub struct EntraOAuthProxyBuilder {
     keys: Option<ProxyKeys>,
     store: Option<Arc<dyn Store>>,
     data_directory: Option<PathBuf>,
-    /// The keys are the directory's.
+    /// True if the keys come from the data directory.
     has_kept_keys: bool,
     clients: Clients,
     branding: Option<Branding>,
@@ -84,16 +86,15 @@ pub struct EntraOAuthProxyBuilder {
     clock: Clock,
 }
 
-/// The question that Entra is to ask of a user who is signed in already.
+/// The `prompt` that Entra shows to a user who is already signed in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Prompt {
-    /// Asks which account to take.
+    /// The user selects an account.
     SelectAccount,
-    /// Asks the user to sign in again.
+    /// The user signs in again.
     Login,
-    /// Asks the user to consent again. Where users may not consent themselves, they cannot get past
-    /// this.
+    /// The user consents again. Users who may not consent themselves cannot get past this prompt.
     Consent,
 }
 
@@ -110,7 +111,7 @@ impl Prompt {
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns what this builder calls a setting of the Layer.
+/// Returns this builder's name for a setting of the Layer.
 fn setting_name(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "auth(|auth| auth.accept_v1_tokens())",
@@ -132,7 +133,7 @@ fn setting_name(setting: Setting) -> &'static str {
 }
 
 impl EntraOAuthProxy {
-    /// Begins a builder with no settings.
+    /// Returns a builder without settings.
     pub fn builder() -> EntraOAuthProxyBuilder {
         EntraOAuthProxyBuilder::new()
     }
@@ -163,28 +164,33 @@ impl EntraOAuthProxyBuilder {
         }
     }
 
-    /// Sets the tenant whose users sign in: its id, from the Overview page of Microsoft Entra ID, or, where
-    /// it is more than one tenant's users, a [`Tenancy`](tower_entra_auth::Tenancy). See
-    /// [`EntraAuthBuilder::tenant`].
+    /// Sets the tenant whose users sign in.
+    ///
+    /// It is the tenant's id from the Overview page of Microsoft Entra ID. For users of more than
+    /// one tenant, pass a [`Tenancy`](tower_entra_auth::Tenancy). See [`EntraAuthBuilder::tenant`].
     pub fn tenant(self, tenant: impl Into<TenantSetting>) -> Self {
         self.auth(|auth| auth.tenant(tenant))
     }
 
-    /// Sets the application (client) id of the app registration, which is client and API in one: it has the
-    /// [redirect URI](crate::EntraOAuthProxy::redirect_uri) under the platform "Web", exposes the scopes,
-    /// and issues v2 tokens (`requestedAccessTokenVersion` 2).
+    /// Sets the application (client) id of the app registration.
+    ///
+    /// This registration is both the client and the API. It must have the [redirect
+    /// URI](crate::EntraOAuthProxy::redirect_uri) under the platform "Web", expose the scopes, and
+    /// issue v2 tokens (`requestedAccessTokenVersion` 2).
     pub fn client_id(self, id: impl Into<String>) -> Self {
         self.auth(|auth| auth.client_id(id))
     }
 
-    /// Sets tenant, client id, cloud and metadata endpoint from the environment: see
-    /// [`EntraAuthBuilder::env`].
+    /// Sets tenant, client id, cloud and metadata endpoint from environment variables.
+    ///
+    /// See [`EntraAuthBuilder::env`].
     pub fn env(self) -> Self {
         self.auth(EntraAuthBuilder::env)
     }
 
-    /// Sets how this server proves to Entra that it is the application: a
-    /// [`Secret`](crate::Secret), a [`Certificate`](crate::Certificate) or a
+    /// Sets the credential that proves to Entra that this server is the application.
+    ///
+    /// It is a [`Secret`](crate::Secret), a [`Certificate`](crate::Certificate) or a
     /// [`FederatedAssertion`](crate::FederatedAssertion).
     pub fn credential(mut self, credential: impl Into<Credential>) -> Self {
         self.entra = self.entra.credential(credential);
@@ -192,35 +198,46 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the URL under which browsers and clients reach this server, which is also its issuer: `https`,
-    /// or `http` on loopback, without a slash at its end. It is never taken from a request. With a
-    /// path, such as `https://mcp.example.com/oauth`, the endpoints are under that.
+    /// Sets the URL under which browsers and clients reach this server, which is also its issuer.
     ///
-    /// Clients keep what they registered under it: another one makes all of them register anew.
+    /// It is `https`, or `http` on loopback, without a trailing slash. The server never takes it
+    /// from a request. If it has a path, such as `https://mcp.example.com/oauth`, the endpoints are
+    /// under that path.
+    ///
+    /// Clients keep their registration for this URL. If the URL changes, every client must register
+    /// again.
     pub fn public_url(mut self, url: impl Into<String>) -> Self {
         self.public_url = Some(url.into());
         self
     }
 
-    /// Adds the resource that tokens are for. There is one so far: a second is refused by
-    /// [`build`](Self::build), and a service of two has a proxy for each.
+    /// Adds the resource that tokens are for.
+    ///
+    /// A proxy currently serves one resource: [`build`](Self::build) refuses a second one. A
+    /// service with two resources needs a proxy for each.
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
     }
 
-    /// Sets the Application ID URI of the app registration, if it is not `api://{client id}`: what stands
-    /// before its scopes at Entra.
+    /// Sets the Application ID URI of the app registration, which is the prefix of its scopes at
+    /// Entra.
+    ///
+    /// It is only needed if the URI is not `api://{client id}`.
     pub fn app_id_uri(mut self, uri: impl Into<String>) -> Self {
         self.app_id_uri = Some(uri.into());
         self
     }
 
-    /// Adds scopes that are sent to Entra's authorization endpoint as they are, such as
-    /// `https://graph.microsoft.com/User.Read`, so that the user consents to them at the same time.
-    /// Nothing is validated or advertised of them, and no token has them: they spare the user a second
-    /// question where the service exchanges the user's token for one of another API (on-behalf-of).
-    /// For that the service needs Entra's own token, which clients get only with
+    /// Adds scopes that this server sends unchanged to Entra's authorization endpoint.
+    ///
+    /// An example is `https://graph.microsoft.com/User.Read`. The user consents to them during the
+    /// same sign-in. This server does not advertise them or look for them in tokens, and no token
+    /// has them.
+    ///
+    /// They are for a service that exchanges the user's token for a token of another API
+    /// (on-behalf-of). The user then needs no second consent. Such a service needs Entra's own
+    /// token, which clients receive only with
     /// [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens).
     pub fn additional_authorize_scopes<S: Into<String>>(
         mut self,
@@ -231,26 +248,33 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the keys of this server: where there is more than one instance, and where clients are
-    /// to stay signed in over a restart and no [directory](Self::data_directory) keeps them.
+    /// Sets the keys of this server.
+    ///
+    /// They are needed if there is more than one instance. They are also needed if clients are to
+    /// stay signed in over a restart and no [data directory](Self::data_directory) keeps the keys.
     pub fn keys(mut self, keys: ProxyKeys) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// Sets the store of grants, codes and the records of users. One that is shared or outlives the
-    /// process needs [keys](Self::keys).
+    /// Sets the store of grants, codes and user records.
+    ///
+    /// A store that is shared or outlives the process needs [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Sets the directory in which a single instance keeps what it must not lose, so that nobody signs in
-    /// again after a restart: grants and codes in `sign-ins.redb` (see
-    /// [`DiskStore`](crate::store::DiskStore)), and, unless [`keys`](Self::keys) are set, the keys in `keys`,
-    /// made at the first start. Whoever has both can read the sign-ins: a backup is as secret as they
-    /// are. It must be there, on a disk that stays, with this process's user as its owner, and no
-    /// other process uses it at the same time. A file that others may read is used, with a warning.
+    /// Sets the data directory, where a single instance keeps its sign-ins and keys over a restart.
+    ///
+    /// Users then do not have to sign in again. Grants and codes are in `sign-ins.redb` (see
+    /// [`DiskStore`](crate::store::DiskStore)). Unless [`keys`](Self::keys) are set, the keys are
+    /// in the file `keys`, which the server creates at its first start. With both files, the
+    /// sign-ins can be read, so a backup is as secret as the files.
+    ///
+    /// The directory must exist, be on a persistent disk, and belong to this process's user. No
+    /// other process may use it at the same time. If other users may read one of its files, the
+    /// server uses the file and logs a warning.
     ///
     /// ```
     /// # use entra_oauth_proxy::EntraOAuthProxy;
@@ -262,13 +286,14 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets which clients may connect, and to which addresses answers are sent.
+    /// Sets which clients may connect, and to which redirect URIs responses are sent.
     pub fn clients(mut self, clients: Clients) -> Self {
         self.clients = clients;
         self
     }
 
-    /// Sets the name, the logo and the support of the organization that runs this server, for its pages.
+    /// Sets the name, logo and support contact of the organization that runs this server, for its
+    /// pages.
     ///
     /// ```
     /// # use entra_oauth_proxy::{Branding, EntraOAuthProxy};
@@ -277,44 +302,49 @@ impl EntraOAuthProxyBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`build`](Self::build) refuses a logo that is neither PNG nor SVG or is larger than 64 KiB, and a
-    /// page or an address for help that is none.
+    /// [`build`](Self::build) refuses an invalid name, a logo that is neither PNG nor SVG or is
+    /// larger than 64 KiB, and an invalid support URL or email address.
     pub fn branding(mut self, branding: Branding) -> Self {
         self.branding = Some(branding);
         self
     }
 
-    /// Sets what Entra asks of users who are signed in already. A client's own `prompt` is never passed
-    /// on.
+    /// Sets what Entra asks users who are already signed in.
+    ///
+    /// A client's own `prompt` is never forwarded.
     pub fn prompt(mut self, prompt: Prompt) -> Self {
         self.prompt = Some(prompt);
         self
     }
 
-    /// Sets how long tokens and sign-ins are good.
+    /// Sets the lifetimes of tokens and sign-ins.
     pub fn lifetimes(mut self, lifetimes: Lifetimes) -> Self {
         self.lifetimes = lifetimes;
         self
     }
 
-    /// Sets the limits of requests by address, client, sign-in and user, and of the sign-ins that are
-    /// kept of a user: see [`RateLimits`].
+    /// Sets the limits on requests (by address, client, sign-in and user) and on stored sign-ins.
     ///
-    /// The address is what the server says of the connection, so it must say it: axum's does where it is
-    /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see
-    /// [`ProxyEndpoints`](crate::ProxyEndpoints). Behind a reverse proxy, name that by
-    /// [`trusted_proxies`](Self::trusted_proxies).
+    /// See [`RateLimits`].
+    ///
+    /// The address is that of the connection, and the HTTP server must provide it. axum does so if
+    /// it is served with `app.into_make_service_with_connect_info::<SocketAddr>()`. For other
+    /// servers, see [`ProxyEndpoints`](crate::ProxyEndpoints). Behind a reverse proxy, also name
+    /// the proxy with [`trusted_proxies`](Self::trusted_proxies).
     pub fn limits(mut self, limits: RateLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Adds reverse proxies before this server, by address (`192.0.2.7`) or network (`10.0.0.0/8`,
-    /// `fd00::/8`): a request that one of them sends counts for the client that it names in
-    /// `X-Forwarded-For`. Several calls add up. `Forwarded` and `X-Forwarded-Host` are not read.
+    /// Adds trusted reverse proxies in front of this server, by address or network.
     ///
-    /// A proxy must add the address of whoever asks it at the end of that header, or write the header
-    /// anew, as all do by default; and nobody else may be in these networks.
+    /// An address is written `192.0.2.7`, a network `10.0.0.0/8` or `fd00::/8`. A request from a
+    /// trusted proxy counts for the client that the proxy names in `X-Forwarded-For`. Several calls
+    /// add up. The server does not read `Forwarded` or `X-Forwarded-Host`.
+    ///
+    /// A trusted proxy must append the address of its client to that header, or overwrite the
+    /// header. All proxies do so by default. No other machine may have an address in these
+    /// networks.
     pub fn trusted_proxies<S: Into<String>>(
         mut self,
         proxies: impl IntoIterator<Item = S>,
@@ -324,13 +354,14 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets where Entra is: for a development tenant on this machine. See
-    /// [`EntraAuthBuilder::metadata_endpoint`].
+    /// Sets the URL of Entra's metadata, for a development tenant on this machine.
     ///
-    /// Browsers are sent there, too, and the client secret, codes and refresh tokens. On another host
-    /// than those of the cloud and loopback it needs
+    /// See [`EntraAuthBuilder::metadata_endpoint`].
+    ///
+    /// This server also sends browsers, its client secret, codes and refresh tokens to that host. A
+    /// host that is neither loopback nor one of the cloud's needs
     /// [`allow_endpoints_elsewhere`](crate::danger::DangerousBuilder::allow_endpoints_elsewhere),
-    /// also if it is `ENTRA_METADATA_ENDPOINT`.
+    /// also if it comes from `ENTRA_METADATA_ENDPOINT`.
     pub fn metadata_endpoint(self, url: impl Into<String>) -> Self {
         self.auth(|auth| auth.metadata_endpoint(url))
     }
@@ -340,11 +371,14 @@ impl EntraOAuthProxyBuilder {
         DangerousBuilder(self)
     }
 
-    /// Changes any other setting of the Layer: the cloud, External ID, the rules about tenants and callers, the
-    /// clock skew, guests and more. After this the proxy adds what it needs itself: its audience, the protected resource, and trust
-    /// in its own tokens. Where it
-    /// restricts clients ([`EntraAuthBuilder::allowed_clients`]), this very application must be among
-    /// them: Entra's tokens for users who sign in here are its own.
+    /// Changes any other setting of the Layer.
+    ///
+    /// These are the cloud, External ID, the rules for tenants and callers, the clock skew, guests
+    /// and more. Afterwards the proxy adds what it needs: its audience, the protected resource, and
+    /// trust in its own tokens.
+    ///
+    /// If this setting restricts clients ([`EntraAuthBuilder::allowed_clients`]), this application
+    /// itself must be among them: it is the client of Entra's tokens for users who sign in here.
     ///
     /// ```
     /// # use entra_oauth_proxy::EntraOAuthProxy;
@@ -365,7 +399,9 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the HTTP client by which Entra is asked: any tower service. It must not follow redirects.
+    /// Sets the HTTP client for requests to Entra: any tower service.
+    ///
+    /// It must not follow redirects.
     pub fn http_client<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
@@ -380,26 +416,33 @@ impl EntraOAuthProxyBuilder {
     }
 }
 
-/// The weakening settings of an [`EntraOAuthProxyBuilder`]; see [`EntraOAuthProxyBuilder::dangerous`].
+/// Settings of an [`EntraOAuthProxyBuilder`] that weaken the protection.
+///
+/// See [`EntraOAuthProxyBuilder::dangerous`].
 #[derive(Debug)]
 #[must_use]
 pub struct DangerousBuilder(EntraOAuthProxyBuilder);
 
 impl DangerousBuilder {
-    /// Lets [`metadata_endpoint`](EntraOAuthProxyBuilder::metadata_endpoint) be on any host, such as
-    /// that of a gateway, over `https`.
+    /// Allows any host for [`metadata_endpoint`](EntraOAuthProxyBuilder::metadata_endpoint), such
+    /// as a gateway, over `https`.
     ///
-    /// Whoever operates that host, or can set `ENTRA_METADATA_ENDPOINT`, then gets what this server
-    /// sends to Entra: its client secret, codes and refresh tokens. Browsers sign in there.
+    /// The operator of that host then receives everything that this server sends to Entra: its
+    /// client secret, codes and refresh tokens. Browsers also sign in there. An attacker who can
+    /// set `ENTRA_METADATA_ENDPOINT` can choose the host.
     pub fn allow_endpoints_elsewhere(self) -> EntraOAuthProxyBuilder {
         self.0
             .auth(|auth| auth.dangerous().allow_endpoints_elsewhere())
     }
 
-    /// Gives clients Entra's own access tokens, whose audience is the app registration, instead of
-    /// tokens of this server. Then ending a sign-in does not end its access tokens, they are good for
-    /// whatever accepts tokens of the app registration, and they have every scope of it that the user
-    /// ever consented to, whichever client asked.
+    /// Gives clients Entra's own access tokens instead of tokens of this server.
+    ///
+    /// Their audience is the app registration. This has three consequences:
+    ///
+    /// - Ending a sign-in does not end its access tokens.
+    /// - Every service that accepts tokens of the app registration accepts them.
+    /// - They have every scope of the app registration that the user ever consented to, even if
+    ///   another client asked for it.
     pub fn issue_entra_tokens(mut self) -> EntraOAuthProxyBuilder {
         self.0.issues_entra_tokens = true;
         self.0

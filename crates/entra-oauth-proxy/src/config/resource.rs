@@ -1,11 +1,12 @@
-//! The settings of the resource that tokens are for.
+//! Settings of the resource that tokens are for.
 
 use std::fmt;
 
 use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 
-/// A resource that tokens are for: the API, or the MCP server, behind the proxy; for
-/// [`EntraOAuthProxyBuilder::resource`](crate::EntraOAuthProxyBuilder::resource).
+/// A resource that tokens are for: the API or the MCP server behind the proxy.
+///
+/// Pass it to [`EntraOAuthProxyBuilder::resource`](crate::EntraOAuthProxyBuilder::resource).
 ///
 /// ```
 /// use entra_oauth_proxy::Resource;
@@ -25,8 +26,8 @@ use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 /// | [`name`](Self::name) | the host |
 /// | [`required_scopes`](Self::required_scopes) | none: at least one is required |
 /// | [`optional_scopes`](Self::optional_scopes) | none |
-/// | [`describe_scope`](Self::describe_scope) | none: people read the scope's name |
-/// | [`require_indicator`](Self::require_indicator) | off: a client may leave `resource` out |
+/// | [`describe_scope`](Self::describe_scope) | none: users see the scope's name |
+/// | [`require_indicator`](Self::require_indicator) | off: a client may omit `resource` |
 /// | [`accept_parent`](Self::accept_parent) | off |
 #[derive(Clone)]
 #[must_use = "it counts once it is given to the builder"]
@@ -41,8 +42,9 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Begins with the URL of the API as clients know it, such as `https://mcp.example.com/mcp`: `https`, or
-    /// `http` on loopback.
+    /// Creates a resource with the URL of the API as clients know it.
+    ///
+    /// The URL is `https`, or `http` on loopback, such as `https://mcp.example.com/mcp`.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -55,51 +57,57 @@ impl Resource {
         }
     }
 
-    /// Sets what people read as the name of the resource, on the consent page and in its metadata.
+    /// Sets the name of the resource that the consent page and the metadata show.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Adds scopes that every token needs, by their short names (`Mcp.Access`). They are asked for
-    /// whatever a client asks for, and [the Layer](crate::EntraOAuthProxy::layer) requires them.
-    /// Scopes of OpenID Connect may stand among them, and are asked of Entra only.
+    /// Adds scopes that every token needs, by their short names (`Mcp.Access`).
+    ///
+    /// This server requests them for every client, even if the client does not ask for them, and
+    /// [the Layer](crate::EntraOAuthProxy::layer) requires them. OpenID Connect scopes are allowed
+    /// here, but are only sent to Entra.
     pub fn required_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.required_scopes
             .extend(scopes.into_iter().map(Into::into));
         self
     }
 
-    /// Adds scopes that a token may have, by their short names. No metadata names them: a client learns of
-    /// one by the 403 of a route that [requires](tower_entra_auth::EntraAuth::require) it, and asks for it
-    /// then.
+    /// Adds scopes that a token may have, by their short names.
+    ///
+    /// No metadata lists them. A client learns of such a scope from the 403 response of a route
+    /// that [requires](tower_entra_auth::EntraAuth::require) it, and then requests it.
     pub fn optional_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.optional_scopes
             .extend(scopes.into_iter().map(Into::into));
         self
     }
 
-    /// Sets what a scope lets an application do, for people: on the consent page it stands before the
-    /// scope's name. Plain text, 1 to 200 characters, such as "Read your notes". Several calls add up;
-    /// each is about a [required](Self::required_scopes) or [optional](Self::optional_scopes) scope.
+    /// Sets the description of a scope for users, such as "Read your notes".
+    ///
+    /// The consent page shows it before the scope's name. It is plain text, 1 to 200 characters.
+    /// Several calls add up. Each describes one [required](Self::required_scopes) or
+    /// [optional](Self::optional_scopes) scope.
     pub fn describe_scope(mut self, scope: impl Into<String>, text: impl Into<String>) -> Self {
         self.scope_texts.push((scope.into(), text.into()));
         self
     }
 
-    /// Requires that a client names the resource by the parameter `resource` (RFC 8707).
+    /// Requires that clients name the resource in the parameter `resource` (RFC 8707).
     pub fn require_indicator(mut self) -> Self {
         self.requires_indicator = true;
         self
     }
 
-    /// Lets a client name the resource by a parent path on the same origin, as some do by mistake.
+    /// Accepts a parent path of the resource on the same origin, which some clients send by
+    /// mistake.
     pub fn accept_parent(mut self) -> Self {
         self.accepts_parents = true;
         self
     }
 
-    /// Returns the URL, the name, whether an indicator is required, and whether one of a parent passes.
+    /// Returns the URL, the name, and `[requires_indicator, accepts_parents]`.
     pub(super) fn identity(&self) -> (&str, Option<&str>, [bool; 2]) {
         let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
         (
@@ -109,7 +117,7 @@ impl Resource {
         )
     }
 
-    /// Returns the required and the optional scopes, and the words for some of them.
+    /// Returns the required scopes, the optional scopes, and the descriptions of some of them.
     pub(super) fn scopes(&self) -> ([&[String]; 2], &[(String, String)]) {
         (
             [&self.required_scopes, &self.optional_scopes],

@@ -1,5 +1,6 @@
-//! `GET /authorize`: a client asks for a sign-in, and a person is asked whether to agree. Nothing is
-//! stored.
+//! `GET /authorize`: checks a client's authorization request and shows the consent page.
+//!
+//! Nothing is stored.
 
 use std::time::Duration;
 
@@ -17,26 +18,29 @@ use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
 use crate::pages::{ErrorPage, escaped};
 use crate::telemetry::{Finding, record};
 
-/// The longest `state` of a client, in bytes: it comes along in a cookie.
+/// Maximum length of a client's `state` in bytes. A cookie carries it.
 const MAX_STATE: usize = 1_024;
 
-/// The longest `claims` of a client, likewise.
+/// Maximum length of a client's `claims` in bytes. A cookie carries them.
 const MAX_CLAIMS: usize = 512;
 
-/// The claims that a client may request of Entra's access token: an authentication context, and that the
-/// user signed in after a moment. That is what claims challenges of an API are about; others decide what
-/// Entra's tokens look like, which is for this server to say.
+/// Claims of Entra's access token that a client may request: an authentication context (`acrs`),
+/// and a sign-in after a given time (`nbf`).
+///
+/// An API's claims challenges are about these two. Other claims would change the content of Entra's
+/// tokens, which this server alone decides.
 const PASSED_CLAIMS: [&str; 2] = ["acrs", "nbf"];
 
-/// The members of a request for one claim (OpenID Connect Core §5.5.1).
+/// Members of a request for one claim (OpenID Connect Core §5.5.1).
 const CLAIM_MEMBERS: [&str; 3] = ["essential", "value", "values"];
 
-/// The reason for which a request is not valid.
+/// A refusal of an invalid authorization request.
 enum Refused {
-    /// The client, or where to answer it, cannot be trusted: a person is told, nobody else. With HTML
-    /// that follows what to do.
+    /// The client or its redirect URI cannot be trusted, so only the user sees the error, on a
+    /// page. The text is HTML that follows the instructions.
     Page(Box<(ErrorPage, Finding, String)>),
-    /// The client is told, by its own address.
+    /// The client receives the error at its redirect URI, by a redirect or by a button that the
+    /// user clicks.
     Told(Box<(Client, RedirectTarget, OAuthError)>),
 }
 
@@ -75,7 +79,7 @@ const REFUSED: ErrorPage = ErrorPage::new(
      takes you back to it, and tells it what is wrong. If a link brought you here, close this page.",
 );
 
-/// The page for those who come while there is no room for another sign-in.
+/// Page for a user who arrives while the store has no room for another sign-in.
 const FULL: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "Nobody new can be connected at the moment",
@@ -84,11 +88,11 @@ const FULL: ErrorPage = ErrorPage::new(
      does not help, tell whoever runs this server.",
 );
 
-/// The time after which somebody else's sign-in may have ended, as errors for clients have it.
+/// Time after which another user's sign-in may have ended. Errors for clients use the same time.
 const FULL_FOR: Duration = Duration::from_secs(5 * 60);
 
 pub(super) fn answer(server: &Server, head: &Parts) -> Response {
-    // Nobody reads, agrees, and signs in at Entra, in vain.
+    // Check first, so that no user reads the page, agrees and signs in at Entra for nothing.
     if server.records.room().is_err() {
         return FULL.response_for_later(FULL_FOR);
     }
@@ -142,7 +146,7 @@ fn parse(
         let more = addresses(uri, &finding, &client);
         Refused::Page(Box::new((UNKNOWN_ADDRESS, finding, more)))
     })?;
-    // From here on the client is told.
+    // From here on, the client receives the errors.
     let request = state.and_then(|state| request(server, &client, &target, state, &parameters));
     match request {
         Ok(request) => Ok((client, target, request)),
@@ -187,7 +191,7 @@ fn request(
         return Err(invalid_request(finding));
     }
     let challenge = parameters.required("code_challenge")?;
-    // Left out, it is plain (RFC 7636 §4.3).
+    // Without this parameter, the method is `plain` (RFC 7636 §4.3).
     let method = parameters.one("code_challenge_method")?;
     if method != Some("S256") {
         let method = method.unwrap_or("none, which is plain");
@@ -217,26 +221,28 @@ fn request(
     })
 }
 
-/// Makes the finding of a parameter that is no secret, and has another value than the one that it must have.
+/// Builds the finding for a parameter that is no secret and does not have the required value.
 fn another(reason: &'static str, found: &str, expected: &str) -> Finding {
     let found = Escaped(found).to_string();
     Finding::from(reason).found(found).expected(expected)
 }
 
-/// Returns the id of a sign-in: a random GUID, as Entra's log has them.
+/// Returns the id of a new sign-in: a random GUID, like the ids in Entra's log.
 fn random_id() -> String {
     uuid::Builder::from_random_bytes(random())
         .into_uuid()
         .to_string()
 }
 
-/// Returns whether it is a challenge of PKCE (RFC 7636), by SHA-256 alone: 32 bytes in base64url.
+/// Returns whether the text is a PKCE challenge (RFC 7636) by SHA-256: 32 bytes in base64url.
 fn is_code_challenge(text: &str) -> bool {
     from_base64url(text).is_some_and(|bytes| bytes.len() == 32)
 }
 
-/// Returns the part of a claims request (OpenID Connect Core §5.5), which a claims challenge said, that goes
-/// to Entra, if there is any.
+/// Returns the part of a claims request (OpenID Connect Core §5.5) that goes to Entra, if there is
+/// any.
+///
+/// The client gets the claims request from a claims challenge.
 fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
     let length = request.len();
     let short = Some(request).filter(|request| request.len() <= MAX_CLAIMS);
@@ -266,18 +272,20 @@ fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
     Ok((!passed.is_empty()).then(|| json!({ "access_token": passed }).to_string()))
 }
 
-/// The most addresses of an application that a page shows: whoever registered them wrote them.
+/// Maximum number of registered redirect URIs that a page shows. The client's author wrote them.
 const MOST_SHOWN: usize = 3;
 
-/// Shows the address that was sent, what is wrong with it, and those that are registered: as text, so that
-/// nobody goes there by mistake.
+/// Returns HTML with the redirect URI that was sent, its fault, and the registered URIs.
+///
+/// The URIs are text, not links, so that no user opens one by mistake.
 fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
     let row = |name: &str, shown: String| format!("<div>\n<dt>{name}</dt>\n{shown}</div>\n");
     let code = |uri: &str| format!("<dd><code>{}</code></dd>\n", escaped(uri));
     let fault = escaped(&finding.to_string());
     let mut rows = row("The address that was sent", code(&for_people(sent)));
     rows.push_str(&row("What is wrong", format!("<dd>{fault}</dd>\n")));
-    // Who registered itself wrote these addresses; those of the others are the operator's to see.
+    // A client that registered itself wrote these URIs. The URIs of pre-registered clients are for
+    // the operator only.
     if !client.is_preregistered {
         let nearest = client.nearest_redirect_uris(sent);
         let shown = nearest.iter().take(MOST_SHOWN);
@@ -291,8 +299,9 @@ fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
     format!("<dl>\n{rows}</dl>\n")
 }
 
-/// Returns an address so that nobody takes it for words of this server's: cut, and without anything that is
-/// not visible ASCII.
+/// Returns a URI in a form that users cannot mistake for a text of this server.
+///
+/// It is cut to 200 bytes, and every byte that is not visible ASCII is percent-encoded.
 fn for_people(uri: &str) -> String {
     const MOST: usize = 200;
 
@@ -309,8 +318,9 @@ fn for_people(uri: &str) -> String {
     shown
 }
 
-/// Tells a person, who may carry the error to the client: so it is not lost, and nobody is sent anywhere
-/// unasked.
+/// Returns a page with the error and a button that takes the user, with the error, to the client.
+///
+/// So the error is not lost, and no browser is redirected without the user's consent.
 fn told_by_hand(target: &RedirectTarget, error: &OAuthError) -> Response {
     let fault = match error.code() {
         ErrorCode::InvalidTarget => "The application asks for access to a different service.",

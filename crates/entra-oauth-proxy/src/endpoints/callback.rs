@@ -1,5 +1,6 @@
-//! `GET /callback`: a browser comes back from Entra. The code is redeemed, and what came is checked, before
-//! there is a code for the client.
+//! `GET /callback`: handles a browser that returns from Entra.
+//!
+//! It redeems Entra's code and checks the tokens, before it issues a code to the client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +20,17 @@ use crate::oauth::{Parameters, RedirectTarget, merge_claims};
 use crate::pages::ErrorPage;
 use crate::telemetry::{record, throttled};
 
-/// A browser that came back from Entra.
+/// A browser's return from Entra.
 struct Arrival {
     sign_in: SignIn,
     target: RedirectTarget,
-    /// The parameters of the query with which the browser came back.
+    /// Query parameters of the return.
     brought: Parameters,
-    /// The id of its cookie, which has served.
+    /// Id of the sign-in cookie, which is no longer needed.
     cookie: String,
 }
 
-/// The page for a browser in which no such sign-in began.
+/// Page for a return whose sign-in did not begin in this browser, or took too long.
 const STRANGER: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "This sign-in took too long, or began in another browser",
@@ -37,7 +38,7 @@ const STRANGER: ErrorPage = ErrorPage::new(
      within 15 minutes. If you were not connecting anything, close this page.",
 );
 
-/// The page for a browser that came back while too many do. Its cookie stays.
+/// Page for a return while too many returns are in progress. The cookie stays.
 const BUSY: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "This server is busy at the moment",
@@ -45,7 +46,7 @@ const BUSY: ErrorPage = ErrorPage::new(
      from here.",
 );
 
-/// The time after which fewer may come back.
+/// Time after which fewer returns may be in progress.
 const BUSY_FOR: Duration = Duration::from_secs(5);
 
 const FAILED: ErrorPage = ErrorPage::new(
@@ -94,7 +95,7 @@ fn parse(server: &Server, query: &str, cookies: &Cookies) -> Result<Arrival, Err
     })
 }
 
-/// Answers the browser, once Entra was asked.
+/// Redeems Entra's code, unless an earlier request did, and responds to the browser.
 async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Response {
     let Arrival {
         sign_in,
@@ -102,8 +103,9 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
         brought,
         cookie,
     } = arrival;
-    // A code that comes to Entra twice ends what it gave; and a browser that did not get the answer
-    // may ask again. It is not in the store, which nobody fills who has not signed in.
+    // Entra revokes the tokens of a code that it receives twice, and a browser that did not get the
+    // response may retry. So the result is cached. It is not in the store, because users who have
+    // not signed in must not be able to fill the store.
     let nonce = hash(&sign_in.nonce);
     let outcome = server.arrivals.0.get_with(nonce, Arc::default);
     let outcome = outcome.get_or_init(|| redeem(server, &sign_in, &brought));
@@ -111,7 +113,7 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     let mut response = match outcome.await.clone() {
         Ok(code) => target.code_redirect(&code),
         Err(NoCode::Told(error)) => {
-            // Who found the cause has told operators.
+            // The function that found the cause has already logged it for the operator.
             tracing::debug!(error = error.code().as_str(), "a sign-in came to nothing");
             target.error_redirect(&error)
         }
@@ -124,7 +126,7 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
                 client = asked.client,
                 "{what}"
             );
-            // What the client asks for is in there.
+            // The demanded claims include the client's own request.
             let asked = AuthorizationRequest {
                 claims: None,
                 ..asked.clone()
@@ -137,9 +139,9 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     response
 }
 
-/// Makes the code for the client, after everything that came from Entra was checked.
+/// Redeems Entra's code, checks the tokens, and returns a code for the client.
 async fn redeem(server: &Server, sign_in: &SignIn, brought: &Parameters) -> Result<String, NoCode> {
-    /// The lifetime of a code (RFC 6749 §4.1.2 has at most ten minutes).
+    /// Lifetime of a code (RFC 6749 §4.1.2 recommends at most ten minutes).
     const LIFETIME: Duration = Duration::from_secs(60);
 
     let Server {
@@ -151,7 +153,8 @@ async fn redeem(server: &Server, sign_in: &SignIn, brought: &Parameters) -> Resu
     } = server;
     let SignIn { asked, claims, .. } = sign_in;
     let (names, client) = (&asked.scopes.names, &asked.client);
-    // Once is enough: what did not help then does not help again, and what Entra lets pass then, it lets pass.
+    // Demand more only once: claims that did not help the first time do not help again, and a
+    // sign-in that Entra accepts after the demand is accepted here.
     let may_demand = !matches!(claims, RequestedClaims::Demanded(_));
     let no_code = |no_tokens| match no_tokens {
         NoTokens::Demanded(demanded) => NoCode::Demanded(with_own(claims, &demanded)),
@@ -176,7 +179,7 @@ async fn redeem(server: &Server, sign_in: &SignIn, brought: &Parameters) -> Resu
     Ok(code)
 }
 
-/// Merges the demand of Entra with the client's own claims request.
+/// Merges Entra's demand with the client's own claims request.
 fn with_own(claims: &RequestedClaims, demanded: &str) -> String {
     let own = claims.text();
     let both = own.and_then(|own| merge_claims(own, demanded));

@@ -1,4 +1,4 @@
-//! `GET /.well-known/…` and `/jwks.json`: what clients learn of this server before they ask anything (RFC
+//! `GET /.well-known/…` and `/jwks.json`: metadata for clients, before their first request (RFC
 //! 8414).
 
 use bytes::Bytes;
@@ -12,7 +12,8 @@ use crate::http::{Response, empty, set_static};
 use crate::keys::Keyring;
 use crate::oauth::{ClientRegistry, Scopes};
 
-/// Writes the documents; without keys where clients get tokens that are verified by Entra's.
+/// Builds the documents. `keys` is `None` if clients receive Entra's tokens, which Entra's keys
+/// verify.
 pub(super) fn documents(
     urls: &Urls,
     scopes: &Scopes,
@@ -22,8 +23,8 @@ pub(super) fn documents(
     let written = |document: &Value| Bytes::from(document.to_string());
     let mut document = metadata(urls, scopes, clients, keys.is_some());
     let metadata = written(&document);
-    // The same where OpenID Connect has it (Discovery §3), with what readers of that insist on. There
-    // are no id tokens.
+    // The same document at OpenID Connect's path (Discovery §3), with the members that its readers
+    // require. This server issues no id tokens.
     document["subject_types_supported"] = json!(["pairwise"]);
     document["id_token_signing_alg_values_supported"] = json!(["ES256"]);
     Documents {
@@ -33,7 +34,7 @@ pub(super) fn documents(
     }
 }
 
-/// Makes the document of the authorization server: it names only what works.
+/// Builds the metadata of the authorization server, which lists only supported features.
 fn metadata(urls: &Urls, scopes: &Scopes, clients: &ClientRegistry, has_keys: bool) -> Value {
     let methods = ["none", "client_secret_basic", "client_secret_post"];
     let mut document = json!({
@@ -59,7 +60,7 @@ fn metadata(urls: &Urls, scopes: &Scopes, clients: &ClientRegistry, has_keys: bo
     document
 }
 
-/// Answers with JSON that everybody may keep for a while.
+/// Returns a JSON document that every client and proxy may cache for 5 minutes.
 pub(super) fn answer(method: &Method, document: &Bytes) -> Response {
     let mut response = empty(StatusCode::OK);
     set_static(&mut response, CONTENT_TYPE, "application/json");

@@ -1,4 +1,6 @@
-//! The endpoints, each of which parses a request, decides, does and answers; and what they share.
+//! The endpoints, and what they share.
+//!
+//! Each endpoint parses a request, decides, acts and responds.
 
 mod authorize;
 mod callback;
@@ -45,31 +47,31 @@ use crate::telemetry::{Finding, ThrottledLog, throttled};
 use crate::time::Clock;
 use crate::tokens::{Grants, SignedIn};
 
-/// The endpoints that are served, and by which paths.
+/// The set of endpoints that a service serves, and the form of their paths.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Mount {
-    /// All, by their whole paths.
+    /// All endpoints, by their full paths.
     All,
     /// The documents at the root of the host.
     WellKnown,
-    /// The others, by what follows the public URL's path.
+    /// The other endpoints, by their paths below the path of the public URL.
     Nested,
 }
 
-/// The server: the settings, checked, and what answers by them.
+/// State of the server: its checked settings and its components.
 pub(crate) struct Server {
     pub(crate) urls: Urls,
-    /// The one resource that tokens are for.
+    /// The only resource that tokens are for.
     resource: ResourceId,
     scopes: Arc<Scopes>,
     clients: ClientRegistry,
     keys: Arc<Keyring>,
     clock: Clock,
     entra: Arc<Entra>,
-    /// The accounts that are accepted, in words for people: HTML.
+    /// HTML for users that says which accounts are accepted.
     accounts: String,
     brand: Brand,
-    /// True where clients get Entra's own access tokens.
+    /// True if clients receive Entra's own access tokens.
     issues_entra_tokens: bool,
     auth: EntraAuth,
     records: Records,
@@ -79,21 +81,23 @@ pub(crate) struct Server {
     documents: Documents,
     resource_metadata: ResourceMetadata,
     arrivals: Arrivals,
-    /// Keeps strangers from filling the log.
+    /// Throttled, so that unauthenticated clients cannot fill the log.
     log: ThrottledLog,
 }
 
-/// The documents about this server, as they are sent.
+/// Documents about this server, in the form in which they are sent.
 struct Documents {
     metadata: Bytes,
     openid: Bytes,
-    /// `None` where no token is signed here.
+    /// `None` if this server signs no tokens.
     keys: Option<Bytes>,
 }
 
-/// The results of the sign-ins that came back from Entra, by the hash of their nonce: a code for
-/// the client, or why there is none, whenever and how often a browser asks. A flood of strangers
-/// pushes others out of it, and gains nothing: Entra takes a code once.
+/// Results of the sign-ins that returned from Entra, by the hash of their nonce.
+///
+/// A result is a code for the client, or the cause of its absence. It stays the same, however often
+/// a browser asks. An attacker who returns very often can evict other results, but gains nothing,
+/// because Entra accepts a code only once.
 struct Arrivals(Cache<String, Arc<OnceCell<Result<String, NoCode>>>>);
 
 impl Default for Arrivals {
@@ -106,12 +110,13 @@ impl Default for Arrivals {
     }
 }
 
-/// The reason for which a return from Entra does not come to a code.
+/// Cause of a return from Entra that does not result in a code.
 #[derive(Clone)]
 enum NoCode {
-    /// The client is told.
+    /// The client receives this error.
     Told(OAuthError),
-    /// Entra demands more, of whoever signed in: the same browser goes there once more, with this.
+    /// Entra demands more of the user. The same browser goes to Entra once more, with this claims
+    /// request.
     Demanded(String),
 }
 
@@ -121,7 +126,9 @@ impl<E: Into<OAuthError>> From<E> for NoCode {
     }
 }
 
-/// The page for what a later version of this server made, which ran here before or runs beside this one.
+/// Page for data that a later version of this server made.
+///
+/// The later version ran here before, or runs beside this one.
 const LATER_VERSION: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "This server is being changed",
@@ -130,8 +137,8 @@ const LATER_VERSION: ErrorPage = ErrorPage::new(
      help, tell whoever runs this server that an older version of it answers.",
 );
 
-/// The work that is under way. Browsers and clients have permits of their own: browsers come from anybody,
-/// and take none from those who are signed in.
+/// The work in progress. Browsers and clients have separate permits: any browser can send requests,
+/// but must not take permits from clients of signed-in users.
 #[derive(Debug)]
 struct Work {
     tasks: TaskTracker,
@@ -141,12 +148,12 @@ struct Work {
     log: ThrottledLog,
 }
 
-/// The reason for which work was not done to its end.
+/// Cause of unfinished work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum NotDone {
-    /// It was not begun, as too much is under way.
+    /// Too much work is in progress, so this work was not started.
     Full,
-    /// It panicked.
+    /// The work panicked.
     Panicked,
 }
 
@@ -157,15 +164,16 @@ impl From<NotDone> for OAuthError {
 }
 
 impl Work {
-    /// The most that is under way for browsers, and as much for clients.
+    /// Maximum number of work items in progress for browsers, and the same number for clients.
     ///
-    /// It counts whether or not anybody waits for it, as a client that hangs up leaves its work here:
-    /// while the store or Entra does not answer, for 10 s and some. While both do, it takes
-    /// milliseconds, so that a thousand at once are far from it, and all who come back in one moment
-    /// after an outage have a place. With a grant of 20 KB in each, it is less than 256 MB.
+    /// A work item counts even if its client has disconnected, because the work continues. If the
+    /// store or Entra does not respond, an item takes a little more than 10 s. If both respond, it
+    /// takes milliseconds. So a thousand items at the same time are far below this limit, and all
+    /// clients that return at the same moment after an outage get a permit. With a grant of 20 KB
+    /// in each item, all items take less than 256 MB.
     const MAX: usize = 4_096;
 
-    /// Waits for tasks at the end.
+    /// Creates an instance that runs its work on `tasks`, for which a shutdown waits.
     fn new(tasks: TaskTracker) -> Self {
         Self {
             tasks,
@@ -176,7 +184,7 @@ impl Work {
         }
     }
 
-    /// Does work for a browser that came back from Entra to its end.
+    /// Completes work for a browser that returned from Entra, even if the browser disconnects.
     fn for_browsers<T, W>(
         &self,
         work: W,
@@ -188,7 +196,7 @@ impl Work {
         self.to_its_end(&self.of_browsers, work)
     }
 
-    /// Does work for a client that sent a code or a token to its end.
+    /// Completes work for a client that sent a code or a token, even if the client disconnects.
     fn for_clients<T, W>(
         &self,
         work: W,
@@ -200,11 +208,13 @@ impl Work {
         self.to_its_end(&self.of_clients, work)
     }
 
-    /// Does work to its end, even if whoever asked for it goes away: Entra gives for a code once, and a
-    /// browser that is closed in that moment must not cost the sign-in.
+    /// Completes work, even if the client that requested it disconnects.
     ///
-    /// It begins at once, and what is returned does not have it: futures that hold another are as large as
-    /// all of it, at each step.
+    /// Entra issues tokens for a code only once, and closing a browser at that moment must not cost
+    /// the sign-in.
+    ///
+    /// The work starts immediately, and the returned future does not contain it. A future that
+    /// contains another one is at least as large, at each level.
     fn to_its_end<T, W>(
         &self,
         permits: &Arc<Semaphore>,
@@ -223,7 +233,7 @@ impl Work {
                 let work = work.in_current_span();
                 Ok(match Handle::try_current() {
                     Ok(runtime) => Either::Left(self.tasks.spawn_on(work, &runtime)),
-                    // Another runtime: as long as it is waited for.
+                    // On another runtime, the work runs only while the caller awaits it.
                     Err(_) => Either::Right(Box::pin(work)),
                 })
             }
@@ -242,15 +252,15 @@ impl Work {
     }
 }
 
-/// The addresses of the endpoints: configured, never taken from a request.
+/// URLs of the endpoints. They come from the settings, never from a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Urls {
-    /// The issuer, without a slash at its end.
+    /// The issuer, without a trailing slash.
     public: String,
     origin: String,
-    /// The prefix of each endpoint's path: empty, or such as `/oauth`.
+    /// Prefix of each endpoint's path: empty, or for example `/oauth`.
     path: String,
-    /// True if cookies can be `Secure` and `__Host-`.
+    /// True if cookies can be `Secure` and named `__Host-…`.
     is_https: bool,
 }
 
@@ -281,20 +291,22 @@ impl Urls {
     }
 }
 
-/// The time from the consent page to the return from Entra, in seconds: setting up a second factor takes its
-/// time.
+/// Maximum time from the consent page to the return from Entra, in seconds. Setting up a second
+/// factor takes time.
 const SIGN_IN_LIFETIME: u64 = 15 * 60;
 
-/// Returns whether a page or a sign-in that began then is over.
+/// Returns whether a page or a sign-in that began at `began_at` is expired.
 fn is_over(began_at: u64, now: u64) -> bool {
     now.saturating_sub(began_at) > SIGN_IN_LIFETIME
 }
 
-/// A client's request that is valid: it goes through the consent page's form and then through a cookie,
-/// encrypted, and is stored nowhere before its code.
+/// A valid authorization request of a client.
+///
+/// Encrypted, it travels through the consent page's form and then through a cookie. The server
+/// stores the request only when it issues the code.
 #[derive(Clone, Deserialize, Serialize)]
 struct AuthorizationRequest {
-    /// The hash of the client's id.
+    /// Hash of the client's id.
     client: String,
     may_refresh: bool,
     redirect_uri: String,
@@ -303,12 +315,12 @@ struct AuthorizationRequest {
     #[serde(flatten)]
     scopes: GrantedScopes,
     claims: Option<String>,
-    /// The id of the sign-in that began with it: in the log here, and in Entra's as its correlation
-    /// id.
+    /// Id of the sign-in that began with the request. This server logs it, and Entra logs it as the
+    /// correlation id.
     id: String,
-    /// The time of the request, in seconds since 1970.
+    /// Time of the request, in seconds since 1970.
     at: u64,
-    /// The cookie of the browser to which the page was shown.
+    /// Hash of the consent cookie, which is in the browser that showed the page.
     cookie: String,
 }
 
@@ -317,14 +329,16 @@ impl Versioned for AuthorizationRequest {
     const VERSION: u8 = 1;
 }
 
-/// A sign-in that is under way at Entra. It is kept in the cookie of the browser in which the person
-/// agreed, encrypted: so nobody else can end it, and nothing is stored.
+/// A sign-in in progress at Entra.
+///
+/// It is encrypted in a cookie of the browser in which the user agreed. So only this browser can
+/// finish it, and the server stores nothing.
 #[derive(Deserialize, Serialize)]
 struct SignIn {
     asked: AuthorizationRequest,
-    /// The `state` that Entra brings back.
+    /// The `state` that Entra returns.
     state: String,
-    /// Our own (RFC 7636), independent of the client's.
+    /// PKCE verifier of this server (RFC 7636), independent of the client's.
     verifier: String,
     nonce: String,
     claims: RequestedClaims,
@@ -336,15 +350,17 @@ impl Versioned for SignIn {
     const VERSION: u8 = 1;
 }
 
-/// The claims request that goes along, and whose it is.
+/// The claims request that this server sends to Entra, by origin.
 #[derive(Deserialize, Serialize)]
 enum RequestedClaims {
     None,
-    /// The client's own.
-    // Until version 1 there was a third, of whichever user of the client Entra had demanded it.
+    /// The client's own claims request.
+    // Before version 1 there was a third variant, for a demand that Entra had made of any user of
+    // the client.
     #[serde(alias = "Kept")]
     Asked(String),
-    /// Entra's demand with the client's own claims, once it is known in this sign-in who signs in.
+    /// Entra's demand merged with the client's own claims request. At this point, the user of this
+    /// sign-in is known.
     Demanded(String),
 }
 
@@ -357,17 +373,17 @@ impl RequestedClaims {
     }
 }
 
-/// Returns the part of a hash that tells cookies apart.
+/// Returns the part of a hash that distinguishes the cookies of one kind.
 fn cookie_id(hash: &str) -> &str {
     hash.get(..10).unwrap_or(hash)
 }
 
-/// An authorization code, as it is stored, by its hash.
+/// An authorization code, as it is stored under its hash.
 #[derive(Deserialize, Serialize)]
 enum CodeRecord {
-    /// It has not been used.
+    /// The code is unused.
     Fresh(Box<PendingGrant>),
-    /// It came to this grant.
+    /// The code was used, and this grant was created.
     Used {
         grant: String,
         asked: Box<AuthorizationRequest>,
@@ -380,12 +396,12 @@ impl Versioned for CodeRecord {
 }
 
 impl CodeRecord {
-    /// Returns the key of a code: whoever reads the store learns no code.
+    /// Returns the store key of a code. It is a hash, so a reader of the store learns no codes.
     fn key(code: &str) -> String {
         format!("code/{}", hash(code))
     }
 
-    /// Returns to whom the code was given, and what proves it.
+    /// Returns the authorization request that the code was issued for.
     fn asked(&self) -> &AuthorizationRequest {
         match self {
             Self::Fresh(pending) => &pending.asked,
@@ -394,7 +410,7 @@ impl CodeRecord {
     }
 }
 
-/// A grant that is made when its code is used.
+/// A grant that is created when its code is used.
 #[derive(Deserialize, Serialize)]
 struct PendingGrant {
     asked: AuthorizationRequest,
@@ -438,7 +454,7 @@ impl Server {
         }
     }
 
-    /// Checks that people can sign in at this moment, as far as it is not for Entra to say.
+    /// Checks that users can sign in now, apart from Entra's own availability.
     pub(crate) async fn check_ready(&self) -> Result<(), &'static str> {
         if self.work.is_ending.load(Ordering::Relaxed) {
             return Err("shutting_down");
@@ -455,7 +471,7 @@ impl Server {
         })
     }
 
-    /// Waits until nothing is under way here any more.
+    /// Waits until no work is in progress. From the call on, the server is not ready.
     pub(crate) async fn shutdown(&self) {
         self.work.is_ending.store(true, Ordering::Relaxed);
         self.work.tasks.close();
@@ -466,13 +482,13 @@ impl Server {
         Cookies::of(headers, self.urls.is_https)
     }
 
-    /// Returns where to answer a request, if that is still allowed.
+    /// Returns the target of the response to a request, if its redirect URI is still allowed.
     fn target_of(&self, request: &AuthorizationRequest) -> Option<RedirectTarget> {
         let state = request.state.as_deref();
         self.clients.target_again(&request.redirect_uri, state)
     }
 
-    /// Tells a client that its request is refused, and writes it into the log.
+    /// Logs the error, and returns the response that refuses the client's request.
     fn refuse(&self, what: &'static str, error: &OAuthError) -> Response {
         error.log(&self.log, what);
         error.response()
@@ -483,7 +499,7 @@ fn invalid_request(finding: impl Into<Finding>) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidRequest, finding)
 }
 
-/// Says whose accounts are accepted, for people: HTML.
+/// Returns HTML for users that says which accounts are accepted.
 fn in_words(tenancy: &Tenancy, brand: &Brand) -> String {
     let accounts = match (tenancy.single(), &*tenancy.path_segment()) {
         (Some(TenantId::CONSUMERS), _) => "A personal Microsoft account",

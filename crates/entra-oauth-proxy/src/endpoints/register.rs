@@ -1,4 +1,4 @@
-//! `POST /register`: clients register themselves (RFC 7591), and nothing is stored.
+//! `POST /register`: dynamic registration of clients (RFC 7591), without storing anything.
 
 use entra_http::BoxError;
 use http::StatusCode;
@@ -11,7 +11,7 @@ use crate::http::{Response, UnreadBody, check_json, empty, json};
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::telemetry::throttled;
 
-/// The longest body, in bytes.
+/// Maximum size of the body in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 
 pub(super) async fn answer<B>(server: &Server, head: &Parts, body: UnreadBody<'_, B>) -> Response
@@ -41,7 +41,8 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    // RFC 7591 §3.1. A text of another site's could pass for JSON, and browsers send it unasked.
+    // RFC 7591 §3.1 requires JSON. Another site could pass JSON off as plain text, which browsers
+    // send without a preflight.
     check_json(&head.headers)
         .map_err(|finding| OAuthError::new(ErrorCode::UnsupportedMediaType, finding))?;
     let body = body.read(MAX_BYTES).await.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! `POST /revoke`: a client wants a token to be ended (RFC 7009).
+//! `POST /revoke`: ends a client's sign-in by one of its tokens (RFC 7009).
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::oauth::{Client, ErrorCode, OAuthError, Parameters};
 use crate::telemetry::record;
 use crate::tokens::RefreshToken;
 
-/// A token that is to be ended, whatever `token_type_hint` says: nothing that is one passes for the other.
+/// A token to revoke. `token_type_hint` is ignored, because the two kinds cannot be confused.
 enum Token {
     Refresh(RefreshToken),
-    /// An access token, or nothing.
+    /// An access token, or a text that is no token.
     Other(String),
 }
 
@@ -38,7 +38,7 @@ where
         Err(finding) => return server.refuse(REFUSED, &invalid_request(finding)),
     };
     match revoke(server, &head.headers, &form).await {
-        // There is nothing more to say (RFC 7009 §2.2).
+        // The response has no content (RFC 7009 §2.2).
         Ok(()) => {
             let mut response = empty(StatusCode::OK);
             set_static(&mut response, CACHE_CONTROL, "no-store");
@@ -70,12 +70,12 @@ async fn end(server: &Server, client: &Client, token: Token) -> Result<(), OAuth
     let id = match token {
         Token::Refresh(token) => token.grant_id().to_owned(),
         Token::Other(text) => match server.auth.verify(&text).await {
-            // Entra takes no single token back.
+            // Entra cannot revoke a single token.
             Ok(caller) => caller.grant_id().ok_or_else(not_revocable)?.to_owned(),
             Err(refusal) if refusal.is_unavailable() => {
                 return Err(OAuthError::unavailable(None));
             }
-            // It is good for nothing already (RFC 7009 §2.2).
+            // The token is invalid, so there is nothing to revoke (RFC 7009 §2.2).
             Err(_) => return Ok(()),
         },
     };

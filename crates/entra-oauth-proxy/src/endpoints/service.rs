@@ -1,4 +1,4 @@
-//! The endpoints as a tower service: for any HTTP server.
+//! The endpoints as a tower service, for any HTTP server.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -27,15 +27,17 @@ use crate::http::{Response, UnreadBody, empty, set_static};
 use crate::limits::EndpointGroup;
 use crate::telemetry::observed;
 
-/// Answers the endpoints of the proxy, and 404 elsewhere; made by
-/// [`EntraOAuthProxy::service`](crate::EntraOAuthProxy::service) and its neighbours.
+/// A service for the endpoints of the proxy, which responds with 404 to all other paths.
 ///
-/// It looks at the path, the method, cookies and the form; never at `Host`, and at `X-Forwarded-For`
-/// only where a [proxy on the way](crate::EntraOAuthProxyBuilder::trusted_proxies) is trusted.
+/// [`EntraOAuthProxy::service`](crate::EntraOAuthProxy::service) and similar methods return it.
 ///
-/// By which address a request came, it finds in its extensions: a [`SocketAddr`](std::net::SocketAddr),
-/// or axum's `ConnectInfo` of one (feature `axum`). Without, no [limit](crate::RateLimits) by address can
-/// count.
+/// It uses the path, the query, the method, cookies, a few other headers and the body. It never
+/// uses `Host`. It uses `X-Forwarded-For` only if a [proxy in
+/// between](crate::EntraOAuthProxyBuilder::trusted_proxies) is trusted.
+///
+/// It takes the client's address from the request's extensions: a
+/// [`SocketAddr`](std::net::SocketAddr), or axum's `ConnectInfo` of one (feature `axum`). Without
+/// an address, no [limit](crate::RateLimits) by address applies.
 #[derive(Clone)]
 pub struct ProxyEndpoints {
     server: Arc<Server>,
@@ -47,7 +49,7 @@ impl ProxyEndpoints {
         Self { server, mount }
     }
 
-    /// Returns the paths of the endpoints that are served.
+    /// Returns the paths of the endpoints that this service serves.
     #[cfg(feature = "axum")]
     pub(crate) fn paths(&self) -> Vec<String> {
         let well_known = || {
@@ -110,8 +112,9 @@ impl ProxyEndpoints {
             Some(endpoint) => answer_observed(&self.server, endpoint, head, body).await,
             None => empty(StatusCode::NOT_FOUND),
         };
-        // There is a body that nobody read: a server closes where that has not arrived yet, and a client
-        // that is not told (RFC 9112 §9.6) sends its next request into it.
+        // The request has a body that was not read. If the body has not arrived yet, the server
+        // closes the connection. Without `Connection: close` (RFC 9112 §9.6), the client sends its
+        // next request into that connection.
         if is_in_the_way && !was_read.into_inner() {
             set_static(&mut response, CONNECTION, "close");
         }
@@ -119,7 +122,7 @@ impl ProxyEndpoints {
     }
 }
 
-/// An endpoint.
+/// An endpoint of the proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Endpoint {
     Authorize,
@@ -136,7 +139,7 @@ enum Endpoint {
     ResourceMetadata,
 }
 
-/// Returns the paths of the endpoints, but for the metadata of the resource.
+/// Returns the paths of all endpoints except the metadata of the resource.
 pub(crate) fn paths_of(urls: &Urls) -> impl Iterator<Item = String> {
     let documents = metadata_paths(urls).map(|(path, _)| path);
     documents.into_iter().chain(paths_under(urls))
@@ -150,7 +153,7 @@ fn paths_under(urls: &Urls) -> impl Iterator<Item = String> {
 }
 
 impl Endpoint {
-    /// The endpoints under the public URL, by what follows it.
+    /// Endpoints under the public URL, by their path below it.
     const NESTED: [(&'static str, Self); 10] = [
         ("/authorize", Self::Authorize),
         ("/consent", Self::Consent),
@@ -161,11 +164,11 @@ impl Endpoint {
         ("/revoke", Self::Revoke),
         ("/register", Self::Register),
         ("/jwks.json", Self::Keys),
-        // Where some look who take the issuer for a directory.
+        // Some clients append this path to the issuer.
         ("/.well-known/openid-configuration", Self::OpenIdMetadata),
     ];
 
-    /// Returns the methods, as `Allow` has them.
+    /// Returns the methods of the endpoint, as the header `Allow` lists them.
     const fn methods(self) -> &'static str {
         match self {
             Self::Authorize | Self::Callback | Self::SignOut | Self::SignedOut => "GET",
@@ -177,7 +180,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the name by which operators know it.
+    /// Returns the name of the endpoint in spans and metrics.
     const fn name(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
@@ -194,7 +197,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether it says the same to everybody.
+    /// Returns whether the endpoint's response is the same document for every client.
     const fn is_document(self) -> bool {
         matches!(
             self,
@@ -202,7 +205,7 @@ impl Endpoint {
         )
     }
 
-    /// Returns with which others its requests are counted, if they are.
+    /// Returns the group in which the endpoint's requests are counted, if they are counted.
     const fn group(self) -> Option<EndpointGroup> {
         match self {
             Self::Register => Some(EndpointGroup::Registration),
@@ -214,9 +217,9 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether scripts of any origin may use it.
+    /// Returns whether scripts of any origin may use the endpoint.
     const fn is_for_scripts(self) -> bool {
-        // The metadata of the resource sees to that itself.
+        // The metadata of the resource sets its CORS headers itself.
         !matches!(
             self,
             Self::Authorize
@@ -229,7 +232,7 @@ impl Endpoint {
     }
 }
 
-/// Returns the paths of the metadata: RFC 8414 §3.1, and OpenID Connect's name for the same.
+/// Returns the paths of the server's metadata: of RFC 8414 §3.1, and of OpenID Connect.
 fn metadata_paths(urls: &Urls) -> [(String, Endpoint); 2] {
     let path = &urls.path;
     [
@@ -239,7 +242,9 @@ fn metadata_paths(urls: &Urls) -> [(String, Endpoint); 2] {
     .map(|(name, endpoint)| (format!("/.well-known/{name}{path}"), endpoint))
 }
 
-/// Returns whether a body comes with the head, by a protocol in which it is in the way of what follows.
+/// Returns whether the request has a body that blocks the next request on the same connection.
+///
+/// This can only be so up to HTTP/1.1.
 fn has_body_in_the_way(head: &Parts) -> bool {
     let length = head.headers.get(CONTENT_LENGTH);
     let has_body =
@@ -247,7 +252,7 @@ fn has_body_in_the_way(head: &Parts) -> bool {
     has_body && head.version <= Version::HTTP_11
 }
 
-/// Answers, seen by operators.
+/// Responds to a request, with its span, metrics and log, and with CORS headers.
 async fn answer_observed<B>(
     server: &Arc<Server>,
     endpoint: Endpoint,
@@ -332,7 +337,10 @@ where
     }
 }
 
-/// Answers a preflight: scripts of any origin may ask where `OPTIONS` is a method, as no cookie counts there.
+/// Responds to `OPTIONS`, for CORS preflights.
+///
+/// Scripts of any origin may use endpoints that list `OPTIONS` as a method, because these ignore
+/// cookies.
 fn options(methods: &'static str) -> Response {
     let mut response = empty(StatusCode::NO_CONTENT);
     set_static(&mut response, ALLOW, methods);

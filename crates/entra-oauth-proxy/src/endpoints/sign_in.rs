@@ -1,4 +1,4 @@
-//! A sign-in that is under way at Entra: a browser is sent there, with a cookie, and comes back with it.
+//! A sign-in in progress at Entra, whose state is in a cookie of the browser.
 
 use super::{
     AuthorizationRequest, RequestedClaims, SIGN_IN_LIFETIME, Server, SignIn, cookie_id,
@@ -9,16 +9,17 @@ use crate::http::{CookieKind, Cookies, Response, see_other};
 use crate::keys::{Purpose, Unreadable};
 use crate::oauth::RedirectTarget;
 
-/// The most sign-ins of one browser that may be under way, each with its own cookie.
+/// Maximum number of sign-ins in progress per browser. Each has its own cookie.
 const MAX_SIGN_INS: usize = 3;
 
-/// The longest that all cookies may be together: servers on the way take headers of 8 KiB.
+/// Maximum total length of the sign-in cookies in bytes: servers in between accept headers of 8
+/// KiB.
 const MAX_COOKIES: usize = 6_000;
 
-/// The longest value of a cookie: browsers keep 4096 bytes with its name and attributes.
+/// Maximum length of a cookie's value: browsers keep 4096 bytes, including name and attributes.
 const MAX_COOKIE: usize = 3_800;
 
-/// Sends the browser in which the person agreed to Entra.
+/// Redirects the user's browser to Entra, and sets the sign-in cookie.
 pub(super) fn begin(
     server: &Server,
     asked: AuthorizationRequest,
@@ -63,22 +64,24 @@ pub(super) fn begin(
     response
 }
 
-/// Returns the oldest sign-ins of this browser and those that are over, so that with another one of this
-/// length there are not too many, nor too long ones.
+/// Returns the ids of the sign-in cookies to delete before a new one of this length is set.
+///
+/// These are the expired and unreadable ones, and the oldest ones beyond the limits on number and
+/// length.
 fn superfluous<'c>(server: &Server, cookies: &'c Cookies, length: usize, now: u64) -> Vec<&'c str> {
     let mut all: Vec<_> = cookies
         .all(CookieKind::SignIn)
         .map(|(id, value)| {
             let at = match open(server, value) {
                 Ok(sign_in) => (!is_over(sign_in.at, now)).then_some(sign_in.at),
-                // Not this version's to take away.
+                // A later version of this server set the cookie. Do not delete it as unreadable.
                 Err(Unreadable::Later) => Some(now),
                 Err(Unreadable::Malformed) => None,
             };
             (at, id, value.len())
         })
         .collect();
-    // The latest first, those that are over last.
+    // The latest first, expired ones last.
     all.sort_by(|one, other| other.cmp(one));
     let mut left = MAX_COOKIES.saturating_sub(length);
     let mut kept = 1;
@@ -93,7 +96,7 @@ fn superfluous<'c>(server: &Server, cookies: &'c Cookies, length: usize, now: u6
     all.into_iter().map(|(_, id, _)| id).collect()
 }
 
-/// Reads a sign-in from its cookie.
+/// Decrypts a sign-in from the value of its cookie.
 pub(super) fn open(server: &Server, sealed: &str) -> Result<SignIn, Unreadable> {
     let sealed = from_base64url(sealed).ok_or(Unreadable::Malformed)?;
     server.keys.open(Purpose::SignIn, b"", &sealed)

@@ -1,5 +1,7 @@
-//! `GET /sign-out` and `/signed-out`: signing out of Entra in one browser, so that another account can sign
-//! in there. Applications stay connected.
+//! `GET /sign-out` and `/signed-out`: sign a browser out of Entra, so that it can use another
+//! account.
+//!
+//! Applications stay connected.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -8,17 +10,19 @@ use super::Server;
 use crate::http::{Response, see_other};
 use crate::pages::escaped;
 
-/// Ends what is under way here, and goes to Entra for the rest. Another site can send a browser here, too,
-/// as it can to Entra itself; nothing is lost by it that a sign-in does not bring back.
+/// Ends sign-ins that are in progress in this browser, and redirects it to Entra's sign-out.
+///
+/// Another site can also send a browser here, as it can to Entra itself. The user loses nothing
+/// that a new sign-in does not restore.
 pub(super) fn answer(server: &Server, head: &Parts) -> Response {
     let mut response = see_other(&server.entra.sign_out_url(&server.urls.signed_out()));
     server.cookies(&head.headers).expire_all(&mut response);
     response
 }
 
-/// Answers where Entra sends a browser back.
+/// Returns the page to which Entra redirects the browser after sign-out.
 pub(super) fn signed_out(server: &Server) -> Response {
-    // Anybody can open it, and nothing proves that a browser comes from there.
+    // Any user can open this page directly. Nothing proves that the browser comes from Entra.
     let body = format!(
         "<h1>Signing out</h1>\n\
          <p>If Microsoft has just sent you here, it has signed this browser out, and you can close this \

@@ -1,4 +1,5 @@
-//! `POST /token`: a code comes to a grant, which is stored, and to tokens; a refresh token to the next ones.
+//! `POST /token`: exchanges a code for a stored grant and its first tokens, or a refresh token for
+//! the next ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,26 +19,26 @@ use crate::oauth::{Client, ErrorCode, OAuthError, Parameters};
 use crate::telemetry::{Event, Finding, count, record};
 use crate::tokens::RefreshToken;
 
-/// A request of a client that is who it says.
+/// A token request of an authenticated client.
 struct AuthenticatedRequest {
     client_id: String,
     client: Client,
     grant_type: GrantType,
 }
 
-/// A code, and what shows that it was meant for whoever sends it.
+/// An authorization code, and the proof that it was issued to the client that sends it.
 struct CodeProof {
     code: String,
     redirect_uri: String,
     verifier: String,
 }
 
-/// The grant by which a client gets tokens.
+/// The grant type of a token request, with its parameters.
 enum GrantType {
     Code(CodeProof),
     Refresh {
         token: RefreshToken,
-        /// The scopes that the client wants, if not all.
+        /// The scopes that the client wants. `None` means all of them.
         scope: Option<String>,
     },
 }
@@ -100,7 +101,7 @@ fn parse(
             return Err(OAuthError::new(ErrorCode::UnsupportedGrantType, finding));
         }
     };
-    // After the grant, so that a token that is good for nothing says so first.
+    // Check the resource after the grant, so that an invalid refresh token is reported first.
     match &grant_type {
         GrantType::Code(_) => server.resource.check(&parameters)?,
         GrantType::Refresh { .. } => server.resource.check_named(&parameters)?,
@@ -136,11 +137,11 @@ async fn tokens(server: &Arc<Server>, request: AuthenticatedRequest) -> Result<V
     server.work.for_clients(work).await?
 }
 
-/// The time for which it is remembered that a code was used: longer than anybody would send it again by
+/// Time for which the store remembers a used code, longer than any client resends a code by
 /// mistake.
 const REMEMBERED: Duration = Duration::from_secs(2 * SIGN_IN_LIFETIME);
 
-/// Makes a grant of a code that its client proves, and tokens.
+/// Redeems a code that the client has proven: creates its grant, and returns the first tokens.
 async fn redeem_code(
     server: &Server,
     request: &AuthenticatedRequest,
@@ -155,7 +156,8 @@ async fn redeem_code(
     let (code, stored) = records.get::<CodeRecord>(&key).await?;
     let code = code.ok_or_else(unknown)?;
     let asked = code.asked();
-    // Before anything else: whoever has a code alone can neither use it nor end anything.
+    // Check the proof first: an attacker who has only the code can neither use it nor end a
+    // sign-in.
     check(asked, proof, client)?;
     record("sign_in", &asked.id);
     let pending = match &code {
@@ -180,7 +182,7 @@ async fn redeem_code(
     })
 }
 
-/// Checks that the code was meant for this client, and is proven by it.
+/// Checks that the code was issued to this client, and that the client's proof is correct.
 fn check(
     asked: &AuthorizationRequest,
     proof: &CodeProof,
@@ -203,11 +205,11 @@ fn check(
     }
 }
 
-/// Ends what a code came to that was used twice by whoever can prove it: it is in two hands.
+/// Ends the grant of a code that was used twice with a valid proof, because two parties have it.
 async fn used_again(server: &Server, grant: &str) -> OAuthError {
     match server.grants.end(grant).await {
         Ok(was_there) => {
-            // Once, however often it is sent.
+            // Only once, however often the code is sent.
             if was_there {
                 count(Event::CodeReused);
                 tracing::warn!(
@@ -221,12 +223,12 @@ async fn used_again(server: &Server, grant: &str) -> OAuthError {
     }
 }
 
-/// Returns whether it is the verifier of a challenge (RFC 7636 §4.6).
+/// Returns whether a verifier matches the challenge (RFC 7636 §4.6).
 fn is_code_verifier(verifier: &str, challenge: &str) -> bool {
     is_verifier(verifier) && is_same(&hash(verifier), challenge)
 }
 
-/// Returns whether it has the form of a verifier (RFC 7636 §4.1).
+/// Returns whether the text has the form of a code verifier (RFC 7636 §4.1).
 fn is_verifier(text: &str) -> bool {
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     (43..=128).contains(&text.len()) && text.bytes().all(is_unreserved)

@@ -1,4 +1,4 @@
-//! The requests to Entra, by browsers and by this server, and what of the answers is believed.
+//! Requests to Entra, by browsers and by this server, and the validation of its responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,37 +24,37 @@ use crate::oauth::{ErrorCode, OAuthError, Parameters, Scopes};
 use crate::telemetry::{Event, ThrottledLog, count};
 use crate::time::Clock;
 
-/// Entra, to which this server is one confidential client.
+/// Access to Entra, where this server is one confidential client.
 pub(crate) struct Entra {
     auth: EntraAuth,
     client: ConfidentialClient,
     scopes: Arc<Scopes>,
     clock: Clock,
-    /// The greatest difference between two clocks, in seconds.
+    /// Maximum difference between two clocks, in seconds.
     skew: u64,
-    /// The beginning of the URLs of its endpoints.
+    /// Start of the URLs of Entra's endpoints.
     endpoints: String,
-    /// Their origin, for the policy of a page.
+    /// Origin of Entra's endpoints, for the content security policy of a page.
     origin: String,
     redirect_uri: String,
     prompt: Option<&'static str>,
-    /// The bytes of JSON that claims of a user and names of scopes may have together. `None` where no
-    /// token is made of them.
+    /// Maximum size of a user's claims and scope names together, in bytes of JSON. `None` if this
+    /// server issues no tokens with them.
     room: Option<usize>,
-    /// Calls that redeem a code.
+    /// Limit on calls that redeem a code.
     redeeming: Bulkhead,
-    /// Calls that renew tokens. Apart from the others: codes come from anybody.
+    /// Limit on calls that renew tokens. It is separate, because any browser can bring a code.
     renewing: Bulkhead,
     log: ThrottledLog,
 }
 
-/// The reason for which there are no tokens of a user.
+/// Cause of a failure to get tokens for a user.
 pub(crate) enum NoTokens {
-    /// Entra demands more of the user, by this claims request.
+    /// Entra demands more of the user, with this claims request.
     Demanded(String),
-    /// The user may not sign in, or not any more.
+    /// The user may not sign in, or no longer may.
     Denied(OAuthError),
-    /// Whatever else: nothing is known of the user.
+    /// Any other failure, which says nothing about the user.
     Failed(OAuthError),
 }
 
@@ -68,9 +68,11 @@ impl From<OAuthError> for NoTokens {
 }
 
 impl Entra {
-    /// Takes the scopes, the address to which browsers come back, what Entra asks of a user who is signed in
-    /// already, the [room](crate::tokens::room_for_claims) in a token, and how many calls there may be at a
-    /// time.
+    /// Creates the client.
+    ///
+    /// Browsers return to `redirect_uri`. `prompt` is what Entra asks a user who is already signed
+    /// in. `room` is the [room](crate::tokens::room_for_claims) for claims in a token. `max_calls`
+    /// is the maximum number of concurrent calls of each kind.
     pub(crate) fn new(
         (auth, client): (EntraAuth, ConfidentialClient),
         (clock, skew): (Clock, u64),
@@ -99,7 +101,7 @@ impl Entra {
         }
     }
 
-    /// Returns where it signs a browser out, to send it back
+    /// Returns the URL where Entra signs a browser out and sends it back
     /// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
     pub(crate) fn sign_out_url(&self, back: &str) -> String {
         let mut query = Serializer::new(String::new());
@@ -107,14 +109,16 @@ impl Entra {
         format!("{}/logout?{}", self.endpoints, query.finish())
     }
 
-    /// Returns the origin to which browsers are sent, for the policy of a page.
+    /// Returns Entra's origin, to which browsers are sent, for the content security policy of a
+    /// page.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// Returns where a browser is sent to sign in for these scopes. Never with `resource`, which Entra
-    /// refuses, and never with a `prompt` of the client's, which may ask for what only an administrator
-    /// can give.
+    /// Returns the URL where a browser signs in for these scopes.
+    ///
+    /// It never contains `resource`, which Entra refuses. It never contains the client's `prompt`,
+    /// which may demand what only an administrator can give.
     pub(crate) fn authorize_url(&self, names: &[String], parameters: &[(&str, &str)]) -> String {
         let scopes = self.scopes.for_authorization(names).join(" ");
         let mut query = Serializer::new(String::new());
@@ -122,7 +126,7 @@ impl Entra {
             .append_pair("client_id", self.client.client_id())
             .append_pair("response_type", "code")
             .append_pair("redirect_uri", &self.redirect_uri)
-            // A form from another site would come without the cookie.
+            // With `form_post`, the return would be a form from another site, without the cookie.
             .append_pair("response_mode", "query")
             .append_pair("scope", &scopes)
             .extend_pairs(parameters)
@@ -130,8 +134,10 @@ impl Entra {
         format!("{}/authorize?{}", self.endpoints, query.finish())
     }
 
-    /// Redeems the code that a browser brought back, and returns whose it is. Where Entra demands more of the
-    /// user, that is an error of its own, if it may be.
+    /// Redeems the code that a browser brought back, and returns the user and Entra's tokens.
+    ///
+    /// If Entra demands more of the user and `may_demand` is true, the error is
+    /// [`NoTokens::Demanded`].
     pub(crate) async fn redeem(
         &self,
         (code, issuer): (&str, Option<&str>),
@@ -159,8 +165,7 @@ impl Entra {
         Ok((user, EntraTokens::of(&tokens, now)))
     }
 
-    /// Reads what a browser brought back: the code, and who says that it issued it (RFC 9207), if anybody
-    /// does.
+    /// Returns the code that a browser brought back, and its issuer (RFC 9207) if one is named.
     pub(crate) fn read<'p>(
         &self,
         brought: &'p Parameters,
@@ -185,10 +190,12 @@ impl Entra {
         }
     }
 
-    /// Renews the tokens of a user where they are about to end, or where something is demanded of the user,
-    /// which goes along; unless that failed a moment ago. The scopes are said: without them Entra guesses, and
-    /// refuses. `None` if the tokens are good for long enough. Where it refuses the user, the error is what it
-    /// demands, or else what went along.
+    /// Renews the tokens of a user if they expire soon, or if `demanded` has claims to request.
+    ///
+    /// It returns `None` if the tokens are valid for long enough. `failed` is the error of an
+    /// attempt a moment ago: it is returned instead of another attempt. The request names the
+    /// scopes. Without them, Entra guesses the scopes and refuses the request. If Entra refuses the
+    /// user, the error has the claims that Entra demands, or else those that were requested.
     pub(crate) async fn renew(
         &self,
         (user, tokens): (&User, &EntraTokens),
@@ -229,7 +236,7 @@ impl Entra {
         Ok(Some((renewed_user, renewed)))
     }
 
-    /// Asks for tokens, seen by operators.
+    /// Sends a token request, and records it in a span and in the metrics.
     async fn ask(
         &self,
         grant_type: &'static str,
@@ -251,7 +258,7 @@ impl Entra {
         result
     }
 
-    /// Verifies an access token of Entra's, by the rules of the Layer.
+    /// Verifies an access token of Entra by the rules of the Layer.
     async fn verify(&self, tokens: &TokenResponse) -> Result<Caller, OAuthError> {
         match self.auth.verify(tokens.access_token.expose_secret()).await {
             Ok(caller) if caller.grant_id().is_none() => Ok(caller),
@@ -263,7 +270,7 @@ impl Entra {
         }
     }
 
-    /// Checks that the tokens are those of the sign-in with this nonce, and of one user.
+    /// Checks that the tokens belong to the sign-in with this nonce, and to one user.
     fn check_id_token(
         &self,
         issuer: Option<&str>,
@@ -294,7 +301,7 @@ impl Entra {
         Ok(())
     }
 
-    /// Makes the user of a token, with the scopes that Entra granted, of those that were asked for.
+    /// Builds the user from an access token, with the requested scopes that Entra granted.
     fn user(&self, asked: &[String], caller: &Caller) -> Result<User, OAuthError> {
         if !caller.is_delegated() {
             let what = "the access token is not a user's";
@@ -313,15 +320,17 @@ impl Entra {
     }
 }
 
-/// Returns the claims of an id token. It comes from Entra itself, by TLS, so its signature tells nothing
-/// more (OpenID Connect Core §3.1.3.7).
+/// Returns the claims of an id token.
+///
+/// The token comes from Entra itself over TLS, so verifying its signature would prove nothing more
+/// (OpenID Connect Core §3.1.3.7).
 fn payload(id_token: &str) -> Option<Value> {
     serde_json::from_slice(&from_base64url(id_token.split('.').nth(1)?)?).ok()
 }
 
-/// Places for calls of one kind, and a queue before them.
+/// A limit on concurrent calls of one kind, with a queue in front of it.
 struct Bulkhead {
-    /// The name of the call in the log.
+    /// Name of the calls in the log.
     calls: &'static str,
     places: Semaphore,
     queue: Semaphore,
@@ -329,11 +338,11 @@ struct Bulkhead {
 }
 
 impl Bulkhead {
-    /// The longest wait of a call for its place.
+    /// Maximum time that a call waits for a place.
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-    /// The number of calls that may wait for each place. A call takes Entra a fraction of a second, so more
-    /// would wait in vain.
+    /// Number of calls that may wait for each place. Entra takes a fraction of a second for a call,
+    /// so more would wait without success.
     const WAITING: usize = 4;
 
     fn new(calls: &'static str, places: usize) -> Self {
@@ -345,7 +354,9 @@ impl Bulkhead {
         }
     }
 
-    /// Makes a call in a place of its own. Without one it is as if Entra did not answer: nothing is sent.
+    /// Runs a call in a place of its own.
+    ///
+    /// Without a place, nothing is sent, and the error is that of Entra not responding.
     async fn call<C: Future>(&self, call: C) -> Result<C::Output, OAuthError> {
         let _place = match self.places.try_acquire() {
             Ok(place) => place,
@@ -353,7 +364,7 @@ impl Bulkhead {
                 let waiting = self.queue.try_acquire().map_err(|_| self.full())?;
                 let place = timeout(Self::LONGEST_WAIT, self.places.acquire()).await;
                 drop(waiting);
-                // Places are never closed.
+                // The semaphore is never closed.
                 place.ok().and_then(Result::ok).ok_or_else(|| self.full())?
             }
         };

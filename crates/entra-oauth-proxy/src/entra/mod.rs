@@ -1,5 +1,6 @@
-//! Entra, as this server asks it: the tokens and users that come of it, and the words of its refusals for
-//! clients and operators. [`Entra`] asks, and checks what it is given.
+//! Entra's tokens and users, and its errors in a form for clients and operators.
+//!
+//! [`Entra`] sends the requests, and validates the responses.
 
 mod client;
 
@@ -13,22 +14,25 @@ pub(crate) use self::client::{Entra, NoTokens};
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::telemetry::{Finding, ThrottledLog, throttled};
 
-/// Entra's tokens of a user: never handed to anybody, unless `issue_entra_tokens` is set.
+/// Entra's tokens for a user. Clients receive them only if `issue_entra_tokens` is set.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct EntraTokens {
     access_token: String,
-    /// The end of its validity, in seconds since 1970.
+    /// Time of the access token's expiry, in seconds since 1970.
     expires_at: u64,
     refresh_token: Option<String>,
 }
 
 impl EntraTokens {
-    /// The longest time between two questions at Entra whether the user still counts, in seconds: the longest
-    /// lifetime that it gives to tokens of clients without continuous access evaluation
+    /// Maximum time until this server asks Entra again whether the user may still sign in, in
+    /// seconds.
+    ///
+    /// It is the longest lifetime that Entra gives to tokens of clients without continuous access
+    /// evaluation
     /// (<https://learn.microsoft.com/entra/identity-platform/configurable-token-lifetimes>).
     const MAX_LIFETIME: u64 = 90 * 60;
 
-    /// The time before the end of its access token from which on it is renewed, in seconds.
+    /// Time before the access token's expiry from which it is renewed, in seconds.
     const LAST: u64 = 5 * 60;
 
     fn of(tokens: &TokenResponse, now: u64) -> Self {
@@ -41,7 +45,8 @@ impl EntraTokens {
         }
     }
 
-    /// Makes those that Entra gave for the refresh token of these, which stays if it gave no other.
+    /// Returns the tokens that Entra issued for this refresh token, which stays if Entra sent no
+    /// other.
     fn renewed(&self, tokens: &TokenResponse, now: u64) -> Self {
         let mut renewed = Self::of(tokens, now);
         let kept = || self.refresh_token.clone();
@@ -49,14 +54,16 @@ impl EntraTokens {
         renewed
     }
 
-    /// Returns whether Entra has to be asked again: its token ends soon, or later than any that this version
-    /// keeps, on whichever instance's clock.
+    /// Returns whether the tokens must be renewed.
+    ///
+    /// This is so if the access token expires soon, or later than any that this version stores. The
+    /// check allows for the skew of another instance's clock.
     fn is_due(&self, now: u64, skew: u64) -> bool {
         let left = self.left(now);
         left < Self::LAST || left > Self::MAX_LIFETIME.saturating_add(skew)
     }
 
-    /// Returns for how many seconds the access token is good.
+    /// Returns the remaining lifetime of the access token in seconds.
     pub(crate) fn left(&self, now: u64) -> u64 {
         self.expires_at.saturating_sub(now)
     }
@@ -70,15 +77,18 @@ impl EntraTokens {
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct User {
     claims: Map<String, Value>,
-    /// Short names.
+    /// Short names of the scopes that Entra granted.
     scopes: Vec<String>,
 }
 
 impl User {
-    /// Makes the user of a token of Entra's, with claims of so many bytes of JSON at most. Left out are those
-    /// alone that say so themselves, or that allow something only where a handler asks for them by name:
-    /// groups, and directory roles. App roles are all there, or there is no user: a handler that lets
-    /// somebody in for want of a role must not do so as it was left out.
+    /// Builds the user from a token of Entra, with claims of at most `room` bytes of JSON.
+    ///
+    /// If the claims are longer, groups and then directory roles are left out. Another claim says
+    /// that groups are missing, and directory roles allow something only where a handler asks for
+    /// them by name. App roles are never left out: if they do not fit, there is no user. A handler
+    /// that admits users because they do not have a role must not admit a user because the role was
+    /// left out.
     fn of(caller: &Caller, scopes: Vec<String>, room: usize) -> Result<Self, NoUser> {
         let object_id = caller.object_id().ok_or(NoUser::Nobody)?;
         let mut all: Map<String, Value> = caller.claims_as().map_err(|_| NoUser::Nobody)?;
@@ -87,7 +97,7 @@ impl User {
             .into_iter()
             .filter(|(name, _)| COPIED.contains(&&**name))
             .collect();
-        // As an operator writes it who ends the user's sign-ins, in whichever case it came.
+        // Normalized: an operator who ends the user's sign-ins gives the id in this form.
         claims.insert("oid".to_owned(), json!(object_id.to_string()));
         claims.insert("idtyp".to_owned(), json!("user"));
         if let Some(issued_at) = issued_at {
@@ -95,7 +105,7 @@ impl User {
         }
         let length = |claims: &Map<String, Value>| json!(claims).to_string().len();
         if length(&claims) > room && claims.remove("groups").is_some() {
-            // As Entra says it of groups that it leaves out.
+            // Entra sets the same claim when it leaves out groups.
             claims.insert("hasgroups".to_owned(), json!(true));
         }
         if length(&claims) > room {
@@ -112,7 +122,7 @@ impl User {
         Ok(Self { claims, scopes })
     }
 
-    /// Returns the tenant and the object id.
+    /// Returns the tenant id and the object id.
     pub(crate) fn ids(&self) -> [&str; 2] {
         PERSON.map(|claim| {
             let id = self.claims.get(claim).and_then(Value::as_str);
@@ -130,7 +140,7 @@ impl User {
         &self.scopes
     }
 
-    /// Returns whether both are of one user: tenant and object id.
+    /// Returns whether both users have the same tenant id and object id.
     fn is_same_person(&self, other: &Self) -> bool {
         PERSON.iter().all(|claim| {
             let ours = self.claims.get(*claim);
@@ -139,9 +149,11 @@ impl User {
     }
 }
 
-/// The claims of Entra's token that go into ours: what the rules and accessors of a `Caller` read.
-/// Not `email` and `upn`, by which nothing may be decided; and not `xms_cc`, which says what this server
-/// understands as a client of Entra's, not what its own clients do.
+/// Claims that this server copies from Entra's token: those that rules and accessors of a `Caller`
+/// read.
+///
+/// `email` and `upn` are not copied, because nothing may be decided by them. `xms_cc` is not
+/// copied, because it describes this server as a client of Entra, not this server's own clients.
 const COPIED: [&str; 18] = [
     "_claim_names",
     "acct",
@@ -163,29 +175,30 @@ const COPIED: [&str; 18] = [
     "xms_sub_fct",
 ];
 
-/// The claim that says when Entra issued the token behind ours: `iat` is that of ours (RFC 9068).
+/// Claim for the time when Entra issued its own token. `iat` is the time of this server's token
+/// (RFC 9068).
 const ENTRA_ISSUED_AT: &str = "entra_iat";
 
-/// The claims that are unique to a user.
+/// Claims that together identify a user.
 const PERSON: [&str; 2] = ["tid", "oid"];
 
-/// The longest claims, in bytes of JSON, however much room there is.
+/// Maximum size of the claims in bytes of JSON, even if a token has more room.
 const MAX_CLAIMS: usize = 9 * 1024;
 
-/// The reason for which a token of Entra's makes no user.
+/// Cause of a failure to build a user from a token of Entra.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum NoUser {
-    /// It does not say whose it is.
+    /// The token does not identify its user.
     Nobody,
-    /// Its claims do not fit into a token of this server.
+    /// The claims do not fit into a token of this server.
     TooLong {
-        /// The longest of them.
+        /// Name of the longest claim.
         claim: &'static str,
         bytes: usize,
     },
 }
 
-/// The errors of Entra that have a line of their own in the log
+/// Errors of Entra that each have a line of their own in the log
 /// (<https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-codes-for-authorization-endpoint-errors>).
 const ERRORS_OF_ENTRA: [&str; 11] = [
     "access_denied",
@@ -201,7 +214,7 @@ const ERRORS_OF_ENTRA: [&str; 11] = [
     "unauthorized_client",
 ];
 
-/// Returns what a client is told where Entra sent the browser back with an error, and tells the operator.
+/// Logs an error with which Entra sent the browser back, and returns the client's error.
 fn refused_authorization(
     log: &ThrottledLog,
     error: &str,
@@ -209,7 +222,7 @@ fn refused_authorization(
     description: Option<&str>,
 ) -> OAuthError {
     let known = ERRORS_OF_ENTRA.into_iter().find(|known| *known == error);
-    // Nothing but the number: the rest names users.
+    // Only the number: the rest names users.
     let number = description.and_then(aadsts).unwrap_or_default();
     let finding = Finding::from(known.unwrap_or_default()).found(&*number);
     let remedy = remedy(error, &number);
@@ -258,7 +271,7 @@ fn refused_authorization(
     told
 }
 
-/// Returns what an operator can do about an error of Entra's authorization endpoint with this number
+/// Returns the operator's remedy for an error of Entra's authorization endpoint with this number
 /// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
 fn remedy(error: &str, number: &str) -> &'static str {
     match (error, number) {
@@ -293,15 +306,17 @@ fn remedy(error: &str, number: &str) -> &'static str {
     }
 }
 
-/// Returns the number of Entra's error, at the beginning of its description.
+/// Returns the AADSTS number at the start of a description of Entra's error.
 fn aadsts(description: &str) -> Option<String> {
     let digits = description.strip_prefix("AADSTS")?;
     let digits = digits.chars().take_while(char::is_ascii_digit);
     Some(format!("AADSTS{}", digits.take(9).collect::<String>()))
 }
 
-/// Returns what a client is told where Entra's token endpoint refuses. What the operator has to know was
-/// logged with the request, but for what this is about.
+/// Logs a refusal by Entra's token endpoint, and returns the client's error.
+///
+/// Most of what the operator needs was logged with the request. This line adds what the request was
+/// for.
 fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     let denied = |text| OAuthError::with_reference(ErrorCode::AccessDenied, text);
     let finding = Finding::from(error.code()).found(error.error_codes().unwrap_or_default());
@@ -311,7 +326,7 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
             denied("Entra demands more of this sign-in")
         }
         TokenErrorKind::InvalidGrant => denied("Entra did not accept this sign-in; begin again"),
-        // What does not speak as Entra does stands in between, and goes away again.
+        // A response that is not in Entra's form comes from a server in between, and is temporary.
         TokenErrorKind::Throttled
         | TokenErrorKind::Unavailable
         | TokenErrorKind::NoResponse
@@ -331,7 +346,7 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
                 reference,
                 "Entra does not accept this server; nobody signs in until that is mended"
             );
-            // A file or a function that fails now may be there in a moment.
+            // The file or the function of the credential may work again in a moment.
             if kind == TokenErrorKind::CredentialUnavailable {
                 return OAuthError::unavailable(None);
             }
@@ -351,8 +366,10 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     told
 }
 
-/// Makes the error where this server and Entra do not agree: never `invalid_client`, whatever Entra says of
-/// us, as the client would forget its registration.
+/// Builds the error for a mismatch between this server's configuration and Entra.
+///
+/// It is never `invalid_client`, even if Entra reports this about this server, because the client
+/// would delete its registration.
 fn misconfigured() -> (OAuthError, String) {
     OAuthError::with_reference(
         ErrorCode::ServerError,
@@ -360,7 +377,7 @@ fn misconfigured() -> (OAuthError, String) {
     )
 }
 
-/// Refuses tokens that are not of this sign-in, or not as they should be.
+/// Logs and returns the error for tokens that do not belong to this sign-in or are malformed.
 fn mismatch(log: &ThrottledLog, what: &'static str) -> OAuthError {
     let (told, reference) = misconfigured();
     throttled!(
@@ -374,7 +391,7 @@ fn mismatch(log: &ThrottledLog, what: &'static str) -> OAuthError {
     told
 }
 
-/// Refuses a user of whom Entra says more than fits into a token that the Layer reads.
+/// Logs and returns the error for a user with more claims than fit into a token for the Layer.
 fn too_long(log: &ThrottledLog, claim: &'static str, bytes: usize) -> OAuthError {
     let (told, reference) = OAuthError::with_reference(
         ErrorCode::AccessDenied,
@@ -393,7 +410,7 @@ fn too_long(log: &ThrottledLog, claim: &'static str, bytes: usize) -> OAuthError
     told
 }
 
-/// Makes the error where the Layer does not accept a token of Entra's.
+/// Builds the error for a token of Entra that the Layer refuses.
 fn not_accepted() -> OAuthError {
     OAuthError::new(
         ErrorCode::ServerError,
@@ -401,10 +418,10 @@ fn not_accepted() -> OAuthError {
     )
 }
 
-/// Returns what a client is told of a user whose token the Layer refuses.
+/// Logs the Layer's refusal of a user's token, and returns the client's error.
 fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
     let (code, remedy) = (refusal.code(), refusal.remedy());
-    // The remedy has what was found.
+    // The remedy contains the value that was found.
     let finding = Finding::from(code).found(&*remedy);
     if refusal.is_unavailable() {
         throttled!(
@@ -444,7 +461,7 @@ fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
     }
 }
 
-/// Refuses a user without a scope that is required.
+/// Logs and returns the error for a user without a required scope.
 fn missing_scope(log: &ThrottledLog, scope: &str) -> OAuthError {
     throttled!(
         warn,

@@ -19,13 +19,16 @@ use super::{ProxyKeys, Purpose, Unreadable, Versioned, read, write};
 use crate::crypto::{base64url, random};
 use crate::telemetry::{ThrottledLog, throttled};
 
-/// The keys at work.
+/// The keys derived from all roots.
 pub(crate) struct Keyring {
-    /// The keys of each root, at least one; the first signs and seals.
+    /// The keys of each root, at least one. The first root signs and encrypts.
     sets: Vec<KeysOfRoot>,
-    /// Part of everything that is sealed: what one server made is nothing to another.
+    /// URL of this server.
+    ///
+    /// It is bound to every encrypted value and tag, so that those of one server are invalid at
+    /// another.
     issuer: Box<str>,
-    /// The log of what a later version of this server made.
+    /// Throttle for log lines about values from a later version.
     later: ThrottledLog,
 }
 
@@ -33,7 +36,7 @@ struct KeysOfRoot {
     id: [u8; ID_LEN],
     derived: Vec<(Purpose, LessSafeKey, hmac::Key)>,
     signing: EcdsaKeyPair,
-    /// The public half, as SEC 1 has it: 4, and both coordinates.
+    /// The public key as an uncompressed point (SEC 1): the byte 4, then both coordinates.
     point: Vec<u8>,
     verifying: Arc<Key>,
 }
@@ -41,7 +44,8 @@ struct KeysOfRoot {
 const ID_LEN: usize = 8;
 
 impl Keyring {
-    /// Makes the keys of their roots; `None` if that cannot be. No root is known of which that is so.
+    /// Derives the keys from their roots, or returns `None` if that fails. No root is known to
+    /// fail.
     pub(crate) fn new(keys: &ProxyKeys, issuer: &str) -> Option<Self> {
         let sets = keys.roots.iter().map(KeysOfRoot::of);
         Some(Self {
@@ -51,7 +55,7 @@ impl Keyring {
         })
     }
 
-    /// Encrypts a value with its version, and binds it to its purpose and its context.
+    /// Encrypts a value with its version, bound to a purpose and a context.
     pub(crate) fn seal<T: Versioned>(
         &self,
         purpose: Purpose,
@@ -61,7 +65,7 @@ impl Keyring {
         self.encrypt(purpose, context, |text| write(value, text))
     }
 
-    /// Decrypts what was [sealed](Self::seal), by this version of the server or an earlier one.
+    /// Decrypts a value that this version of the server or an earlier one [sealed](Self::seal).
     pub(crate) fn open<T: Versioned>(
         &self,
         purpose: Purpose,
@@ -76,7 +80,7 @@ impl Keyring {
         value
     }
 
-    /// Says in the log, at most once a minute, that a later version was at work.
+    /// Logs, at most once a minute, that a later version wrote a value.
     pub(crate) fn warn_of_later(&self, format: &'static str, reads_up_to: u8) {
         throttled!(
             error,
@@ -89,7 +93,7 @@ impl Keyring {
         );
     }
 
-    /// Encrypts what is written, and binds it to its purpose and its context, under the first key.
+    /// Encrypts the output of `write` under the first key, bound to a purpose and a context.
     fn encrypt(
         &self,
         purpose: Purpose,
@@ -108,12 +112,12 @@ impl Keyring {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = key.seal_in_place_separate_tag(nonce, self.aad(keys, context), body);
         sealed.extend_from_slice(tag.ok()?.as_ref());
-        // It may be kept for long.
+        // The result may be kept for a long time.
         sealed.shrink_to_fit();
         Some(sealed)
     }
 
-    /// Decrypts what was encrypted here, for this purpose and in this context.
+    /// Decrypts a value that was encrypted here for this purpose and context.
     fn decrypt(&self, purpose: Purpose, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (id, rest) = sealed.split_at_checked(ID_LEN)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
@@ -138,7 +142,7 @@ impl Keyring {
         })
     }
 
-    /// Returns whether it is the message's tag, by any of the keys.
+    /// Returns whether `tag` is the message's tag under any of the keys.
     pub(crate) fn has_tag(&self, purpose: Purpose, message: &[u8], tag: &[u8]) -> bool {
         let message = self.tagged(message);
         let mut keys = self.sets.iter();
@@ -173,7 +177,8 @@ impl Keyring {
             .collect()
     }
 
-    /// Returns them as a document (RFC 7517, RFC 7518 §6.2), for those who verify elsewhere.
+    /// Returns the public keys as a document (RFC 7517, RFC 7518 §6.2), for services that verify
+    /// tokens elsewhere.
     pub(crate) fn key_document(&self) -> Value {
         let keys = self.sets.iter().map(|keys| {
             let coordinates = keys.point.get(1..).unwrap_or_default();
@@ -244,8 +249,9 @@ impl KeysOfRoot {
     }
 }
 
-/// Makes a key pair of P-256: nearly every number of 32 bytes is a private key, so nearly always the first
-/// attempt is one.
+/// Derives a P-256 key pair from a root.
+///
+/// Nearly every 32-byte number is a valid private key, so the first attempt nearly always succeeds.
 fn signing_key(root: &Prk, attempt: u8) -> Option<(EcdsaKeyPair, Vec<u8>)> {
     let number = derived::<32>(root, &["sign", &attempt.to_string()])?;
     let private = PrivateKey::from_private_key(&ECDH_P256, &number).ok()?;
@@ -255,20 +261,24 @@ fn signing_key(root: &Prk, attempt: u8) -> Option<(EcdsaKeyPair, Vec<u8>)> {
     Some((pair, point))
 }
 
-/// The room for what is sealed, in bytes: most fits, so that nothing is copied while it is written.
+/// Initial capacity for an encrypted value, in bytes.
+///
+/// Most values fit, so that writing them copies nothing.
 const ROOM: usize = 4 * 1_024;
 
-/// The length of a signature of P-256, in bytes.
+/// Length of a P-256 signature, in bytes.
 const SIGNATURE_LEN: usize = 64;
 
-/// The order of P-256 (SEC 2 §2.4.2).
+/// Order of P-256 (SEC 2 §2.4.2).
 const ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
-/// Returns the signature of P-256 with the lower one of `s` and `n - s`. Both verify; the Layer takes
-/// that one alone, so that nobody can make a second text of a token.
+/// Returns the P-256 signature with the lower one of `s` and `n - s`.
+///
+/// Both signatures are valid. The Layer accepts only the lower one, so that a client cannot turn a
+/// token into a second valid text.
 fn with_low_s(signature: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = signature.split_at_checked(32)?;
     let mut other = ORDER;
@@ -290,7 +300,7 @@ fn derived<const N: usize>(root: &Prk, labels: &[&str]) -> Option<[u8; N]> {
         }
     }
 
-    // Each label ends where the next begins: none has a slash.
+    // No label contains a slash, so the joined text is unambiguous.
     let info = labels.join("/");
     let info = [info.as_bytes()];
     let mut key = [0; N];
@@ -376,7 +386,7 @@ mod tests {
         };
         assert_eq!(of(ISSUER, b"one"), of(ISSUER, b"one"));
         assert_ne!(of(ISSUER, b"one"), of("https://other.example.com", b"one"));
-        // Where one ends and the other begins is part of it.
+        // The boundary between issuer and message is part of the input.
         assert_ne!(
             of("https://a.example", b"/one"),
             of("https://a.example/one", b"")
@@ -392,7 +402,7 @@ mod tests {
         let ring = keyring(&ProxyKeys::generate());
         let sealed = || sealed_text(&ring, Purpose::Record, b"");
         let (one, other) = (sealed(), sealed());
-        // The key's id, the nonce, the text, the tag.
+        // Key id, nonce, text, tag.
         assert_eq!(one.len(), 8 + 12 + 4 + 16);
         assert_eq!(one[..8], other[..8]);
         assert_ne!(one[8..20], other[8..20]);
@@ -470,7 +480,7 @@ mod tests {
         assert_eq!(of(one)[32..], one);
     }
 
-    /// RFC 7518 §6.2.1: 32 bytes each.
+    /// Checks that both coordinates have 32 bytes each (RFC 7518 §6.2.1).
     #[test]
     fn the_key_document_has_both_coordinates_of_each_point() {
         let ring = keyring(&ProxyKeys::generate());

@@ -1,9 +1,12 @@
-//! The proxy's own keys: each for one purpose, all of one root, and several roots while one takes the
-//! place of another.
+//! The proxy's own keys.
 //!
-//! Everything that is kept outside this process's memory begins with one byte, the version of its format,
-//! inside the encryption. Values from before there was such a byte are JSON, begin with a brace, and count as
-//! version 0. Versions stay below 32, so that nothing else looks like one.
+//! Each key has one purpose and is derived from a root. There are several roots while keys are
+//! rotated.
+//!
+//! Every value that is kept outside this process's memory begins with one byte, the version of its
+//! format, inside the encryption. Values from before this byte existed are JSON, begin with a
+//! brace, and count as version 0. Versions stay below 32, so that no other first byte is mistaken
+//! for a version.
 
 mod keyring;
 
@@ -20,42 +23,46 @@ use crate::crypto::random;
 /// The roots of all the proxy's keys: secrets of 32 bytes, from which a key for each purpose is
 /// derived (HKDF, RFC 5869).
 ///
-/// The first signs and encrypts, the others only verify and decrypt. To replace a key where there are
-/// several instances, add the new one at the end everywhere, then move it to the front, so that none
-/// meets what it cannot read; take the old one away once what it made is over: with it go the
-/// registrations of clients that were made under it, and the sign-ins.
+/// The first root signs and encrypts. The others only verify and decrypt.
 ///
-/// They have nothing to do with Entra's credential: replacing that signs nobody out.
+/// To rotate a key with several instances, add the new key at the end of the list on all of them.
+/// Then move it to the front on all of them. In this order, no instance receives a value that it
+/// cannot read. Remove the old key once everything made under it has expired. Client registrations
+/// and sign-ins that were made under the old key end with it.
+///
+/// These keys have nothing to do with Entra's credential. Replacing the credential signs no user
+/// out.
 #[derive(Clone)]
 pub struct ProxyKeys {
     roots: Vec<[u8; 32]>,
     is_generated: bool,
 }
 
-/// The text is no list of keys.
+/// An invalid list of keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", .0)]
 pub struct InvalidKeys(KeyFault);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 enum KeyFault {
-    /// There is none.
+    /// The list contains no key.
     #[error("no key; make one with: openssl rand -base64 32")]
     Missing,
-    /// One is not 32 bytes in base64.
+    /// A key is not 32 bytes in base64.
     #[error("key {number} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
     Malformed { number: usize },
-    /// One repeats itself, as no random key does: an example, most likely.
+    /// A key repeats bytes as no random key does. It is most likely an example.
     #[error("key {number} is not random; make one with: openssl rand -base64 32")]
     NotRandom { number: usize },
 }
 
 impl ProxyKeys {
-    /// Parses keys in base64, separated by commas or white space; the first signs and encrypts. A line that
-    /// begins with `#` is a comment.
+    /// Parses keys in base64, separated by commas or white space.
+    ///
+    /// The first key signs and encrypts. A line that begins with `#` is a comment.
     ///
     /// # Errors
-    /// If there is none, or if one of them is not 32 random bytes.
+    /// If there is no key, or if one of them is not 32 random bytes.
     pub fn from_base64(text: &str) -> Result<Self, InvalidKeys> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let texts = lines.flat_map(|line| line.split(|c: char| c == ',' || c.is_whitespace()));
@@ -76,13 +83,15 @@ impl ProxyKeys {
     /// Parses keys from an environment variable, such as `ENTRA_PROXY_KEYS`.
     ///
     /// # Errors
-    /// As [`from_base64`](Self::from_base64); a variable that is not set has no key.
+    /// As [`from_base64`](Self::from_base64). A variable that is not set has no key.
     pub fn from_env(variable: &str) -> Result<Self, InvalidKeys> {
         Self::from_base64(&std::env::var(variable).unwrap_or_default())
     }
 
-    /// Makes a key that is gone with this process: everybody registers and signs in again after a
-    /// restart, and a second instance does not know it.
+    /// Generates a key that exists only in this process.
+    ///
+    /// After a restart, all clients must register and all users must sign in again. A second
+    /// instance does not know the key.
     #[must_use]
     pub fn generate() -> Self {
         Self {
@@ -120,17 +129,18 @@ fn root(text: &str, number: usize) -> Result<[u8; 32], InvalidKeys> {
     }
 }
 
-/// The purpose for which something is sealed or authenticated: nothing that was made for one passes for
-/// another.
+/// Purpose of an encrypted or authenticated value.
+///
+/// A value for one purpose is invalid for any other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
     /// The registration in a client id.
     ClientId,
     /// The secret of a client.
     ClientSecret,
-    /// The request that a person is asked to consent to, in the page's form.
+    /// The request that the user is asked to consent to, in the page's form.
     Consent,
-    /// The sign-in that is under way at Entra, in the browser's cookie.
+    /// The sign-in in progress at Entra, in the browser's cookie.
     SignIn,
     /// A record in the store.
     Record,
@@ -162,26 +172,28 @@ impl Purpose {
 
 /// A value that is kept outside this process's memory, in a format that has a version.
 ///
-/// To change a format: raise its version, read what all earlier versions wrote (by defaults of serde, or
-/// by a type of their own), and say in the table of `docs/operations.md` and in the changelog what becomes
-/// of it. What a later version wrote is never read, changed, or taken for a theft.
+/// To change a format, raise its version, and read what all earlier versions wrote (by serde
+/// defaults, or by a separate type). Describe the change in the table of `docs/operations.md` and
+/// in the changelog. A value that a later version wrote is never read or changed, and never treated
+/// as stolen.
 pub(crate) trait Versioned: Serialize + DeserializeOwned {
-    /// The name in the log.
+    /// Name in the log.
     const NAME: &'static str;
-    /// The version that is written.
+    /// Version that is written.
     const VERSION: u8;
 }
 
-/// The reason for which a value cannot be read.
+/// Cause of an unreadable value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unreadable {
-    /// It was not made here, for this, or under a key that is in the list.
+    /// This server did not make the value, made it for something else, or made it under a key that
+    /// is not in the list.
     Malformed,
-    /// A later version of this server made it.
+    /// A later version of this server made the value.
     Later,
 }
 
-/// The first byte of everything that was written before there was a version byte.
+/// First byte of every value that was written before there was a version byte.
 const BRACE: u8 = b'{';
 
 /// Writes a value with its version.
@@ -190,7 +202,7 @@ fn write<T: Versioned>(value: &T, text: &mut Vec<u8>) -> Option<()> {
     serde_json::to_writer(text, value).ok()
 }
 
-/// Reads a value that this version of the server wrote, or an earlier one.
+/// Reads a value that this version of the server or an earlier one wrote.
 fn read<T: Versioned>(text: &[u8]) -> Result<T, Unreadable> {
     let (version, json) = match text.split_first() {
         None => return Err(Unreadable::Malformed),
@@ -242,7 +254,7 @@ mod tests {
         }
         let keys = ProxyKeys::from_base64(&good).unwrap();
         assert!(!format!("{keys:?}").contains(&good));
-        // As many different bytes as a random key never falls short of.
+        // A random key practically always has at least 12 different bytes.
         for (different, is_good) in [(11, false), (12, true)] {
             let mut key = [0; 32];
             (1..different).for_each(|byte| key[usize::from(byte)] = byte);
@@ -254,7 +266,7 @@ mod tests {
     #[derive(Debug, Deserialize, PartialEq, Serialize)]
     struct Note {
         text: String,
-        /// Since version 2.
+        /// Added in version 2.
         #[serde(default)]
         is_read: bool,
     }

@@ -1,9 +1,9 @@
-//! The limits of what one address, client, sign-in and user may ask for, and of what is kept or
-//! sent at a time.
+//! Limits on requests by address, client, sign-in and user, on stored sign-ins, and on concurrent
+//! calls.
 //!
-//! [`RateLimits`] and the [`TrustedProxies`], which say for whose address a request counts, are the settings.
-//! [`RateLimiter`] lets requests through or not, by token buckets, whose keys are these addresses, clients,
-//! sign-ins and users.
+//! [`RateLimits`] and [`TrustedProxies`] are the settings. The trusted proxies decide for which
+//! address a request counts. [`RateLimiter`] admits or refuses requests by token buckets, whose
+//! keys are these addresses, clients, sign-ins and users.
 
 mod rate_limiter;
 
@@ -17,7 +17,7 @@ use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 
 pub(crate) use self::rate_limiter::{EndpointGroup, RateLimiter};
 
-/// A rate of requests, with a burst: for [`RateLimits`].
+/// A rate of requests with a burst, for [`RateLimits`].
 ///
 /// ```
 /// use entra_oauth_proxy::Rate;
@@ -32,7 +32,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Lets `requests` pass a minute, 1 to 1 000 000, and as many at once.
+    /// Creates a rate of `requests` per minute, 1 to 1 000 000, with a burst of the same number.
     pub const fn per_minute(requests: u32) -> Self {
         Self {
             burst: requests,
@@ -40,14 +40,16 @@ impl Rate {
         }
     }
 
-    /// Lets `requests` pass at once, 1 to 1 000 000, before the rate counts. Default: those of a minute.
+    /// Sets the number of requests that may pass at the same time before the rate applies.
+    ///
+    /// It is 1 to 1 000 000. Default: the requests of one minute.
     pub const fn burst(mut self, requests: u32) -> Self {
         self.burst = requests;
         self
     }
 }
 
-/// Writes it as code.
+/// Writes the rate as Rust code.
 impl fmt::Display for Rate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -58,23 +60,26 @@ impl fmt::Display for Rate {
     }
 }
 
-/// `X-Forwarded-For`. `Forwarded` (RFC 7239) is not read: who sends it sends this one too.
+/// The header `X-Forwarded-For`. `Forwarded` (RFC 7239) is not read: a proxy that sends it also
+/// sends this header.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The reverse proxies whose word is taken for where a request came from.
+/// Reverse proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
 struct TrustedProxies(Vec<IpNet>);
 
-/// The place where a request came from.
+/// Origin of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Origin {
     address: IpAddr,
-    /// True if somebody says that it came from elsewhere, whose word is not taken.
+    /// True if `X-Forwarded-For` names another origin, but the peer is no trusted proxy.
     is_disputed: bool,
 }
 
-/// Limits of requests by address, client, sign-in and user, of the sign-ins that are kept of a user, and
-/// of calls to Entra at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
+/// Limits on requests, on the stored sign-ins of a user, and on concurrent calls to Entra.
+///
+/// Requests are limited by address, client, sign-in and user. Pass the limits to
+/// [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
 ///
 /// ```
 /// use entra_oauth_proxy::{EntraOAuthProxy, Rate, RateLimits};
@@ -84,26 +89,27 @@ struct Origin {
 ///     .trusted_proxies(["10.0.0.0/8"]);
 /// ```
 ///
-/// [Limits](crate::_guide::operations#limits) says what each is for, and what a client is told.
+/// [Limits](crate::_guide::operations#limits) explains the purpose of each limit, and the response
+/// to a client that exceeds one.
 ///
 /// # Defaults
 ///
-/// Requests at once, and requests a minute from then on:
+/// Requests at the same time (burst), and requests per minute from then on:
 ///
-/// | setting | what is counted | at once | a minute |
+/// | setting | counted requests | burst | per minute |
 /// |---|---|---|---|
 /// | [`registrations_per_address`](Self::registrations_per_address) | `/register` | 200 | 120 |
-/// | [`sign_ins_per_address`](Self::sign_ins_per_address) | `/authorize`, `/consent` and `/callback`: three make a sign-in; `/sign-out` and `/signed-out` | 600 | 600 |
+/// | [`sign_ins_per_address`](Self::sign_ins_per_address) | `/authorize`, `/consent` and `/callback`: a sign-in takes three requests; `/sign-out` and `/signed-out` | 600 | 600 |
 /// | [`token_requests_per_address`](Self::token_requests_per_address) | `/token` and `/revoke` | 1 000 | 3 000 |
-/// | [`token_requests_per_client`](Self::token_requests_per_client) | `/token`, once the code or refresh token is proven | 5 000 | 30 000 |
-/// | [`refreshes_per_sign_in`](Self::refreshes_per_sign_in) | `/token`, once the refresh token is proven | 120 | 60 |
-/// | [`sign_ins_per_user`](Self::sign_ins_per_user) | `/callback`, once Entra has said who it is | 60 | 10 |
+/// | [`token_requests_per_client`](Self::token_requests_per_client) | `/token`, once the client has proven its code or refresh token | 5 000 | 30 000 |
+/// | [`refreshes_per_sign_in`](Self::refreshes_per_sign_in) | `/token`, once the client has proven its refresh token | 120 | 60 |
+/// | [`sign_ins_per_user`](Self::sign_ins_per_user) | `/callback`, once Entra has identified the user | 60 | 10 |
 ///
 /// | setting | default |
 /// |---|---|
 /// | [`grants_per_user`](Self::grants_per_user) | 50 sign-ins |
-/// | [`grants_per_user_and_client`](Self::grants_per_user_and_client) | 10 of them by one client |
-/// | [`entra_calls`](Self::entra_calls) | 64 at a time for sign-ins, and 64 for renewals |
+/// | [`grants_per_user_and_client`](Self::grants_per_user_and_client) | 10 sign-ins by one client |
+/// | [`entra_calls`](Self::entra_calls) | 64 concurrent calls for sign-ins, and 64 for renewals |
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "they count once they are given to the builder"]
 pub struct RateLimits {
@@ -133,13 +139,16 @@ impl Default for RateLimits {
 impl RateLimits {
     const ENTRA_CALLS: usize = 64;
 
-    /// The most that a cap of grants may be: the record of a user has a reference to each, and stays below
-    /// 64 KiB.
+    /// Maximum value of a limit on grants.
+    ///
+    /// The record of a user has a reference to each grant, and must stay below 64 KiB.
     pub(crate) const MAX_GRANTS: usize = 300;
 
-    /// Returns limits without any of requests by address, client, sign-in or user: for a server behind
-    /// something that has them. Those that are set after this count. The calls to Entra at a time, and
-    /// the sign-ins that are kept of one user, stay limited.
+    /// Returns limits without any limit by address, client, sign-in or user.
+    ///
+    /// They are for a server behind a gateway that limits requests itself. Limits that are set on
+    /// the result apply. Concurrent calls to Entra, and the stored sign-ins of one user, stay
+    /// limited.
     pub fn none() -> Self {
         Self {
             registrations: None,
@@ -156,83 +165,95 @@ impl RateLimits {
 
     /// Limits the registrations from one address.
     ///
-    /// An address is an IPv4 address or an IPv6 network of 64 bits, here as below.
+    /// Here and below, an address is an IPv4 address or an IPv6 network of 64 bits.
     pub fn registrations_per_address(mut self, rate: Rate) -> Self {
         self.registrations = Some(rate);
         self
     }
 
-    /// Limits the requests of browsers on the way of a sign-in from one address. Three make
-    /// a sign-in.
+    /// Limits the requests that browsers send from one address to sign in or out.
+    ///
+    /// A sign-in takes three requests.
     pub fn sign_ins_per_address(mut self, rate: Rate) -> Self {
         self.sign_ins = Some(rate);
         self
     }
 
-    /// Limits the requests for tokens, and to revoke them, from one address. A hosted
-    /// client has few addresses for all its users.
+    /// Limits the token requests and revocations from one address.
+    ///
+    /// A hosted client has few addresses for all its users.
     pub fn token_requests_per_address(mut self, rate: Rate) -> Self {
         self.token_requests = Some(rate);
         self
     }
 
-    /// Limits the tokens that one client gets, whosever and from wherever. Only requests
-    /// count that have a code or a refresh token of that client's, so that nobody else can use them up.
+    /// Limits the token requests of one client, for all users and from all addresses.
+    ///
+    /// Only requests with a code or a refresh token of that client count, so that no other client
+    /// can use up the limit.
     pub fn token_requests_per_client(mut self, rate: Rate) -> Self {
         self.of_client = Some(rate);
         self
     }
 
-    /// Limits the refreshes of one sign-in. It ends the loop of one user's client before it costs the
-    /// others of that client anything.
+    /// Limits the refreshes of one sign-in.
+    ///
+    /// The limit stops the loop of one user's client before this affects the client's other users.
     pub fn refreshes_per_sign_in(mut self, rate: Rate) -> Self {
         self.of_sign_in = Some(rate);
         self
     }
 
-    /// Limits the sign-ins of one user, by all clients and from all addresses. Each sign-in
-    /// leaves a record for half an hour, whatever becomes of it: that its code was used. One of which Entra
-    /// demanded more at the last refresh counts twice.
+    /// Limits the sign-ins of one user, by all clients and from all addresses.
+    ///
+    /// Each sign-in leaves a record for half an hour that its code was used, even if the sign-in
+    /// ends earlier. A sign-in for which Entra demanded more at the last refresh counts twice.
     pub fn sign_ins_per_user(mut self, rate: Rate) -> Self {
         self.of_user = Some(rate);
         self
     }
 
-    /// Sets the number of sign-ins of one user that are kept: 1 to 300. With the next one the longest
-    /// unused of the user's ends. So nobody fills the store for the others.
+    /// Sets the maximum number of stored sign-ins of one user: 1 to 300.
+    ///
+    /// The next sign-in ends the user's longest unused one. So no user can fill the store for the
+    /// others.
     pub fn grants_per_user(mut self, most: usize) -> Self {
         self.grants_of_user = most;
         self
     }
 
-    /// Sets the number of them that are kept by one client: 1 to 300. With the next one the longest unused of
-    /// the user's by that client ends. A client that registers itself is one for each installation; one that
-    /// is [known in advance](crate::PreregisteredClient), or hosted, is one for all its installations, and a
-    /// user may have it on several devices.
+    /// Sets the maximum number of stored sign-ins of one user by one client: 1 to 300.
+    ///
+    /// The next sign-in ends the user's longest unused one by that client. A client that registers
+    /// itself is a separate client for each installation. A client that is [known in
+    /// advance](crate::PreregisteredClient) or hosted is one client for all its installations, and
+    /// a user may have it on several devices.
     pub fn grants_per_user_and_client(mut self, most: usize) -> Self {
         self.grants_of_client = most;
         self
     }
 
-    /// Returns the most grants of a user, and of a user by one client.
+    /// Returns the maximum number of grants of a user, and of a user by one client.
     pub(crate) const fn grant_caps(&self) -> [usize; 2] {
         [self.grants_of_user, self.grants_of_client]
     }
 
-    /// Returns how many calls to Entra there may be at a time.
+    /// Returns the maximum number of concurrent calls to Entra.
     pub(crate) const fn max_entra_calls(&self) -> usize {
         self.entra_calls
     }
 
-    /// Limits the calls to Entra at a time: 1 to 10 000, for sign-ins and, apart from them, for renewals, so
-    /// that neither waits for the other. Four times as many may wait, for 2 s; then, and for whoever comes
-    /// beyond, it is as if Entra did not answer.
+    /// Limits the concurrent calls to Entra: 1 to 10 000.
+    ///
+    /// The limit applies separately to sign-ins and to renewals, so that neither waits for the
+    /// other. Four times as many calls may wait, for up to 2 s. A call that waits longer, or finds
+    /// no place to wait, fails as if Entra did not respond.
     pub fn entra_calls(mut self, most: usize) -> Self {
         self.entra_calls = most;
         self
     }
 
-    /// Returns everything that is wrong with them.
+    /// Returns all problems with the limits, each with its setting.
     fn problems(&self) -> Vec<(&'static str, String)> {
         let good = Self::default();
         let rates = [
@@ -294,7 +315,7 @@ impl RateLimits {
 }
 
 impl TrustedProxies {
-    /// Parses addresses and networks, and returns what is wrong with the others.
+    /// Parses addresses and networks, and returns a problem for each invalid entry.
     fn parse(entries: &[String]) -> (Self, Vec<String>) {
         let (mut networks, mut wrong) = (Vec::new(), Vec::new());
         for entry in entries {
@@ -309,9 +330,11 @@ impl TrustedProxies {
         (Self(networks), wrong)
     }
 
-    /// Returns where a request came from, if the server says by whom it was sent. What stands in
-    /// `X-Forwarded-For` is read from the right, as each proxy adds there by whom it was asked: the
-    /// first that is none of ours is the client, and everything before it what the client says.
+    /// Returns the origin of a request, if the HTTP server provides the peer's address.
+    ///
+    /// `X-Forwarded-For` is read from the right, because each proxy appends the address of its own
+    /// peer. The first address that is no trusted proxy is the client. Everything before this
+    /// address is ignored, because the client may have written it.
     fn origin(&self, head: &Parts) -> Option<Origin> {
         let mut address = peer(&head.extensions)?;
         if !self.are(address) {
@@ -321,7 +344,7 @@ impl TrustedProxies {
             });
         }
         for forwarded in forwarded_for(&head.headers) {
-            // What cannot be read was not written by a proxy of ours.
+            // A trusted proxy would not write an unreadable entry, so stop here.
             let Some(forwarded) = forwarded else { break };
             address = forwarded;
             if !self.are(address) {
@@ -339,7 +362,7 @@ impl TrustedProxies {
     }
 }
 
-/// Returns who sent it, as the server put it there.
+/// Returns the address of the peer, which the HTTP server put into the extensions.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<SocketAddr>();
     #[cfg(feature = "axum")]
@@ -350,14 +373,14 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     peer.map(|peer| peer.ip().to_canonical())
 }
 
-/// Returns the addresses of the header, or headers, from the right.
+/// Returns the addresses of all lines of the header, from the right. `None` is an unreadable one.
 fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all(FORWARDED_FOR).into_iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     entries.map(|entry| read(std::str::from_utf8(entry).ok()?.trim()))
 }
 
-/// Parses an address, also with a port, as Azure's Application Gateway writes them.
+/// Parses an address with or without a port. Azure's Application Gateway writes one with a port.
 fn read(entry: &str) -> Option<IpAddr> {
     let with_port = || entry.parse::<SocketAddr>().ok().map(|with| with.ip());
     let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -377,7 +400,7 @@ fn network(entry: &str) -> Result<IpNet, &'static str> {
     }
 }
 
-/// Returns an IPv4 network as such, however it is written.
+/// Returns an IPv4-mapped IPv6 network as an IPv4 network, and any other network unchanged.
 fn mapped_as_ipv4(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else {
         return network;
@@ -403,7 +426,7 @@ mod tests {
         proxies
     }
 
-    /// The address, of a peer and what it says.
+    /// Returns the address of the origin, for a peer and its lines of `X-Forwarded-For`.
     fn seen(proxies: &TrustedProxies, peer: &str, lines: &[&[u8]]) -> String {
         let mut request = Request::new(());
         let peer: IpAddr = peer.parse().unwrap();
@@ -436,14 +459,14 @@ mod tests {
             (&[b"203.0.113.9", b"198.51.100.1,fd00::1"], "198.51.100.1"),
             (&[b"198.51.100.1, 192.0.2.7"], "198.51.100.1"),
             (&[b"198.51.100.1, 192.0.2.8"], "192.0.2.8"),
-            // As several write them.
+            // With a port or brackets, as several proxies write them.
             (&[b"198.51.100.1:50000"], "198.51.100.1"),
             (&[b"[2001:db8::1]:50000"], "2001:db8::1"),
             (&[b"[2001:db8::1]"], "2001:db8::1"),
             (&[b"2001:db8::1"], "2001:db8::1"),
             (&[b"198.51.100.1, ::ffff:10.0.0.2"], "198.51.100.1"),
             (&[b"::ffff:198.51.100.1"], "198.51.100.1"),
-            // Nothing to read: the last that could be.
+            // No entry, or an unreadable one: the last readable address counts.
             (&[], "10.0.0.1"),
             (&[b""], "10.0.0.1"),
             (&[b"198.51.100.1, unknown"], "10.0.0.1"),

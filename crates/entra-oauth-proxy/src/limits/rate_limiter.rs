@@ -1,4 +1,4 @@
-//! The rate limiter, which lets requests through or tells them to wait.
+//! The rate limiter, which admits requests or refuses them for some time.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,16 +19,16 @@ use crate::oauth::{ErrorCode, OAuthError};
 use crate::pages::ErrorPage;
 use crate::telemetry::ThrottledLog;
 
-/// Endpoints that are counted together.
+/// A group of endpoints whose requests are counted together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum EndpointGroup {
     Registration,
-    /// The endpoints that browsers come to on the way of a sign-in.
+    /// Endpoints that a browser visits for a sign-in or sign-out.
     SignIn,
     Token,
 }
 
-/// The limits, at work.
+/// A rate limiter with the configured limits.
 pub(crate) struct RateLimiter {
     registrations: Option<Limit>,
     sign_ins: Option<Limit>,
@@ -41,7 +41,7 @@ pub(crate) struct RateLimiter {
     has_warned_of_a_proxy: AtomicBool,
 }
 
-/// Buckets, by their name in the log.
+/// The token buckets of one limit, with its name for the log.
 struct Limit {
     name: &'static str,
     buckets: TokenBuckets,
@@ -49,8 +49,9 @@ struct Limit {
 }
 
 impl RateLimiter {
-    /// Makes the limiter of limits that are good, behind these reverse proxies; of others `None`, and adds
-    /// what is wrong with them.
+    /// Creates the limiter for valid limits, behind these reverse proxies.
+    ///
+    /// For invalid ones, it returns `None` and adds every problem.
     pub(crate) fn new(
         limits: &RateLimits,
         trusted_proxies: &[String],
@@ -84,8 +85,8 @@ impl RateLimiter {
         })
     }
 
-    /// Counts a request for its address, before anything of it is read. Returns the response to one that
-    /// came too soon.
+    /// Counts a request for its address, before it is read. Returns the response if the limit
+    /// refuses it.
     pub(crate) fn refuse(&self, group: EndpointGroup, head: &Parts) -> Option<Response> {
         let limit = match group {
             EndpointGroup::Registration => &self.registrations,
@@ -108,10 +109,12 @@ impl RateLimiter {
         })
     }
 
-    /// Counts a request for tokens for its client, and for the sign-in that is refreshed, if it is one.
-    /// For requests alone that have proven to be that client's, before anything is used up.
+    /// Counts a token request for its client, and a refresh also for its sign-in.
+    ///
+    /// Call it only for requests that have proven to come from that client, and before anything is
+    /// used up.
     pub(crate) fn admit(&self, client: &str, grant: Option<&str>) -> Result<(), OAuthError> {
-        // The sign-in first: when that is too fast, it takes nothing of the others.
+        // The sign-in first: if its limit refuses the request, the client's limit is not used up.
         for (limit, key) in [(&self.of_sign_in, grant), (&self.of_client, Some(client))] {
             let (Some(limit), Some(key)) = (limit, key) else {
                 continue;
@@ -124,7 +127,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Counts a sign-in for its user, once Entra has said who it is.
+    /// Counts a sign-in for its user, once Entra has identified the user.
     pub(crate) fn admit_user(&self, key: &str) -> Result<(), OAuthError> {
         let Some(limit) = &self.of_user else {
             return Ok(());
@@ -147,7 +150,9 @@ impl RateLimiter {
         }
     }
 
-    /// Warns before anybody is told to wait for what others did.
+    /// Logs a warning once about a reverse proxy that is not trusted.
+    ///
+    /// The warning comes before a limit refuses clients because of other clients' requests.
     fn warn_of_a_proxy(&self) {
         if !self.has_warned_of_a_proxy.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -159,7 +164,7 @@ impl RateLimiter {
     }
 }
 
-/// Returns what one who is at this address has: with IPv6 a whole network of 64 bits.
+/// Returns the address that counts: for IPv6, the whole network of 64 bits.
 fn counted(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -170,7 +175,7 @@ fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns whether it is an address inside a network, as those of reverse proxies are.
+/// Returns whether the address is private, loopback or link-local, like those of reverse proxies.
 fn is_inside_address(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
@@ -195,7 +200,7 @@ impl Limit {
     }
 }
 
-/// Rounds up to whole seconds, after which there is a token.
+/// Rounds a wait up to whole seconds, so that a token is available afterwards.
 fn whole_seconds(wait: Duration) -> Duration {
     let is_more = wait.subsec_nanos() > 0;
     Duration::from_secs(wait.as_secs().saturating_add(is_more.into()))
@@ -213,34 +218,36 @@ const TOO_MANY_SIGN_INS: ErrorPage = ErrorPage::new(
      on from here.",
 );
 
-/// A bucket for each key, of which only the moment is kept when it is full again (GCRA).
+/// A token bucket for each key, stored only as the time when it is full again (GCRA).
 ///
-/// Not `governor`: its states of many keys grow without bound, and with a store and a clock of our own
-/// nothing of it is left but the arithmetic below.
+/// `governor` is not used: its states of many keys grow without bound, and with a store and a clock
+/// of our own, only its arithmetic would be left, which is below.
 struct TokenBuckets {
-    /// The time from one token to the next, in nanoseconds.
+    /// Time from one token to the next, in nanoseconds.
     interval: u64,
-    /// The time from empty to full, in nanoseconds.
+    /// Time from empty to full, in nanoseconds.
     to_fill: u64,
     begun: Instant,
-    /// The hasher of the keys, of which only the hash is kept: nobody reads an address out of the
+    /// Hasher of the keys. Only the hash of a key is kept, so that no address can be read from
     /// memory.
     hasher: RandomState,
-    /// The times when each bucket is full again, in nanoseconds since `begun`. Those that are full
-    /// are forgotten, and where there are too many, those that were not used for longest. Whoever
-    /// has so many addresses gains full buckets, as any new address has one.
+    /// Time when each bucket is full again, in nanoseconds since `begun`.
+    ///
+    /// Full buckets are forgotten. If there are too many, the longest unused ones are forgotten. An
+    /// attacker with that many addresses gets full buckets in this way, but any new address has a
+    /// full bucket.
     full_at: Cache<u64, Arc<AtomicU64>>,
 }
 
 impl TokenBuckets {
-    /// The most keys that are remembered.
+    /// Maximum number of keys that are remembered.
     const MAX: u64 = 50_000;
 
-    /// The least time for which a key is remembered that nobody uses. It passes by moka's clock, which
-    /// goes on where tokio's is paused, as in tests.
+    /// Minimum time for which an unused key is remembered. It passes by moka's clock, which
+    /// continues where tokio's clock is paused, as in tests.
     const LEAST_IDLE: Duration = Duration::from_secs(60);
 
-    /// Makes full buckets. A rate has no zero in it.
+    /// Creates full buckets. The rate contains no zero.
     fn new(rate: Rate) -> Self {
         let interval = 60_000_000_000 / u64::from(rate.per_minute.max(1));
         let to_fill = interval.saturating_mul(u64::from(rate.burst));
@@ -257,7 +264,7 @@ impl TokenBuckets {
         }
     }
 
-    /// Takes a token. The error is how long it is until there is one.
+    /// Takes a token. The error is the time until one is available.
     fn take(&self, key: impl Hash) -> Result<(), Duration> {
         let now = self.begun.elapsed().as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX);

@@ -1,12 +1,13 @@
-//! Claims requests (OpenID Connect Core §5.5): what a client asks for, and what Entra demands.
+//! Claims requests (OpenID Connect Core §5.5) of clients and of Entra.
 
 use serde_json::{Map, Value};
 
-/// Merges both requests: the members of both, and of the claims in them; where both ask for the same
-/// claim, as Entra demands it. `None` if one of them is no object.
+/// Merges a client's claims request with the claims that Entra demands.
 ///
-/// Entra's goes before, as a sign-in that lacks what it demands comes to nothing; what the client asks
-/// for beside that is kept.
+/// The result has the members of both requests, and in these members the claims of both. If both
+/// request the same claim, Entra's version is used, because a sign-in without what Entra demands
+/// fails. The client's other claims are kept. Returns `None` if one of the requests is not a JSON
+/// object.
 pub(crate) fn merge_claims(own: &str, demanded: &str) -> Option<String> {
     let mut merged = object(own)?;
     for (member, demanded) in object(demanded)? {
@@ -20,7 +21,7 @@ pub(crate) fn merge_claims(own: &str, demanded: &str) -> Option<String> {
     Some(Value::Object(merged).to_string())
 }
 
-/// Returns whether the request that was sent asks for all that is demanded.
+/// Returns whether the request that was sent contains everything that is demanded.
 pub(crate) fn carries_claims(sent: Option<&str>, demanded: &str) -> bool {
     let both = sent.and_then(|sent| object(&merge_claims(sent, demanded)?));
     both.is_some() && both == sent.and_then(object)

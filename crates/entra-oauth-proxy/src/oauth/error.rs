@@ -1,4 +1,4 @@
-//! The errors of OAuth.
+//! OAuth errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,20 +13,21 @@ use crate::http::{Response, json, set_static};
 use crate::store::StoreError;
 use crate::telemetry::{Finding, ThrottledLog, log_refusal, set_outcome};
 
-/// An error that a client is told. The description never holds a value that came from outside, nor a word
-/// of Entra's.
+/// An OAuth error for a client.
+///
+/// The description never contains a value from outside, or a text from Entra.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct OAuthError {
     code: ErrorCode,
-    /// The description, and what the log has beside it.
+    /// The description for the client, with more details for the log.
     finding: Box<Finding>,
-    /// The reference that ends the description, if it has one.
+    /// The reference at the end of the description, if any.
     reference: Option<String>,
     retry_after: Option<Duration>,
 }
 
-/// RFC 6749 §4.1.2.1 and §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core
-/// §3.1.2.6.
+/// An OAuth error code (RFC 6749 §4.1.2.1 and §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2,
+/// OpenID Connect Core §3.1.2.6).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ErrorCode {
     AccessDenied,
@@ -41,11 +42,15 @@ pub(crate) enum ErrorCode {
     RequestUriNotSupported,
     ServerError,
     TemporarilyUnavailable,
-    /// Said in the same word, as OAuth has none of its own.
+    /// A request above a rate limit.
+    ///
+    /// Sent as `temporarily_unavailable`, because OAuth has no code for it.
     TooManyRequests,
     UnsupportedGrantType,
-    /// Said as [`InvalidClientMetadata`](Self::InvalidClientMetadata), as RFC 7591 has no word of its
-    /// own.
+    /// A body with another media type.
+    ///
+    /// Sent as [`InvalidClientMetadata`](Self::InvalidClientMetadata), because RFC 7591 has no code
+    /// for it.
     UnsupportedMediaType,
     UnsupportedResponseType,
     UnsupportedTokenType,
@@ -72,8 +77,10 @@ impl ErrorCode {
         }
     }
 
-    /// Returns the status of a response in JSON. What the server cannot do now is 503, whosever fault: clients
-    /// keep what they have, and ask again.
+    /// Returns the status of a JSON response with this error.
+    ///
+    /// If the server cannot do something now, the status is 503, regardless of the cause. Clients
+    /// then keep their codes and tokens, and retry.
     const fn status(self) -> StatusCode {
         match self {
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
@@ -95,12 +102,14 @@ impl OAuthError {
         }
     }
 
-    /// Makes the error of a code or a refresh token that gets nothing (any more).
+    /// Builds the error for a code or refresh token that is not valid, or no longer valid.
     pub(crate) fn invalid_grant(text: &'static str) -> Self {
         Self::new(ErrorCode::InvalidGrant, text)
     }
 
-    /// Makes an error with a reference that is in the log, too, for whoever asks the operator about it.
+    /// Builds an error with a reference, and returns both.
+    ///
+    /// The reference also goes into the log, for users who ask the operator about the error.
     pub(crate) fn with_reference(code: ErrorCode, text: &'static str) -> (Self, String) {
         let reference = random_text::<6>();
         let mut error = Self::new(code, text);
@@ -108,9 +117,9 @@ impl OAuthError {
         (error, reference)
     }
 
-    /// Makes the error of something that this server needs and that does not answer.
+    /// Builds the error for a dependency of this server that does not respond.
     pub(crate) fn unavailable(retry_after: Option<Duration>) -> Self {
-        // Where nobody else says it.
+        // The default, if the dependency gave no time.
         const RETRY_AFTER: Duration = Duration::from_secs(5);
 
         let text = "try again in a few seconds";
@@ -118,9 +127,9 @@ impl OAuthError {
             .retry_after(retry_after.unwrap_or(RETRY_AFTER))
     }
 
-    /// Makes the error of a store without room for another sign-in.
+    /// Builds the error for a store without room for another sign-in.
     fn full() -> Self {
-        // After that, somebody else's sign-in may have ended.
+        // By then, another user's sign-in may have ended.
         const FULL_FOR: Duration = Duration::from_secs(5 * 60);
 
         let text = "this server keeps as many sign-ins as it can; those who are signed in are not \
@@ -128,8 +137,9 @@ impl OAuthError {
         Self::new(ErrorCode::TemporarilyUnavailable, text).retry_after(FULL_FOR)
     }
 
-    /// Makes the error of what is good, but can be read by a later version of this server alone: the client
-    /// keeps it.
+    /// Builds the error for a valid value that only a later version of this server can read.
+    ///
+    /// The client keeps the value.
     pub(crate) fn later() -> Self {
         const LATER_FOR: Duration = Duration::from_secs(60);
 
@@ -138,7 +148,7 @@ impl OAuthError {
         Self::new(ErrorCode::TemporarilyUnavailable, text).retry_after(LATER_FOR)
     }
 
-    /// Adds when to ask again, in whole seconds.
+    /// Sets the time after which the client may retry. The response has it in whole seconds.
     pub(crate) fn retry_after(self, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
@@ -150,18 +160,18 @@ impl OAuthError {
         self.code
     }
 
-    /// Returns what the log has of it.
+    /// Returns the finding, for the log.
     pub(crate) fn finding(&self) -> &Finding {
         &self.finding
     }
 
-    /// Writes it into the log, as the error of what a client asked for.
+    /// Logs the error of a refused request; `what` is the text of the line.
     pub(crate) fn log(&self, log: &ThrottledLog, what: &'static str) {
         let (code, reference) = (self.code.as_str(), self.reference.as_deref());
         log_refusal(log, (what, &self.finding), Some(code), None, reference);
     }
 
-    /// Returns what a request came to that is answered with it.
+    /// Returns the outcome of a request that is answered with this error, for spans and metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self.code {
             ErrorCode::TooManyRequests => "too_many_requests",
@@ -169,7 +179,7 @@ impl OAuthError {
         }
     }
 
-    /// Makes the response that tells a client of it (RFC 6749 §5.2).
+    /// Builds the response that sends this error to a client (RFC 6749 §5.2).
     pub(crate) fn response(&self) -> Response {
         let body = json!({
             "error": self.code.as_str(),
@@ -189,7 +199,7 @@ impl OAuthError {
     }
 }
 
-/// The description.
+/// Writes the description.
 impl fmt::Display for OAuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.finding, f)?;
@@ -200,8 +210,10 @@ impl fmt::Display for OAuthError {
     }
 }
 
-/// The error for clients where the store does not answer, is full, or has what only a later version of this
-/// server can read. The log has it already.
+/// Converts an error of the store into the error for the client.
+///
+/// It says that the store does not respond, is full, or has a record that only a later version of
+/// this server can read. The log already has the store's error.
 impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
         match () {

@@ -1,5 +1,6 @@
-//! The words of OAuth: its errors and parameters, which all here share, and its scopes, resources, claims
-//! requests and clients.
+//! OAuth's errors, parameters, scopes, resource, claims requests and clients.
+//!
+//! The submodules share the errors and parameters.
 
 mod claims_request;
 mod clients;

@@ -1,4 +1,4 @@
-//! The parameters of a request.
+//! Parameters of a request.
 
 use std::str::FromStr;
 
@@ -6,16 +6,18 @@ use url::form_urlencoded;
 
 use super::{ErrorCode, OAuthError};
 
-/// Parameters of a query or a form, in their order. One without a value counts as absent (RFC 6749 §3.1).
+/// Parameters of a query or a form, in their order.
+///
+/// A parameter without a value counts as absent (RFC 6749 §3.1).
 pub(crate) struct Parameters(Vec<(String, String)>);
 
-/// More parameters than any client sends.
+/// Maximum number of parameters: more than any client sends.
 const MAX_PARAMETERS: usize = 64;
 
 impl FromStr for Parameters {
     type Err = OAuthError;
 
-    /// Parses the text of a query or a form. The error is that there are too many.
+    /// Parses the text of a query or a form. The error means that there are too many parameters.
     fn from_str(text: &str) -> Result<Self, OAuthError> {
         let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes())
             .filter(|(_, value)| !value.is_empty())
@@ -33,7 +35,7 @@ impl FromStr for Parameters {
 }
 
 impl Parameters {
-    /// Returns a parameter that stands once, if at all.
+    /// Returns the value of a parameter, or an error if the parameter occurs more than once.
     pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, OAuthError> {
         let mut all = self.all(name);
         match (all.next(), all.next()) {

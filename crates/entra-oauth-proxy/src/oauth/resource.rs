@@ -6,7 +6,7 @@ use url::Url;
 use super::{ErrorCode, OAuthError, Parameters};
 use crate::telemetry::Finding;
 
-/// The resource, and which spellings of it are taken for it (RFC 8707).
+/// The resource, with the spellings that are accepted for it (RFC 8707).
 #[derive(Clone, Debug)]
 pub(crate) struct ResourceId {
     url: String,
@@ -17,8 +17,10 @@ pub(crate) struct ResourceId {
 }
 
 impl ResourceId {
-    /// Takes the URL, the name for people, whether a client has to name the resource, and whether a parent path
-    /// on the same origin passes for it.
+    /// Builds the resource from its URL.
+    ///
+    /// `name` is its name for users. `is_required` says whether a client must name the resource.
+    /// `accepts_parents` says whether a parent path on the same origin is accepted for it.
     pub(crate) fn new(
         parsed: Url,
         name: Option<&str>,
@@ -42,14 +44,17 @@ impl ResourceId {
         &self.url
     }
 
-    /// Returns its name for people: the host if it has none.
+    /// Returns the resource's name for users, or the host if it has no name.
     pub(crate) fn shown_name(&self) -> &str {
         let host = || self.parsed.host_str().unwrap_or(&self.url);
         self.name.as_deref().unwrap_or_else(host)
     }
 
-    /// Checks that every resource that is named is this one. Another server's is refused whatever else is right:
-    /// a server that names this one as its own would get tokens for ours.
+    /// Checks that every `resource` parameter names this resource.
+    ///
+    /// A request for another server's resource is refused, even if all the rest is right. Otherwise
+    /// another server could present this server as its own authorization server, and would receive
+    /// tokens for this resource.
     pub(crate) fn check(&self, parameters: &Parameters) -> Result<(), OAuthError> {
         if self.is_required && parameters.all("resource").next().is_none() {
             return Err(self.refused("the parameter resource is missing"));
@@ -57,7 +62,8 @@ impl ResourceId {
         self.check_named(parameters)
     }
 
-    /// Checks the same where it may be left out in any case.
+    /// Checks the `resource` parameters as [`check`](Self::check) does, but permits requests
+    /// without any.
     pub(crate) fn check_named(&self, parameters: &Parameters) -> Result<(), OAuthError> {
         let mut named = parameters.all("resource");
         match named.find(|text| !self.is(text)) {
@@ -74,7 +80,9 @@ impl ResourceId {
         OAuthError::new(ErrorCode::InvalidTarget, finding)
     }
 
-    /// Compares up to a slash at the end, the case of scheme and host, and a query.
+    /// Returns whether a URL names this resource.
+    ///
+    /// A slash at the end, the case of scheme and host, and a query make no difference.
     fn is(&self, text: &str) -> bool {
         let Ok(other) = Url::parse(text) else {
             return false;

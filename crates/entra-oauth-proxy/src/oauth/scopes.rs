@@ -1,4 +1,4 @@
-//! Scopes: short names towards clients, full names towards Entra, words towards people.
+//! Scopes, with short names for clients, full names for Entra, and descriptions for users.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 use super::{ErrorCode, OAuthError};
 use crate::telemetry::Finding;
 
-/// The scopes of OpenID Connect: Entra knows them by these names whatever the resource.
+/// Scopes of OpenID Connect, whose names are the same for every resource at Entra.
 const OF_OPENID: [&str; 6] = [
     "openid",
     "profile",
@@ -21,43 +21,48 @@ const OF_OPENID: [&str; 6] = [
 
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// The scopes that are always asked of Entra beside the API's: an id token for the nonce, who the
-/// user is, and a refresh token, whether or not the client asked for one.
+/// Scopes that every request to Entra contains, in addition to the API's.
+///
+/// They request an id token for the nonce, the user's identity, and a refresh token, even if the
+/// client did not ask for one.
 const ALWAYS: [&str; 3] = ["openid", "profile", OFFLINE_ACCESS];
 
-/// The scopes that there are.
+/// The configured scopes.
 #[derive(Clone, Debug)]
 pub(crate) struct Scopes {
     required: Vec<String>,
     optional: Vec<String>,
-    /// Sent to Entra's authorization endpoint as they are, so that they are consented to.
+    /// Sent to Entra's authorization endpoint unchanged, so that users consent to them.
     additional: Vec<String>,
-    /// The prefix of a scope's name at Entra.
+    /// Prefix of the scopes' names at Entra.
     app_id_uri: String,
-    /// The other prefix that clients may write there.
+    /// The default prefix, which clients may also write.
     usual_uri: String,
-    /// Some of them, in words for people.
+    /// Descriptions of some of the scopes, for users.
     texts: BTreeMap<String, String>,
-    /// True where clients get Entra's own tokens, which have whatever scopes they have.
+    /// `true` if clients receive Entra's own tokens, with the scopes that Entra gave them.
     are_of_entra: bool,
 }
 
-/// Scopes that a client gets.
+/// Scopes that a client receives.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct GrantedScopes {
-    /// The short names, by which the resource knows them; the required ones first.
+    /// Short names, as the resource knows them. Required scopes come first.
     pub(crate) names: Vec<String>,
-    /// The same as the client wrote them, in its order, with `offline_access` if it asked for that: some
-    /// compare.
+    /// Scopes as the client wrote them, in its order, with `offline_access` if it asked for that.
+    ///
+    /// Required scopes that it left out follow. Some clients compare this list with their request.
     pub(crate) shown: Vec<String>,
 }
 
-/// The longest words for a scope, in characters.
+/// Maximum length of a scope's description, in characters.
 const MAX_TEXT: usize = 200;
 
 impl Scopes {
-    /// Checks the names of scopes that are required, optional and additional, and the words for some of them.
-    /// Adds what is wrong with them; without names that are good there are none.
+    /// Checks the names of required, optional and additional scopes, and the descriptions of some
+    /// of them.
+    ///
+    /// Adds every fault to `problems`. If a name is invalid, returns no names.
     pub(crate) fn check(
         [required, optional, additional]: [&[String]; 3],
         texts: &[(String, String)],
@@ -107,7 +112,9 @@ impl Scopes {
         (names, texts)
     }
 
-    /// Takes what was [checked](Self::check). The App ID URI of the scopes is `api://{client id}` by default.
+    /// Builds the scopes from [checked](Self::check) names and descriptions.
+    ///
+    /// The App ID URI of the scopes is `api://{client id}` by default.
     pub(crate) fn new(
         [required, optional, additional]: [Vec<String>; 3],
         texts: BTreeMap<String, String>,
@@ -128,15 +135,17 @@ impl Scopes {
         }
     }
 
-    /// Returns the scopes that metadata names: those that are required, and `offline_access`.
+    /// Returns the scopes for the metadata: the required ones, and `offline_access`.
     pub(crate) fn offered(&self) -> Vec<&str> {
         let required = self.required.iter().map(String::as_str);
         required.chain([OFFLINE_ACCESS]).collect()
     }
 
-    /// Returns what a request comes to: the scopes that are required, always, as no token passes without
-    /// them, and the optional ones that were asked for. What is unknown is dropped, unless nothing
-    /// known was asked for.
+    /// Returns the scopes that are granted for a request.
+    ///
+    /// All required scopes are granted, because no token is accepted without them, and those
+    /// optional ones that the client requested. Unknown scopes are dropped. If the client requested
+    /// unknown scopes only, the result is an error.
     pub(crate) fn grant(&self, requested: Option<&str>) -> Result<GrantedScopes, OAuthError> {
         let mut names: Vec<&str> = Vec::new();
         let mut shown: Vec<&str> = Vec::new();
@@ -188,20 +197,21 @@ impl Scopes {
         all.any(|known| known == name)
     }
 
-    /// Returns whether all scopes that are required today are among the names.
+    /// Returns whether the names contain all scopes that are required today.
     pub(crate) fn has_required(&self, names: &[String]) -> bool {
         self.required.iter().all(|name| names.contains(name))
     }
 
-    /// Returns those of the names that there are today, and none that is not among them: whoever agreed to
-    /// them agreed to no others.
+    /// Returns those names that are configured today, and adds none: the user agreed to no others.
     fn known(&self, names: &[String]) -> Vec<String> {
         let known = names.iter().filter(|name| self.has(name));
         known.cloned().collect()
     }
 
-    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6): those
-    /// that the user agreed to, that Entra granted, and that the settings know today.
+    /// Returns the scopes of a grant's tokens, or the requested part of them (RFC 6749 §6).
+    ///
+    /// They are scopes that the user agreed to, that Entra granted, and that are configured today.
+    /// If clients receive Entra's own tokens, they are all scopes that Entra granted.
     pub(crate) fn downscoped(
         &self,
         (agreed, agreed_shown): (&[String], &[String]),
@@ -247,8 +257,10 @@ impl Scopes {
         Ok(GrantedScopes { names, shown })
     }
 
-    /// Returns the scopes of a user's tokens: those that Entra granted, of those that were asked for. The
-    /// error is a required one that it did not grant.
+    /// Returns the requested scopes that Entra granted to a user.
+    ///
+    /// If clients receive Entra's own tokens, returns all scopes that Entra granted. The error is a
+    /// required scope that Entra did not grant.
     pub(crate) fn granted_by_entra<'n, I: Iterator<Item = &'n str>>(
         &'n self,
         asked: &[String],
@@ -268,25 +280,26 @@ impl Scopes {
         })
     }
 
-    /// Returns the name of a scope without the API in front of it.
+    /// Returns a scope's name without the prefix of the API.
     fn short<'s>(&self, written: &'s str) -> &'s str {
         let mut uris = [&self.app_id_uri, &self.usual_uri].into_iter();
         let name = uris.find_map(|uri| written.strip_prefix(&**uri)?.strip_prefix('/'));
         name.unwrap_or(written)
     }
 
-    /// Returns what a scope lets a client do, in words, if they were set.
+    /// Returns the configured description of a scope, if any.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.texts.get(name).map(String::as_str)
     }
 
-    /// Returns the scopes of a request to Entra's authorization endpoint, which may be of several
+    /// Returns the scopes for a request to Entra's authorization endpoint, which may name several
     /// resources.
     pub(crate) fn for_authorization(&self, names: &[String]) -> Vec<String> {
         self.with(names, self.additional.iter())
     }
 
-    /// Returns the scopes of a request to Entra's token endpoint: of one resource, and never empty.
+    /// Returns the scopes for a request to Entra's token endpoint: those of one resource, and never
+    /// none.
     pub(crate) fn for_tokens(&self, names: &[String]) -> Vec<String> {
         let of_openid = self.additional.iter().filter(|scope| is_of_openid(scope));
         self.with(names, of_openid)
@@ -307,7 +320,7 @@ impl Scopes {
     }
 }
 
-/// Returns the words for scopes by their names, and adds what is wrong with them.
+/// Returns the valid descriptions by scope name, and adds every fault to `problems`.
 fn checked_texts(
     [required, optional]: [&[String]; 2],
     texts: &[(String, String)],
@@ -352,7 +365,7 @@ fn scope_problem(scope: &str) -> Option<String> {
     (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
 }
 
-/// Returns whether OpenID Connect defines the scope.
+/// Returns whether OpenID Connect defines this scope.
 fn is_of_openid(scope: &str) -> bool {
     OF_OPENID.contains(&scope)
 }

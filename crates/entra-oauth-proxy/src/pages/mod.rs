@@ -1,4 +1,4 @@
-//! Pages for people: without scripts or anything from elsewhere.
+//! HTML pages for users, without scripts and without external resources.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,8 +18,9 @@ use crate::crypto::random_text;
 use crate::http::{Response, empty, set_static};
 use crate::telemetry::{Finding, ThrottledLog, log_refusal, set_outcome};
 
-/// The style of every page, and its hash for their policy. Line ends are as browsers have them,
-/// however the file came here.
+/// Style sheet of every page, and its hash for the content security policy.
+///
+/// Line ends are those that browsers use, even if this checkout has others.
 static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
     let lines: Vec<&str> = include_str!("style.css").lines().collect();
     let style = format!("\n{}\n", lines.join("\n"));
@@ -27,26 +28,27 @@ static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
     (style, hash)
 });
 
-/// The parts of every page that are the operator's own. By default there are none.
+/// The operator's branding on every page. Empty by default.
 #[derive(Debug, Default)]
 pub(crate) struct Brand {
-    /// The name of the organization, if it has one.
+    /// Name of the organization, if one is set.
     pub(crate) name: Option<String>,
-    /// The HTML above the title.
+    /// HTML above the title.
     header: String,
     has_logo: bool,
-    /// The HTML that says where to get help.
+    /// HTML that says where to get help.
     help: Option<String>,
 }
 
 impl Brand {
-    /// Takes the name, a logo with its media type, and the page and the address for help.
+    /// Builds the branding from the name, a logo with its media type, and the support URL and email
+    /// address.
     pub(crate) fn new(
         name: &str,
         logo: Option<(&str, &[u8])>,
         [url, email]: [Option<&str>; 2],
     ) -> Self {
-        // The name beside it says it all.
+        // The alt text is empty, because the name is beside the logo.
         let image = logo.map(|(media_type, image)| {
             let (media_type, image) = (escaped(media_type), STANDARD.encode(image));
             format!("<img alt=\"\" src=\"data:{media_type};base64,{image}\">\n")
@@ -70,10 +72,10 @@ impl Brand {
         }
     }
 
-    /// Makes a page, with what keeps others from framing it, running anything in it or learning of it.
-    /// `body` is HTML, and has the one `h1`.
+    /// Builds a page with headers that prevent framing, scripts and referrers.
     ///
-    /// `form_action` is where its form may lead, redirects included.
+    /// `body` is HTML, and contains the only `h1`. `form_action` lists the URLs that the page's
+    /// form may lead to, including redirects.
     pub(crate) fn page(
         &self,
         status: StatusCode,
@@ -119,8 +121,7 @@ impl Brand {
         }
     }
 
-    /// Writes the page into a response that is to be one about an error, and into the log that a person was
-    /// told.
+    /// Writes the error page into a response that has one, and logs its error with a reference.
     pub(crate) fn show_error(&self, log: &ThrottledLog, response: &mut Response) {
         let Some(shown) = response.extensions_mut().remove::<Shown>() else {
             return;
@@ -158,8 +159,10 @@ impl Brand {
     }
 }
 
-/// A page for a person who cannot go on. Both texts are whole sentences or titles in words that everybody
-/// has: who reads them has never heard of a redirect.
+/// A page for a user who cannot continue.
+///
+/// Both texts are whole sentences or titles in everyday words, because their readers have never
+/// heard of a redirect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ErrorPage {
     status: StatusCode,
@@ -167,12 +170,12 @@ pub(crate) struct ErrorPage {
     what_to_do: &'static str,
 }
 
-/// The parts of such a page that is to be [shown](Brand::show_error).
+/// Content of an error page that [`Brand::show_error`] writes later.
 #[derive(Clone, Debug)]
 struct Shown {
     title: &'static str,
     what_to_do: &'static str,
-    /// HTML after what to do.
+    /// HTML after the instructions.
     more: String,
     error: Option<&'static str>,
     finding: Finding,
@@ -191,13 +194,13 @@ impl ErrorPage {
         }
     }
 
-    /// Makes the response, which gets a reference that is in the log.
+    /// Builds the response. The page will show a reference that is also in the log.
     pub(crate) fn response(&self) -> Response {
         self.response_about(Finding::default(), None, String::new())
     }
 
-    /// Makes the response with HTML after what to do. The log has what was found, and the error of OAuth's
-    /// that it is.
+    /// Builds the response with HTML after the instructions. The log gets the finding and the OAuth
+    /// error code.
     pub(crate) fn response_about(
         &self,
         finding: Finding,
@@ -218,7 +221,7 @@ impl ErrorPage {
         response
     }
 
-    /// Makes the response of what may go on after a while, in whole seconds.
+    /// Builds the response for a user who may continue after `wait`, in whole seconds.
     pub(crate) fn response_for_later(&self, wait: Duration) -> Response {
         let mut response = self.response();
         let headers = response.headers_mut();
@@ -227,7 +230,7 @@ impl ErrorPage {
     }
 }
 
-/// Escapes text as it may stand in HTML, in an attribute too.
+/// Escapes text for HTML, including attribute values.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

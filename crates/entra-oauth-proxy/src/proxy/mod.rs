@@ -1,4 +1,4 @@
-//! The proxy: a handle for everything, and the Layer that protects the resource.
+//! The proxy: a handle for all its parts, and the Layer that protects the resource.
 
 mod resource_layer;
 
@@ -14,21 +14,22 @@ use crate::endpoints::{Mount, ProxyEndpoints, Server};
 use crate::store::StoreError;
 use crate::tokens::{EndError, Users};
 
-/// An OAuth authorization server in front of Entra. See the [crate's page](crate) for an example.
+/// An OAuth authorization server in front of Entra.
 ///
-/// A cheap handle: clones share everything.
+/// See the [crate's page](crate) for an example. The handle is cheap to clone, and clones share
+/// everything.
 #[derive(Clone)]
 pub struct EntraOAuthProxy {
     server: Arc<Server>,
     users: Arc<Users>,
     auth: EntraAuth,
     required: RequireLayer,
-    /// The URL of the resource.
+    /// URL of the resource.
     resource: Arc<str>,
 }
 
 impl EntraOAuthProxy {
-    /// Takes the requirement of the scopes that every token needs.
+    /// Creates the handle. `required` demands the scopes that every token needs.
     pub(crate) fn new(
         server: Server,
         users: Arc<Users>,
@@ -43,14 +44,17 @@ impl EntraOAuthProxy {
         }
     }
 
-    /// Returns the Layer that protects the resource: it accepts the tokens of this server and Entra's own,
-    /// and requires the [required scopes](crate::Resource::required_scopes) of each.
+    /// Returns the Layer that protects the resource.
+    ///
+    /// It accepts this server's tokens and Entra's own, and requires the [required
+    /// scopes](crate::Resource::required_scopes) of each token.
     pub fn layer(&self) -> ResourceLayer {
         ResourceLayer::new(self.auth.layer(), self.required.clone())
     }
 
-    /// Protects a router by the [Layer](Self::layer), with the endpoints beside it: no route can be added
-    /// outside the Layer but by [`open`](Protected::open).
+    /// Protects a router with the [Layer](Self::layer), and adds the endpoints beside it.
+    ///
+    /// Only [`open`](Protected::open) can add routes outside the Layer.
     ///
     /// ```no_run
     /// use axum::{Router, routing::{get, post}};
@@ -72,11 +76,12 @@ impl EntraOAuthProxy {
             .open(self.routes())
     }
 
-    /// Returns the [Layer](Self::layer) that protects the resource at this URL, which is compared as clients'
-    /// are told it: byte for byte.
+    /// Returns the [Layer](Self::layer) that protects the resource with this URL.
+    ///
+    /// The URL is compared byte for byte with the one that clients receive.
     ///
     /// # Errors
-    /// If no such resource was set.
+    /// [`UnknownResource`] if no resource with this URL was set.
     pub fn layer_for(&self, url: &str) -> Result<ResourceLayer, UnknownResource> {
         match *self.resource == *url {
             true => Ok(self.layer()),
@@ -84,13 +89,15 @@ impl EntraOAuthProxy {
         }
     }
 
-    /// Returns what is behind the Layer: for requirements of routes, `proxy.auth().require(..)?`.
+    /// Returns the [`EntraAuth`] behind the Layer.
+    ///
+    /// Routes use it for requirements: `proxy.auth().require(..)?`.
     #[must_use]
     pub fn auth(&self) -> &EntraAuth {
         &self.auth
     }
 
-    /// Returns the issuer, which is also the URL under which the endpoints are.
+    /// Returns the issuer, which is also the base URL of the endpoints.
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.server.urls.issuer()
@@ -102,35 +109,43 @@ impl EntraOAuthProxy {
         self.server.urls.callback()
     }
 
-    /// Returns where Entra sends a browser back that it has signed out: another redirect URI to register
-    /// there, under "Web" likewise. Without it people end on a page of Entra's.
+    /// Returns the URI to which Entra redirects a browser after sign-out.
+    ///
+    /// Register it at Entra as another redirect URI, also under "Web". Without this redirect URI,
+    /// users end on a page of Entra.
     #[must_use]
     pub fn post_logout_redirect_uri(&self) -> String {
         self.server.urls.signed_out()
     }
 
-    /// Returns all endpoints, by their whole paths: for a server without a router.
+    /// Returns a service for all endpoints, by their full paths.
+    ///
+    /// It is for a server without a router.
     #[must_use]
     pub fn service(&self) -> ProxyEndpoints {
         ProxyEndpoints::new(Arc::clone(&self.server), Mount::All)
     }
 
-    /// Returns the documents under `/.well-known/`, which clients look for at the root of the host wherever
-    /// the other endpoints are.
+    /// Returns a service for the documents under `/.well-known/`.
+    ///
+    /// Clients look for them at the root of the host, even if the other endpoints are under a path.
     #[must_use]
     pub fn well_known_service(&self) -> ProxyEndpoints {
         ProxyEndpoints::new(Arc::clone(&self.server), Mount::WellKnown)
     }
 
-    /// Returns the endpoints without the documents, for a router that takes the path of the
-    /// [public URL](crate::EntraOAuthProxyBuilder::public_url) off before.
+    /// Returns a service for all endpoints except the documents at the root of the host.
+    ///
+    /// It is for a router that strips the path of the [public
+    /// URL](crate::EntraOAuthProxyBuilder::public_url) first.
     #[must_use]
     pub fn nested_service(&self) -> ProxyEndpoints {
         ProxyEndpoints::new(Arc::clone(&self.server), Mount::Nested)
     }
 
-    /// Returns all endpoints, to merge into the router at the root of the host, as [`protect`](Self::protect) does
-    /// by itself.
+    /// Returns all endpoints, to merge into the router at the root of the host.
+    ///
+    /// [`protect`](Self::protect) does this by itself.
     ///
     /// ```no_run
     /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
@@ -150,9 +165,10 @@ impl EntraOAuthProxy {
         routed(&self.service())
     }
 
-    /// Returns the endpoints without the documents, to nest under the path of the
-    /// [public URL](crate::EntraOAuthProxyBuilder::public_url); with
-    /// [`well_known_routes`](Self::well_known_routes) at the root of the host.
+    /// Returns all endpoints except the documents at the root of the host, to nest under a path.
+    ///
+    /// The path is that of the [public URL](crate::EntraOAuthProxyBuilder::public_url). The root of
+    /// the host also needs [`well_known_routes`](Self::well_known_routes).
     ///
     /// ```no_run
     /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
@@ -171,7 +187,8 @@ impl EntraOAuthProxy {
         routed(&self.nested_service())
     }
 
-    /// Returns the documents under `/.well-known/`, to merge at the root of the host.
+    /// Returns the documents under `/.well-known/`, to merge into the router at the root of the
+    /// host.
     #[cfg(feature = "axum")]
     pub fn well_known_routes<S>(&self) -> axum::Router<S>
     where
@@ -180,16 +197,18 @@ impl EntraOAuthProxy {
         routed(&self.well_known_service())
     }
 
-    /// Ends all sign-ins of a user, by every client, and those that are under way: their codes and refresh
-    /// tokens at once, their access tokens when the Layer asks next
-    /// ([`Lifetimes::grant_check`](crate::Lifetimes::grant_check), 30 s).
+    /// Ends all sign-ins of a user, by every client, including those in progress.
     ///
-    /// Nobody is kept from signing in again: that is Entra's to refuse. Sessions at Entra, and its tokens that
-    /// were [issued](crate::danger::DangerousBuilder::issue_entra_tokens), are not ended.
+    /// Their codes and refresh tokens end immediately. Their access tokens end when the Layer
+    /// checks the sign-in next ([`Lifetimes::grant_check`](crate::Lifetimes::grant_check), 30 s by
+    /// default).
+    ///
+    /// The user can sign in again; only Entra can refuse that. Sessions at Entra, and Entra's
+    /// tokens that were [issued](crate::danger::DangerousBuilder::issue_entra_tokens), do not end.
     ///
     /// # Errors
-    /// [`StoreError`] if the store did not answer: they may be ended, or not; call it again. Or if it is full,
-    /// and there is no record of this user yet.
+    /// [`StoreError`] if the store did not respond. The sign-ins may have ended or not, so call it
+    /// again. The same error says that the store is full and has no record of this user yet.
     pub async fn end_sign_ins_of(
         &self,
         tenant: TenantId,
@@ -198,31 +217,38 @@ impl EntraOAuthProxy {
         self.users.end_sign_ins_of(tenant, user).await
     }
 
-    /// Ends all sign-ins by a client, and those that are under way, as
-    /// [`end_sign_ins_of`](Self::end_sign_ins_of) does: a client by the hash of its id, as lines of the log
-    /// and spans have it as `client`, and tokens as their
+    /// Ends all sign-ins by a client, including those in progress.
+    ///
+    /// It works like [`end_sign_ins_of`](Self::end_sign_ins_of). `client` is the hash of the
+    /// client's id. Log lines and spans have this hash as `client`, and tokens have it as their
     /// [`registered_client`](tower_entra_auth::entra_jwt_core::AccessToken::registered_client).
     ///
-    /// Its registration stays good, as it is in its id: its users can sign in again.
+    /// The client's registration stays valid, because it is part of the client's id. Its users can
+    /// sign in again.
     ///
     /// # Errors
-    /// [`NoClientHash`](crate::EndErrorKind::NoClientHash) for a text that is none, and
-    /// [`Store`](crate::EndErrorKind::Store) as with a user.
+    /// [`NoClientHash`](crate::EndErrorKind::NoClientHash) if `client` is no such hash, and
+    /// [`Store`](crate::EndErrorKind::Store) for the same reasons as
+    /// [`end_sign_ins_of`](Self::end_sign_ins_of).
     pub async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
         self.users.end_sign_ins_of_client(client).await
     }
 
-    /// Ends one sign-in, by the id of its grant, as lines of the log and spans have it as `grant`, and access
-    /// tokens as `gid`. Returns whether there was one.
+    /// Ends one sign-in, by the id of its grant, and returns whether there was one.
+    ///
+    /// Log lines and spans have this id as `grant`, and access tokens have it as `gid`.
     ///
     /// # Errors
-    /// [`StoreError`] if the store did not answer.
+    /// [`StoreError`] if the store did not respond.
     pub async fn end_sign_in(&self, grant: &str) -> Result<bool, StoreError> {
         self.users.end_sign_in(grant).await
     }
 
-    /// Returns an endpoint for a readiness probe: that of [the Layer](EntraAuth::readiness), which also asks the
-    /// store. Its `code` is `store_unavailable` or `shutting_down` where it is that.
+    /// Returns an endpoint for a readiness probe.
+    ///
+    /// It is the endpoint of [the Layer](EntraAuth::readiness), with an additional check of the
+    /// store. Its `code` is `store_unavailable` if the store does not respond, and `shutting_down`
+    /// once [`shutdown`](Self::shutdown) was called.
     ///
     /// ```no_run
     /// # #[cfg(feature = "axum")]
@@ -238,9 +264,11 @@ impl EntraOAuthProxy {
         readiness.and(async move || server.check_ready().await)
     }
 
-    /// Waits until nothing is under way here any more: sign-ins that came back from Entra, codes,
-    /// refreshes, revocations, whether or not anybody still waits for their answer. From then on
-    /// [readiness](Self::readiness) is 503. To be called when the server has stopped taking requests:
+    /// Waits until no work is in progress.
+    ///
+    /// The work is sign-ins that returned from Entra, codes, refreshes and revocations, even if
+    /// their clients no longer wait for the response. From the call on,
+    /// [readiness](Self::readiness) is 503. Call it when the server has stopped accepting requests:
     ///
     /// ```no_run
     /// # async fn run(
@@ -257,10 +285,11 @@ impl EntraOAuthProxy {
     /// # }
     /// ```
     ///
-    /// It takes as long as Entra and the store may take to answer, 10 s each: put a limit of your own
-    /// around it where that is too long. Whoever is at Entra at that moment, or between a page and the
-    /// next, loses nothing either way: that is in the browser, and whoever runs next goes on with it, if it
-    /// has the same keys.
+    /// It takes as long as Entra and the store take to respond, up to 10 s each. Add your own
+    /// timeout if that is too long.
+    ///
+    /// Users who are at Entra at that time, or between two pages, lose nothing. Their sign-in is in
+    /// the browser, and the next process continues it if it has the same keys.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;
     }
@@ -288,7 +317,7 @@ where
         })
 }
 
-/// There is no resource with the URL that was asked for.
+/// The error for a URL that is not the URL of the resource.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no such resource: the one that was set is {0}")]
 pub struct UnknownResource(Arc<str>);

@@ -17,7 +17,9 @@ use tower_entra_auth::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Protects the resource; made by [`EntraOAuthProxy::layer`](crate::EntraOAuthProxy::layer).
+/// A Layer that protects the resource.
+///
+/// [`EntraOAuthProxy::layer`](crate::EntraOAuthProxy::layer) creates it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is protected before it is a Layer around a service"]
 pub struct ResourceLayer {
@@ -39,7 +41,7 @@ impl<S> Layer<S> for ResourceLayer {
     }
 }
 
-/// A protected resource: the service of a [`ResourceLayer`].
+/// A protected resource: the service that [`ResourceLayer`] creates.
 #[derive(Clone, Debug)]
 pub struct ResourceService<S>(EntraService<RequireService<S>>);
 
@@ -63,10 +65,10 @@ where
 }
 
 pin_project! {
-    /// The response of a [`ResourceService`].
+    /// The future of a [`ResourceService`], which returns the response.
     ///
     /// # Panics
-    /// If it is polled after it was ready, as futures of std do.
+    /// If it is polled again after it was ready, as futures of std do.
     pub struct ResourceFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>>,
@@ -101,7 +103,8 @@ where
 }
 
 pin_project! {
-    /// The inner service's body, unchanged, or the short text of a refusal.
+    /// The body of the response: the inner service's body, unchanged, or the short text of a
+    /// refusal.
     #[derive(Debug)]
     pub struct ResourceBody<R> {
         #[pin]

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{Store, StoreError, StoreFuture, reserve};
 
-/// Keeps records in memory: for one instance, until it ends. The default.
+/// A store in memory, for one instance, until that ends.
 ///
-/// Everybody signs in again after a restart.
+/// This is the default. After a restart, all users must sign in again.
 pub struct MemoryStore {
     table: Mutex<Table>,
     most: usize,
@@ -22,9 +22,9 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Table {
     by_key: HashMap<Box<str>, Record>,
-    /// The number of records at which those that are over are swept out.
+    /// Number of records at which the next sweep removes expired ones.
     sweep_at: usize,
-    /// The time of the last look for records that are over, if there was none while it was full.
+    /// Time of the last sweep that left the table full.
     full_at: Option<Instant>,
 }
 
@@ -34,25 +34,28 @@ struct Record {
 }
 
 impl MemoryStore {
-    /// The number of records it keeps at most, unless made [otherwise](Self::with_capacity): 100
-    /// 000. A grant has 3 to 20 KB.
+    /// Default maximum number of records: 100 000.
+    ///
+    /// [`with_capacity`](Self::with_capacity) sets another. A grant has 3 to 20 KB.
     pub const DEFAULT_CAPACITY: usize = 100_000;
 
-    /// The least number of records between two sweeps.
+    /// Minimum value of `sweep_at` after a sweep.
     const SWEEP: usize = 1_024;
 
-    /// The time for which a full store is not looked through again.
+    /// Time for which a full store is not swept again.
     const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-    /// An empty store.
+    /// Creates an empty store with the [default capacity](Self::DEFAULT_CAPACITY).
     #[must_use]
     pub fn new() -> Self {
         Self::with_capacity(Self::DEFAULT_CAPACITY)
     }
 
-    /// An empty store that keeps so many records at most. When it is full of records that are good,
-    /// it refuses new ones: nobody who is signed in is signed out for another. From a sixteenth before
-    /// that (1 024 records at most) it takes no new sign-ins, so that those under way come to their end.
+    /// Creates an empty store that keeps at most the given number of records.
+    ///
+    /// A store that is full of valid records refuses new ones. No existing sign-in ends for a new
+    /// one. When only a sixteenth of the capacity (1 024 records at most) is left, the store
+    /// accepts no new sign-ins, so that those in progress can complete.
     #[must_use]
     pub fn with_capacity(records: usize) -> Self {
         Self {
@@ -72,15 +75,17 @@ impl Table {
         (Instant::now() < record.until).then_some(&record.value)
     }
 
-    /// Makes room for another where there may be so many, by sweeping out those that are over; says
-    /// whether there is any. A full one is not looked through again for a moment.
+    /// Returns whether there is room for another record, after a sweep of expired records if
+    /// necessary.
+    ///
+    /// `most` is the maximum number of records. A full table is not swept again for a moment.
     fn make_room(&mut self, now: Instant, most: usize) -> bool {
         let was_full = self
             .full_at
             .is_some_and(|at| now < at + MemoryStore::LOOK_AGAIN);
         if !was_full && self.by_key.len() >= self.sweep_at.min(most) {
             self.by_key.retain(|_, record| now < record.until);
-            // Amortised: as many are written as were looked at.
+            // Amortised: between two sweeps, as many records are written as a sweep looks at.
             self.sweep_at = self.by_key.len().saturating_mul(2).max(MemoryStore::SWEEP);
         }
         let has_room = self.by_key.len() < most;

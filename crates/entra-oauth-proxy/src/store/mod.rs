@@ -1,4 +1,5 @@
-//! The stores of sign-ins and authorization codes: in memory, on disk, and the trait for one of your own.
+//! Stores of sign-ins and authorization codes: in memory, on disk, and the trait for your own
+//! store.
 
 #[cfg(feature = "disk-store")]
 mod disk;
@@ -20,30 +21,32 @@ pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError, OpenStoreError
 pub use self::memory::MemoryStore;
 pub(crate) use self::records::Records;
 
-/// Keeps small records, each for a limited time.
+/// A store of small records, each with a limited lifetime.
 ///
-/// Values are encrypted before they come here, and bound to their keys: whoever reads the store learns
-/// nothing, and whoever writes into it can take records away or put an older one back, but not make
-/// any. Keys are ASCII
-/// without spaces, of at most 128 characters.
+/// Values are encrypted and bound to their keys before the store receives them. An attacker who
+/// reads the store learns nothing. An attacker who writes into it can remove records or restore an
+/// older one, but cannot create any. Keys are ASCII without spaces, of at most 128 characters.
 ///
-/// What a store promises: [`compare_and_swap`](Self::compare_and_swap) and [`take`](Self::take) are
-/// atomic among all who use the store, and a write that was answered is seen by all reads after it.
-/// `testing::check_store` (feature `testing`) tests that. [`MemoryStore`] is the default.
+/// A store must keep two promises. [`compare_and_swap`](Self::compare_and_swap) and
+/// [`take`](Self::take) are atomic among all users of the store. A write that was answered is
+/// visible to all later reads. `testing::check_store` (feature `testing`) tests both.
+/// [`MemoryStore`] is the default.
 ///
-/// A record whose time is over is gone; until when it takes space is the store's own affair.
+/// An expired record counts as absent. The store decides when to free its space.
 pub trait Store: Send + Sync + 'static {
-    /// The value of a record.
+    /// Returns the value of a record, or `None` if there is no such record.
     ///
     /// # Errors
-    /// If the store cannot tell now. Not if there is none.
+    /// If the store cannot answer now. A missing record is not an error.
     fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>>;
 
-    /// The values of several records, in the order of the keys: for stores that read them in one request.
-    /// Default: [`get`](Self::get) for each, one after the other.
+    /// Returns the values of several records, in the order of the keys.
+    ///
+    /// Override it in stores that can read several records in one request. Default:
+    /// [`get`](Self::get) for each key, one after the other.
     ///
     /// # Errors
-    /// If the store cannot tell of one of them now.
+    /// If the store cannot answer for one of the keys now.
     fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> StoreFuture<'s, Vec<Option<Bytes>>> {
         Box::pin(async move {
             let mut values = Vec::with_capacity(keys.len());
@@ -54,24 +57,28 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
-    /// Writes a record that is good for `ttl`, in place of any that is there.
+    /// Writes a record that expires after `ttl`, and replaces any existing one.
     ///
     /// # Errors
-    /// If it cannot be known that the record was written; with [`StoreError::full`] if there is no room
-    /// for another record. One that is there can be replaced all the same.
+    /// If the store cannot confirm that the record was written. The error is [`StoreError::full`]
+    /// if there is no room for another record. An existing record can be replaced even then.
     fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()>;
 
-    /// Takes a record away and returns it: of several who take one, one gets it.
+    /// Removes a record and returns it.
+    ///
+    /// If several callers take the same record, one receives it.
     ///
     /// # Errors
-    /// If it cannot be known that the record is gone.
+    /// If the store cannot confirm that the record is gone.
     fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>>;
 
-    /// Writes a record that is good for `ttl` if the one that is there is exactly `expected`, with
-    /// `None` if there is none; says whether that was so.
+    /// Writes a record that expires after `ttl` if the existing value equals `expected`, and
+    /// returns whether it did.
+    ///
+    /// With `None`, there must be no record.
     ///
     /// # Errors
-    /// If it cannot be known whether the record was written; with [`StoreError::full`] as
+    /// If the store cannot say whether the record was written; [`StoreError::full`] as in
     /// [`put`](Self::put).
     fn compare_and_swap<'s>(
         &'s self,
@@ -81,15 +88,18 @@ pub trait Store: Send + Sync + 'static {
         ttl: Duration,
     ) -> StoreFuture<'s, bool>;
 
-    /// Returns whether records are there for other processes, or after a restart: then
-    /// [keys](crate::EntraOAuthProxyBuilder::keys) must be set. Default: yes.
+    /// Returns whether other processes, or this one after a restart, can find the records.
+    ///
+    /// If so, [keys](crate::EntraOAuthProxyBuilder::keys) must be set. Default: yes.
     fn is_persistent(&self) -> bool {
         true
     }
 
-    /// Returns whether new sign-ins fit, with some room left for those that are under way. It is asked
-    /// before each sign-in, so it is to be answered from memory. While it says no, nobody is sent to Entra in
-    /// vain, and those who are signed in go on. Default: yes; where there is no room, the writes say so.
+    /// Returns whether there is room for new sign-ins, and some more room for those in progress.
+    ///
+    /// The server calls this before each sign-in, so the answer must come from memory. If the
+    /// answer is no, the server sends no user to Entra for a sign-in that would fail, and existing
+    /// sign-ins continue. Default: yes. Without room, the writes then fail.
     fn has_room(&self) -> bool {
         true
     }
@@ -137,8 +147,9 @@ macro_rules! store_by_pointer {
 
 store_by_pointer!(Arc, Box);
 
-/// Returns the part of a capacity that is kept for sign-ins that are under way when there is room for
-/// no others: a code comes to a grant, and to a record of its user.
+/// Returns the part of a capacity that is reserved for sign-ins in progress.
+///
+/// Each of them still needs room for a grant and for a record of its user.
 const fn reserve(most: u64) -> u64 {
     let part = most / 16;
     match part < 1_024 {
@@ -147,29 +158,29 @@ const fn reserve(most: u64) -> u64 {
     }
 }
 
-/// The future of a [`Store`]'s answer.
+/// The future of a [`Store`] operation.
 pub type StoreFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 's>>;
 
-/// A store cannot answer now.
+/// The error of a store that cannot answer now.
 ///
-/// Its text is for the log: it must not hold a value.
+/// Its text is for the log, and must not contain a value.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     reason: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The kinds of errors, by what a client is told.
+/// Kind of a store error. It decides which error the client receives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum StoreErrorKind {
     NoAnswer,
     Full,
-    /// The record is of a later version of this server.
+    /// A later version of this server wrote the record.
     Later,
 }
 
 impl StoreError {
-    /// Makes an error with this reason.
+    /// Creates an error with this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             kind: StoreErrorKind::NoAnswer,
@@ -177,8 +188,9 @@ impl StoreError {
         }
     }
 
-    /// Makes the error of a store without room for another record. What is there stays, can be replaced, and can
-    /// be taken.
+    /// Creates the error of a store without room for another record.
+    ///
+    /// Existing records stay, and can be replaced and taken.
     pub fn full(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             kind: StoreErrorKind::Full,
@@ -192,7 +204,7 @@ impl StoreError {
         self.kind == StoreErrorKind::Full
     }
 
-    /// Makes the error of a record by a later version of this server.
+    /// Creates the error for a record that a later version of this server wrote.
     fn later() -> Self {
         Self {
             kind: StoreErrorKind::Later,

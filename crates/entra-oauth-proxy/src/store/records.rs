@@ -1,4 +1,4 @@
-//! Records as the proxy sees them: read, and encrypted on their way to the store.
+//! Encrypts records on their way to the store, and decrypts them on their way back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl Records {
         }
     }
 
-    /// Checks that new sign-ins fit; the error says that they do not.
+    /// Checks that there is room for new sign-ins.
     pub(crate) fn room(&self) -> Result<(), StoreError> {
         match self.store.has_room() {
             true => Ok(()),
@@ -35,9 +35,10 @@ impl Records {
         }
     }
 
-    /// Reads the record, and what the store has of it: to replace exactly that. One that cannot be read is
-    /// none: it was written under a key that is gone, or somebody changed it. One of a later version of this
-    /// server is an error.
+    /// Reads a record, and its stored bytes for a later [`swap`](Self::swap).
+    ///
+    /// A record that cannot be read counts as absent: its key is gone, or its bytes were changed. A
+    /// record that a later version of this server wrote is an error.
     pub(crate) async fn get<T: Versioned>(
         &self,
         key: &str,
@@ -46,7 +47,7 @@ impl Records {
         Ok((self.found(key, stored.as_deref())?, stored))
     }
 
-    /// Reads what the store has under each of the keys, in their order.
+    /// Reads the stored bytes under each of the keys, in their order.
     pub(crate) async fn all(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let values = self.answered(self.store.get_all(keys)).await?;
         match values.len() == keys.len() {
@@ -57,7 +58,7 @@ impl Records {
         }
     }
 
-    /// Reads a record that [the store has](Self::all).
+    /// Decrypts a record from the [stored bytes](Self::all).
     pub(crate) fn found<T: Versioned>(
         &self,
         key: &str,
@@ -69,13 +70,13 @@ impl Records {
         }
     }
 
-    /// Checks that the store answers.
+    /// Checks that the store responds.
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
-        // Nothing is there.
+        // There is no record with this key.
         self.answered(self.store.get("probe")).await.map(|_| ())
     }
 
-    /// Writes the record, whatever there is, and returns what the store has of it.
+    /// Writes a record, replacing any other, and returns its stored bytes.
     pub(crate) async fn put<T: Versioned>(
         &self,
         key: &str,
@@ -88,13 +89,15 @@ impl Records {
         Ok(value)
     }
 
-    /// Takes the record away, whatever it is. Says whether there was one.
+    /// Removes a record, even one that cannot be read, and returns whether it existed.
     pub(crate) async fn remove(&self, key: &str) -> Result<bool, StoreError> {
         let taken = self.answered(self.store.take(key)).await?;
         Ok(taken.is_some())
     }
 
-    /// Writes the record if the store still has exactly this, or nothing.
+    /// Writes a record if the stored bytes still equal `stored`, and returns whether it did.
+    ///
+    /// With `None`, there must be no record.
     pub(crate) async fn swap<T: Versioned>(
         &self,
         key: &str,
@@ -133,7 +136,7 @@ impl Records {
         }
     }
 
-    /// Returns what the store answers, and tells operators if it does not.
+    /// Returns the store's answer. Logs and counts failures, including a timeout.
     async fn answered<T>(&self, asked: StoreFuture<'_, T>) -> Result<T, StoreError> {
         let answer = timeout(PATIENCE, asked).await;
         let answer = answer
@@ -141,7 +144,7 @@ impl Records {
         answer.map_err(|error| self.counted(error))
     }
 
-    /// Tells operators that nothing, or nothing new, can be kept.
+    /// Logs and counts a failure of the store.
     fn counted(&self, error: StoreError) -> StoreError {
         if error.is_full() {
             count(Event::StoreFull);
@@ -168,5 +171,5 @@ impl Records {
     }
 }
 
-/// The longest wait for the store.
+/// Timeout of the store.
 const PATIENCE: Duration = Duration::from_secs(10);

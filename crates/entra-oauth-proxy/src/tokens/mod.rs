@@ -1,9 +1,9 @@
-//! Grants, the tokens that come of them, and what is kept of their users.
+//! Grants, their tokens, and the records of their users.
 //!
-//! A grant is one sign-in: that a user lets a client use the resource. [`Grants`] keeps them in the store,
-//! writes their tokens and refreshes them; [`Users`] keeps the records of their users beside them. Here
-//! stand the records that both share and, below [`Grants`], the rotation of refresh tokens and the locks under
-//! which refreshes are made.
+//! A grant is one sign-in: it lets a client use the resource for a user. [`Grants`] keeps grants in
+//! the store, issues their tokens and refreshes them. [`Users`] keeps the records of users and
+//! clients. This module has the records that both share, the rotation of refresh tokens, and the
+//! locks for refreshes.
 
 mod grants;
 mod users;
@@ -32,21 +32,23 @@ use crate::oauth::OAuthError;
 struct Grant {
     client: String,
     may_refresh: bool,
-    /// The scopes that the user agreed to, and how the client wrote them.
+    /// Short names of the scopes that the user agreed to, and the scopes as the client wrote them.
     names: Vec<String>,
     shown: Vec<String>,
     user: User,
     upstream: EntraTokens,
-    /// The number of times that the refresh token was replaced.
+    /// Number of times that the refresh token was replaced.
     generation: u32,
-    /// The time when it was replaced last, in seconds since 1970.
+    /// Time of the last replacement, or of the creation, in seconds since 1970.
     rotated_at: u64,
-    /// The process that did so, by a random name. Since version 2.
+    /// Random name of the process that wrote `rotated_at`. Since version 2.
     #[serde(default)]
     rotated_by: String,
-    /// The end of the grant, whatever happens.
+    /// Latest end of the grant, in seconds since 1970.
     ends_at: u64,
-    /// True if the record of its user has a reference to it. Since version 1: before, none had.
+    /// `true` if the user's record has a reference to this grant.
+    ///
+    /// Since version 1: before, there were no references.
     #[serde(default)]
     is_referred_to: bool,
     #[serde(default)]
@@ -58,7 +60,7 @@ impl Versioned for Grant {
     const VERSION: u8 = 2;
 }
 
-/// The result of a sign-in at Entra, from which a grant is made.
+/// Result of a sign-in at Entra, from which a grant is made.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct SignedIn {
     user: User,
@@ -67,7 +69,9 @@ pub(crate) struct SignedIn {
     numbers: Numbers,
 }
 
-/// The numbers that a sign-in took. Since version 2 of a code and of a grant: before, all were zero.
+/// Values of the revocation counters at the time of a sign-in.
+///
+/// Since version 2 of a code and of a grant: before, all were zero.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct Numbers {
     #[serde(rename = "u")]
@@ -76,28 +80,28 @@ struct Numbers {
     client: u64,
 }
 
-/// The state of a sign-in by the records of its user and its client.
+/// State of a user and a client that decides about a sign-in.
 struct Standing {
-    /// The end of the keys of the user's records.
+    /// Last part of the keys of the user's records.
     user_key: String,
     client: String,
     numbers: Numbers,
-    /// The store's record of what is demanded of the next sign-in, or refresh.
+    /// The pending claims challenge in the store, for the next sign-in or refresh.
     demand: Option<String>,
 }
 
-/// The time for which a demand is open, in seconds.
+/// Lifetime of a pending claims challenge, in seconds.
 const DEMAND_LIFETIME: u64 = 15 * 60;
 
-/// The longest claims of a demand, in bytes: they come along in a cookie.
+/// Maximum length of a pending claims challenge, in bytes, because a cookie carries it.
 const MAX_DEMAND: usize = 1_024;
 
-/// Returns the key of a grant.
+/// Returns the store key of a grant.
 fn grant_key(id: &str) -> String {
     format!("grant/{id}")
 }
 
-/// A refresh token, read: nothing of it is stored anywhere.
+/// A parsed refresh token. The token itself is not stored anywhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct RefreshToken {
     grant: String,
@@ -110,37 +114,40 @@ impl RefreshToken {
     }
 }
 
-/// The decision about a refresh token that is of a grant.
+/// Decision about a refresh token of a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Rotation {
-    /// It is the current one: the next takes its place.
+    /// The token is the current one: its successor replaces it.
     Next,
-    /// It was replaced a moment ago, and the answer may have been lost: the current one again.
+    /// The token was replaced a moment ago, and the response may have been lost: the client
+    /// receives the current token again.
     Again,
-    /// It was replaced before: two have it, and one of them is not the client.
+    /// The token was replaced earlier: two parties have it, and one of them is not the client.
     Stolen,
 }
 
-/// Decides about refresh tokens, and replaces them.
+/// Decisions about refresh tokens, and their replacement.
 struct Rotations {
-    /// The generation of each grant of which the store did not say whether it was replaced.
+    /// Generation of the token, for each grant whose replacement the store did not confirm.
     uncertain: Cache<String, u32>,
-    /// The time when this process began, in seconds since 1970.
+    /// Start of this process, in seconds since 1970.
     began_at: u64,
-    /// Its name among those that share a store: random.
+    /// Random name of this process among those that share the store.
     process: String,
-    /// The time for which a replaced token works, in seconds, if any.
+    /// Grace period of a replaced token, in seconds, if any.
     grace: Option<u64>,
-    /// The greatest difference between two clocks, in seconds.
+    /// Maximum difference between two clocks, in seconds.
     skew: u64,
 }
 
 impl Rotations {
-    /// The most grants of which it is known that the store did not answer.
+    /// Maximum number of grants in `uncertain`.
     const MAX: u64 = 100_000;
 
-    /// The time for which a client may be away that did not get an answer, as the store or this process was
-    /// away: its token, too, may have been replaced.
+    /// Time within which a client can repeat a refresh whose response was lost in an outage.
+    ///
+    /// While the store or this process was unavailable, the client's token may have been replaced
+    /// without a response.
     const AWAY: Duration = Duration::from_secs(60 * 60);
 
     fn new(grace: Duration, skew: u64, now: u64) -> Self {
@@ -158,8 +165,10 @@ impl Rotations {
         }
     }
 
-    /// Decides what is to be done with a refresh token of this grant, which a client showed at this moment; it
-    /// may have been overtaken by another request while it waited here.
+    /// Decides what to do with a refresh token of this grant.
+    ///
+    /// `arrived_at` is the time at which the client's request arrived. `was_overtaken` says whether
+    /// another request replaced the token while this one waited for the lock.
     fn decide(
         &self,
         grant: &Grant,
@@ -179,17 +188,20 @@ impl Rotations {
             until.is_some_and(|until| arrived_at <= until)
         };
         Ok(match grant.generation.checked_sub(token.generation) {
-            // A later one than is known: its tag says that it was made here, so the store has lost
-            // that.
+            // The generation is later than the stored one. Its tag shows that this server made the
+            // token, so the store has lost the latest write.
             Some(0) | None => Rotation::Next,
             Some(1) if was_overtaken || is_in_grace() => Rotation::Again,
             Some(_) => Rotation::Stolen,
         })
     }
 
-    /// Returns the last moment at which a replaced token works; `None` without a grace. It counts anew for
-    /// whoever may not have been answered, as the process ended then, or the store did not say that the token
-    /// was replaced; and it is longer by the skew where another process read the time from a clock of its own.
+    /// Returns the last moment at which a replaced token is accepted; `None` without a grace
+    /// period.
+    ///
+    /// The grace period begins again if the client may not have received a response: because the
+    /// process ended, or because the store did not confirm the replacement. It is longer by the
+    /// clock skew if another process wrote the time of the replacement.
     fn grace_until(&self, grant: &Grant, token: &RefreshToken, arrived_at: u64) -> Option<u64> {
         let grace = self.grace?;
         let skew = match grant.rotated_by == self.process {
@@ -208,7 +220,7 @@ impl Rotations {
         Some(again.map_or(until, |again| again.max(until)))
     }
 
-    /// Replaces the refresh token of a grant: from now on it is this one's successor.
+    /// Replaces the refresh token of a grant by the successor of `token`.
     fn rotate(&self, grant: &mut Grant, token: &RefreshToken, now: u64) {
         let latest = grant.generation.max(token.generation);
         grant.generation = latest.saturating_add(1);
@@ -216,33 +228,36 @@ impl Rotations {
         grant.rotated_by.clone_from(&self.process);
     }
 
-    /// Records that the store did not say whether this token was replaced: the client must not suffer for
-    /// it.
+    /// Records that the store did not confirm whether this token was replaced.
+    ///
+    /// The client must not lose its sign-in because of that.
     fn mark_uncertain(&self, token: &RefreshToken) {
         self.uncertain.insert(token.grant.clone(), token.generation);
     }
 
-    /// Records that it is known what there is.
+    /// Records that the store confirmed the replacement of a token.
     fn mark_certain(&self, token: &RefreshToken) {
         self.uncertain.invalidate(&token.grant);
     }
 }
 
-/// The locks of this process. Instances do not wait for each other: what two of them make of one grant, the
-/// store's comparison decides.
+/// The refresh locks of this process, by grant.
+///
+/// Instances do not wait for each other. If two of them refresh one grant, the store's
+/// compare-and-swap decides.
 struct RefreshLocks(Cache<String, Arc<RefreshLock>>);
 
 /// The lock of one grant.
 struct RefreshLock {
     lock: tokio::sync::Mutex<()>,
     permits: Semaphore,
-    /// The number of times that Entra or the store did not answer, and the last of them.
+    /// Number of failures of Entra or the store, and the last failure.
     failures: Mutex<(u64, Option<Failure>)>,
-    /// The number of times that the refresh token was replaced here.
+    /// Number of times that this process replaced the refresh token.
     rotations: AtomicU64,
 }
 
-/// A lock that is held, with what there was before it was waited for.
+/// A held lock, with the state of its counters before the wait.
 struct HeldRefreshLock<'l> {
     lock: &'l RefreshLock,
     failures: u64,
@@ -251,7 +266,7 @@ struct HeldRefreshLock<'l> {
     _guard: tokio::sync::MutexGuard<'l, ()>,
 }
 
-/// A recent failure, which whoever waited meanwhile is told, too.
+/// A recent failure, which requests that waited for the lock receive, too.
 #[derive(Clone)]
 enum Failure {
     Entra(OAuthError),
@@ -259,8 +274,9 @@ enum Failure {
 }
 
 impl RefreshLocks {
-    /// The most grants that are known at once. One that is pushed out while it is refreshed costs a
-    /// request to Entra at most.
+    /// Maximum number of locks.
+    ///
+    /// If a lock is evicted during a refresh, the cost is one request to Entra at most.
     const MAX: u64 = 100_000;
 
     const IDLE: Duration = Duration::from_secs(60);
@@ -289,11 +305,13 @@ impl Default for RefreshLocks {
 }
 
 impl RefreshLock {
-    /// The number that may wait for it: more than any client means to.
+    /// Maximum number of requests that hold the lock or wait for it: more than any client intends
+    /// to send.
     const PERMITS: usize = 256;
 
-    /// Waits until nobody else refreshes the grant. The error is that too many wait, or that the store did
-    /// not answer those before.
+    /// Waits until no other request of this process refreshes the grant.
+    ///
+    /// The error means that too many requests wait, or that the store failed while this one waited.
     async fn hold(&self) -> Result<HeldRefreshLock<'_>, OAuthError> {
         let permit = self.permits.try_acquire();
         let permit = permit.map_err(|_| OAuthError::unavailable(None))?;
@@ -318,8 +336,9 @@ impl RefreshLock {
 }
 
 impl HeldRefreshLock<'_> {
-    /// Returns whether another request replaced the refresh token while this one waited: it is not late by
-    /// it.
+    /// Returns whether another request replaced the refresh token while this one waited.
+    ///
+    /// If so, this request is not late.
     fn was_overtaken(&self) -> bool {
         self.lock.rotations.load(Ordering::Relaxed) != self.rotations
     }
@@ -328,7 +347,7 @@ impl HeldRefreshLock<'_> {
         self.lock.rotations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the failure that came while this one waited.
+    /// Returns the failure that occurred while this request waited.
     fn failure(&self) -> Option<OAuthError> {
         let failures = self.lock.failures();
         let failed = failures.1.clone().filter(|_| failures.0 != self.failures);
@@ -337,8 +356,9 @@ impl HeldRefreshLock<'_> {
         })
     }
 
-    /// Records that Entra cannot be asked, for those who wait meanwhile: nobody is asked once for each of
-    /// them.
+    /// Records a failure of Entra, for the requests that wait meanwhile.
+    ///
+    /// They receive the same failure, so that each of them does not send a request to Entra.
     fn record_failure(&self, error: OAuthError) {
         self.record(Failure::Entra(error));
     }
@@ -348,7 +368,7 @@ impl HeldRefreshLock<'_> {
         *failures = (failures.0.wrapping_add(1), Some(failure));
     }
 
-    /// Records that the store does not answer, and returns what a client is told.
+    /// Records a failure of the store, and returns the error for the client.
     fn record_store_failure(&self, error: impl Into<OAuthError>) -> OAuthError {
         let error = error.into();
         self.record(Failure::Store(error.clone()));

@@ -1,5 +1,5 @@
-//! The decision about one request, in the order in which its token is judged, and the tokens that were
-//! accepted before.
+//! The decision about one request, with its checks in the order in which they run, and the cache of
+//! accepted tokens.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -31,42 +31,42 @@ use crate::telemetry::{self, CacheLookup, Decided};
 pub(crate) enum Decision {
     Accept(Caller),
     Refuse(Reason),
-    /// Something is to be waited for.
+    /// The decision must wait for a key or for the answer of a rule.
     Wait(PendingDecision),
 }
 
-/// The decision about a token of which something is not known yet.
+/// A pending decision about a token: its key or the answer of a rule is still missing.
 pub(crate) struct PendingDecision {
     auth: EntraAuth,
     awaited: Awaited,
 }
 
 enum Awaited {
-    /// The token could be valid, if its key turns up.
+    /// The key of the token. The token has passed the checks that need no key.
     Key {
         token: Arc<[u8]>,
         issuer: usize,
         key: PendingKey,
     },
-    /// The token is valid; not every check after that has a yes.
+    /// The post-verification checks. The token is valid, but not every check has a cached yes.
     Checks(Caller),
 }
 
 impl EntraAuth {
-    /// Decides about a request by its headers, without awaiting anything.
+    /// Decides about a request by its headers and its URI, without awaiting anything.
     pub(crate) fn decide(&self, headers: &HeaderMap, uri: &Uri) -> Decision {
         let token = self.state.tokens.find(headers, uri);
         let decision = token.and_then(|token| self.decide_about(token));
         decision.unwrap_or_else(Decision::Refuse)
     }
 
-    /// Decides about a token, wherever it comes from.
+    /// Decides about a token, from a request or from [`verify`](Self::verify).
     fn decide_about(&self, sent: &[u8]) -> Result<Decision, Reason> {
         let now = Instant::now();
         if let Some(caller) = self.cached_caller(sent, now) {
             return Ok(self.accepted(caller, true));
         }
-        // What parses has the characters of a token; only what does not need be looked at twice.
+        // The parser accepts only valid characters, so they are checked only if parsing fails.
         let unverified = match self.parse(sent) {
             Ok(unverified) => unverified,
             Err(error) if sent.len() > self.state.max_token_length => return Err(error),
@@ -75,13 +75,12 @@ impl EntraAuth {
         let (index, issuer) = self.issuer_of(&unverified);
 
         if let Some(key) = issuer.keys.find(unverified.key_ref().key_id, now) {
-            // A key that is held serves even where none could be fetched.
+            // The held key is enough, even if no refresher can start.
             let _ = issuer.keys.ensure_refresher(now);
             let caller = self.finish(index, unverified, key, now)?;
             return Ok(self.accepted(caller, false));
         }
-        // The reason is the token's own if it has a fault: then no key could help, and none is
-        // fetched.
+        // A token that fails these checks is invalid with every key, so no key is fetched for it.
         issuer
             .validator
             .precheck(&unverified, self.state.context.now())
@@ -102,8 +101,8 @@ impl EntraAuth {
         }
     }
 
-    /// Returns the caller that was verified with exactly this token, if all that may change since
-    /// still holds.
+    /// Returns the cached caller of exactly this token, if its key is still trusted and its
+    /// lifetime is not over.
     fn cached_caller(&self, token: &[u8], now: Instant) -> Option<Caller> {
         let cache = self.state.token_cache.as_ref()?;
         let Some(caller) = cache.get(token, now) else {
@@ -122,7 +121,7 @@ impl EntraAuth {
             telemetry::count_cache_lookup(CacheLookup::Hit);
             return Some(caller);
         }
-        // The reason is for the checks to say, from the beginning.
+        // All checks run again, from the beginning, and find the reason.
         telemetry::count_cache_lookup(CacheLookup::Outdated);
         cache.remove(token);
         None
@@ -161,7 +160,8 @@ impl EntraAuth {
         Ok(Unverified::parse_bytes(token, self.state.max_token_length)?)
     }
 
-    /// Returns the issuer that the token claims to be of, else the first, whose rules name the reason.
+    /// Returns the issuer that the token claims, with its index. If there is no such issuer,
+    /// returns the first one, whose rules then give the reason of the refusal.
     fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &Issuer) {
         let issuers = &self.state.issuers;
         let claimed = match issuers.len() {
@@ -196,7 +196,7 @@ impl EntraAuth {
         Ok(Caller::new(token, context, issuer, key, now, grant))
     }
 
-    /// Judges a token whose key was missing by what became of it.
+    /// Finishes the decision about a token after the look-up of its missing key.
     fn finish_with(
         &self,
         index: usize,
@@ -223,12 +223,15 @@ impl EntraAuth {
         }
     }
 
-    /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
-    /// by every rule, the rules about [tenants](crate::EntraAuthBuilder::tenant_rule) and callers included, waiting for keys
-    /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
+    /// Verifies a token that did not arrive in a request's header, with the same checks as the
+    /// Layer.
+    ///
+    /// The checks include the rules about [tenants](crate::EntraAuthBuilder::tenant_rule) and
+    /// callers. The wait for keys has the same limits as in the Layer. No request is logged or
+    /// counted, unless the refusal is turned into a response.
     ///
     /// # Errors
-    /// The refusal.
+    /// Returns the refusal.
     pub async fn verify(&self, token: &str) -> Result<Caller, Refusal> {
         let decided = match self.decide_about(token.as_bytes()) {
             Ok(Decision::Accept(caller)) => Ok(caller),
@@ -238,10 +241,11 @@ impl EntraAuth {
         decided.map_err(|refusal| Refusal::new(&self.state.context, None, refusal, None))
     }
 
-    /// Runs every check of a token to its end, with the keys that are held now, and reports on
-    /// each, and on the requirement of a route if one is given: for people who look for the
-    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The rules of
-    /// the service are not asked.
+    /// Runs every check of a token with the current keys, and reports the result of each.
+    ///
+    /// The report helps people to find out why a token is refused. It includes the requirement of a
+    /// route if one is given. Without keys (see [`ready`](Self::ready)) the signature is not
+    /// checked. The rules of the service are not called.
     #[must_use]
     pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
         let issuers = &self.state.issuers;
@@ -263,15 +267,17 @@ impl EntraAuth {
         issuer.validator.explain(token, &with)
     }
 
-    /// Hands a verified caller on with the request.
+    /// Prepares the request of a verified caller for the inner service: counts it, adds the caller,
+    /// and removes the token if configured.
     pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
         Decided::ACCEPTED.count();
         request.extensions_mut().insert(caller);
         self.remove_token(request);
     }
 
-    /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
-    /// verified is not this one's.
+    /// Prepares an anonymous request for the inner service: counts it, marks it as anonymous, and
+    /// hides or removes the token. A caller from an outer Layer is removed, because this Layer did
+    /// not verify it.
     pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
         Decided::ANONYMOUS.count();
         let anonymous = Anonymous(Arc::clone(&self.state.context));
@@ -283,7 +289,7 @@ impl EntraAuth {
     }
 }
 
-/// Returns the grant that a reissued token is of.
+/// Returns the id of the grant (claim `gid`) to which a reissued token belongs.
 fn grant_of(token: &AccessToken) -> Result<Arc<str>, InvalidToken> {
     match token.claim("gid") {
         Some(Value::String(grant)) if !grant.is_empty() => Ok(grant.into()),
@@ -292,12 +298,12 @@ fn grant_of(token: &AccessToken) -> Result<Arc<str>, InvalidToken> {
 }
 
 impl PendingDecision {
-    /// Waits within the bounds, then decides.
+    /// Waits for the key and for the checks, each within its time limit, and then decides.
     pub(crate) async fn decide(self) -> Result<Caller, Reason> {
         let caller = match self.awaited {
             Awaited::Key { token, issuer, key } => {
                 let found = key.wait().await;
-                // Parsed again rather than kept: what was parsed borrows from the request.
+                // Parsed again, because the parsed form borrows from the request.
                 let token = self.auth.parse(&token)?;
                 self.auth
                     .finish_with(issuer, token, found, Instant::now())?
@@ -315,27 +321,28 @@ impl PendingDecision {
     }
 }
 
-/// The tokens that were accepted: the same bearer token arrives thousands of times in its hour.
+/// A cache of accepted tokens, because a client sends the same bearer token thousands of times in
+/// its hour of validity.
 ///
-/// Only what was accepted is kept, so that nobody fills it with forgeries. What is kept proves
-/// nothing by itself: with every request the [`EntraAuth`] checks the time, the key and the
-/// after-verification checks again. moka bounds how many bytes there are, and drops what is old;
-/// nothing is right or wrong by its doing so.
+/// Only accepted tokens are cached, so an attacker cannot fill the cache with forged ones. A cached
+/// entry proves nothing by itself: on every request, the [`EntraAuth`] checks the lifetime, the key
+/// and the post-verification checks again. moka limits the size in bytes and evicts old entries. No
+/// decision depends on which entries it evicts.
 pub(crate) struct RememberedTokens {
     tokens: Cache<CachedToken, Caller>,
     capacity: u64,
     ttl: Duration,
 }
 
-/// A token as it was sent. Equal are tokens of which every byte is equal, and nothing else.
+/// A token in its compact form, compared byte for byte.
 struct CachedToken(Arc<str>);
 
 /// A token, borrowed from a request.
 struct BorrowedToken<'r>(&'r [u8]);
 
 impl RememberedTokens {
-    /// The bytes that moka and the caller's own counts take beside a token; `tests/memory.rs`
-    /// checks it against what is allocated.
+    /// Number of bytes that moka and the caller's reference counts take in addition to a token.
+    /// `tests/memory.rs` compares this number with the actual allocations.
     const BESIDE: usize = 448;
 
     pub(crate) fn new(bytes: usize, ttl: Duration) -> Self {
@@ -347,9 +354,9 @@ impl RememberedTokens {
                     let size = caller.memory_size() + Self::BESIDE;
                     u32::try_from(size).unwrap_or(u32::MAX)
                 })
-                // An expired token is of no use, however often it came.
+                // Not by frequency: a token that was used often is useless once it has expired.
                 .eviction_policy(EvictionPolicy::lru())
-                // So that tokens do not stay in memory for longer than they are of use.
+                // Tokens do not stay in memory longer than the cache may use them.
                 .time_to_live(ttl)
                 .build(),
             capacity,
@@ -357,7 +364,8 @@ impl RememberedTokens {
         }
     }
 
-    /// Returns the caller that was verified with exactly this token, if that was not too long ago.
+    /// Returns the caller that was verified with exactly this token, if that was less than `ttl`
+    /// ago.
     fn get(&self, token: &[u8], now: Instant) -> Option<Caller> {
         let caller = self.tokens.get(&BorrowedToken(token))?;
         let (_, _, verified_at) = caller.proof()?;
@@ -375,7 +383,7 @@ impl RememberedTokens {
     }
 
     pub(super) fn status(&self) -> TokenCacheStatus {
-        // moka counts what came and went with later requests; so that the counts are of now.
+        // moka updates its counts later, with further requests. This call makes them current.
         self.tokens.run_pending_tasks();
         TokenCacheStatus {
             tokens: self.tokens.entry_count(),
@@ -385,8 +393,9 @@ impl RememberedTokens {
     }
 }
 
-/// Hashes the signature's last 32 characters only: 190 bits that differ from token to token, and that
-/// nobody but Entra can choose. Two tokens that share them would be told apart by the rest.
+/// Hashes only the last 32 characters of the signature. These are 190 bits that differ from token
+/// to token, and only Entra can choose them. Tokens that share them differ in the rest, which the
+/// comparison covers.
 fn hash_of<H: Hasher>(token: &[u8], hasher: &mut H) {
     let tail = token.len().saturating_sub(32);
     hasher.write(&token[tail..]);

@@ -1,4 +1,4 @@
-//! Headers that begin like credentials and are none, and what is in them in their place.
+//! Malformed credentials, and the recognition of values that are sent in place of a token.
 
 use std::borrow::Cow;
 
@@ -6,30 +6,30 @@ use entra_jwt_core::refusal::SentInstead;
 
 use crate::respond::Reason;
 
-/// The fault of the place where a token is expected.
+/// A fault in the credentials of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Malformed {
-    /// The scheme, or the name of the parameter, and nothing after it.
+    /// The scheme, or the name of the query parameter, without a token after it.
     NoToken,
-    /// Something else than spaces after the scheme.
+    /// Characters other than spaces after the scheme.
     NoSpace,
-    /// Characters that no token has.
+    /// A value with characters that no token has.
     Characters,
-    /// Something that is recognised.
+    /// A recognised value that is not a token, such as JSON or a placeholder.
     Instead(SentInstead),
-    /// A token in two places, or twice in one.
+    /// Two tokens, in two places or in the same place.
     Twice,
-    /// Something that a source of the service's own cannot read.
+    /// A value that the service's own token source cannot read.
     BySource,
 }
 
 impl Malformed {
-    /// Names what was sent, which has characters that no token has.
+    /// Recognises a value that has characters that no token has.
     pub(super) fn of_characters(sent: &[u8]) -> Self {
         SentInstead::recognise(sent).map_or(Self::Characters, Self::Instead)
     }
 
-    /// Returns what was sent, for the log.
+    /// Returns a description of the sent value, for the log.
     fn found(self) -> Cow<'static, str> {
         match self {
             Self::NoToken => "Bearer without a token".into(),
@@ -41,7 +41,7 @@ impl Malformed {
         }
     }
 
-    /// Returns what to change, if it is more than how to send a token.
+    /// Returns the remedy, if it is more than the general advice on how to send a token.
     fn remedy(self) -> Option<&'static str> {
         match self {
             Self::Instead(known) => Some(known.remedy()),

@@ -1,4 +1,4 @@
-//! The handle: the issuers that are trusted, and all that requests share.
+//! The handle `EntraAuth`: the trusted issuers, and the state that all requests share.
 
 mod decision;
 mod malformed;
@@ -25,20 +25,22 @@ use crate::service::{AnswerBody, Asked, for_body};
 use crate::status::AuthStatus;
 use crate::unavailable::Unavailable;
 
-/// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
+/// Decides which requests carry a valid token for this API, and keeps the signing keys fresh.
 ///
-/// A cheap handle: clones share everything. The background refresh of keys ends with the last
-/// one, Layers and services included. See the [crate's page](crate) for an example.
+/// Cloning is cheap: all clones share one state. The background refresh of keys stops when the last
+/// clone is dropped. Layers and services hold clones too. See the [crate's page](crate) for an
+/// example.
 #[derive(Clone)]
 pub struct EntraAuth {
     state: Arc<AuthState>,
 }
 
-/// One authority with its rules and its keys, however many tenants it admits.
+/// A trusted authority: its validation rules and its signing keys. One authority can admit many
+/// tenants.
 pub(crate) struct Issuer {
     validator: Validator,
     keys: Arc<KeyStore>,
-    /// `true` if each of its tokens is of a grant.
+    /// `true` if every token of this issuer must name its grant (claim `gid`).
     has_grants: bool,
 }
 
@@ -52,17 +54,18 @@ impl Issuer {
     }
 }
 
-/// The state that all handles share.
+/// State shared by all clones of a handle.
 struct AuthState {
-    /// The trusted issuers, at least one: Entra, then the authorization servers trusted beside it.
+    /// The trusted issuers, at least one: first Entra, then the authorization servers that are
+    /// trusted in addition.
     issuers: Vec<Issuer>,
     tokens: TokenReader,
     max_token_length: usize,
-    /// `None` if every token is verified every time.
+    /// The cache of accepted tokens; `None` if every token is verified on every request.
     token_cache: Option<RememberedTokens>,
-    /// The metadata that is published about this API, if any is.
+    /// The protected resource metadata of this API, if it publishes any.
     resource: Option<ResourceMetadata>,
-    /// The URL of Entra's endpoints.
+    /// Base URL of Entra's endpoints, without a slash at its end.
     authority_url: String,
     context: Arc<AuthContext>,
 }
@@ -98,9 +101,10 @@ impl EntraAuth {
         }
     }
 
-    /// Serves the metadata of the
-    /// [protected resource](crate::EntraAuthBuilder::protected_resource) that was set, as a Layer around
-    /// everything, a service, or routes of axum:
+    /// Returns the endpoint that serves the metadata of the configured
+    /// [protected resource](crate::EntraAuthBuilder::protected_resource).
+    ///
+    /// Use it as a Layer around everything, as a service, or as routes of axum:
     ///
     /// ```
     /// # #[cfg(feature = "axum")]
@@ -119,12 +123,15 @@ impl EntraAuth {
         self.state.resource.clone().ok_or(NoProtectedResource)
     }
 
-    /// Waits for the first keys; returns at once if they are there. Optional: without it they are
-    /// fetched when the first request arrives.
+    /// Waits until the keys of every trusted issuer are available.
+    ///
+    /// Returns immediately if they are. Calling it is optional: without it, the first request
+    /// starts the fetch.
     ///
     /// # Errors
-    /// The error of the fetch in progress, or of the next one (started within 30 s) if none is.
-    /// Attempts go on in the background: to wait longer, call it again.
+    /// Returns the error of the fetch in progress, or of the next one if none is. The next one
+    /// starts within 30 s, or within 5 minutes if the key server asked for a delay (`Retry-After`).
+    /// Fetching continues in the background; call again to keep waiting.
     pub async fn ready(&self) -> Result<(), Unavailable> {
         for issuer in &self.state.issuers {
             issuer.keys.ready().await?;
@@ -132,8 +139,9 @@ impl EntraAuth {
         Ok(())
     }
 
-    /// Returns how the keys and the remembered tokens are doing at this moment. Asks nobody and waits
-    /// for nothing.
+    /// Returns the current state of the keys and of the token cache.
+    ///
+    /// Performs no I/O and never waits for a fetch.
     ///
     /// ```
     /// # fn show(auth: &tower_entra_auth::EntraAuth) {
@@ -153,53 +161,61 @@ impl EntraAuth {
         }
     }
 
-    /// Begins to fetch keys where nobody has yet, and returns after what time it is worth asking again.
+    /// Starts a key refresher for every issuer that has none, and returns how long to wait before
+    /// asking again.
     pub(crate) fn ensure_refreshers(&self) -> Duration {
         let mut retry_after = Duration::ZERO;
         for issuer in &self.state.issuers {
-            // Without a runtime there are no keys, and the status says so.
+            // This fails without a tokio runtime. There are no keys then, and the status says so.
             let _ = issuer.keys.ensure_refresher(Instant::now());
             retry_after = retry_after.max(issuer.keys.retry_after());
         }
         retry_after
     }
 
-    /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, and the
-    /// [caller rule](crate::EntraAuthBuilder::caller_rule) about its callers, so that their next requests ask
-    /// again: when a company becomes a customer or ceases to be one, or a user is blocked. Without it a yes is kept for
+    /// Removes the cached answers of the [tenant rule](crate::EntraAuthBuilder::tenant_rule) about
+    /// a tenant, and those of the [caller rule](crate::EntraAuthBuilder::caller_rule) about its
+    /// callers.
+    ///
+    /// The next requests of the tenant call the rules again. Use it when a company becomes a
+    /// customer or stops being one, or when a user is blocked. Without it, a yes stays cached for
     /// [`rule_ttl`](crate::EntraAuthBuilder::rule_ttl), and a no for a second.
     ///
-    /// Other processes, and other `EntraAuth`s, keep what they have. Streams that
-    /// [`end_at_expiry`](Self::end_at_expiry) watches ask at the time that they had set.
+    /// Other processes and other `EntraAuth`s keep their cached answers. A stream that
+    /// [`end_at_expiry`](Self::end_at_expiry) watches calls the rules again at its scheduled time.
     pub fn forget_tenant(&self, tenant: TenantId) {
         self.state.context.checks().forget_tenant(tenant);
     }
 
-    /// Returns the URL under which the endpoints of the authority are, without a slash at its end:
-    /// `https://login.microsoftonline.com/{tenant}`, to which `/oauth2/v2.0/authorize` and
-    /// `/oauth2/v2.0/token` are added. It follows the
-    /// [metadata endpoint](crate::EntraAuthBuilder::metadata_endpoint), also if that is of the environment:
-    /// where secrets are sent there, set
+    /// Returns the base URL of the authority's endpoints, without a slash at its end:
+    /// `https://login.microsoftonline.com/{tenant}`.
+    ///
+    /// The paths `/oauth2/v2.0/authorize` and `/oauth2/v2.0/token` are added to it. The URL follows
+    /// the [metadata endpoint](crate::EntraAuthBuilder::metadata_endpoint), even if an environment
+    /// variable sets that endpoint. A service that sends secrets to these endpoints must set
     /// [`own_endpoints_only`](crate::EntraAuthBuilder::own_endpoints_only).
     #[must_use]
-    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    #[doc(hidden)] // for `entra-oauth-proxy` and similar crates
     pub fn authority_url(&self) -> &str {
         &self.state.authority_url
     }
 
-    /// Returns the rules of each issuer that is trusted.
-    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    /// Returns the validation rules of each trusted issuer.
+    #[doc(hidden)] // for `entra-oauth-proxy` and similar crates
     pub fn validators(&self) -> impl Iterator<Item = &Validator> {
         self.state.issuers.iter().map(|issuer| &issuer.validator)
     }
 
-    /// Returns whether this `EntraAuth`, or a clone of it, verified the caller.
+    /// Returns whether the caller was verified by this `EntraAuth`, by a clone of it, or by one
+    /// that it [replaces](crate::EntraAuthBuilder::replacing).
     #[must_use]
     pub fn has_verified(&self, caller: &Caller) -> bool {
         caller.context().id() == self.state.context.id()
     }
 
-    /// Returns who is calling, if it is known here; `None` if the request passed as an anonymous one.
+    /// Returns the caller that this `EntraAuth` verified, or `None` if it admitted the request as
+    /// anonymous. Fails with `WrongLayer` if no Layer has checked the request, or only the Layer of
+    /// another `EntraAuth`.
     pub(crate) fn caller_in<'r>(
         &self,
         request: &'r Extensions,
@@ -216,10 +232,11 @@ impl EntraAuth {
         }
     }
 
-    /// Logs and counts a refusal, and makes the response to the request.
+    /// Logs and counts a refusal, and builds the response to the request.
     pub(crate) fn refuse<B>(&self, refusal: &Reason, request: &Request<B>) -> Response<AnswerBody> {
         let caller = match refusal {
-            // Who is calling is known from a Layer further out, but not by this token.
+            // A requirement refuses for these reasons, after an outer Layer has verified the
+            // caller. For every other reason, the extensions say nothing about the refused token.
             Reason::PermissionDenied { .. } | Reason::Challenged { .. } => {
                 let caller = request.extensions().get::<Caller>();
                 caller.filter(|caller| self.has_verified(caller))

@@ -1,5 +1,5 @@
-//! Tests of remembered tokens from inside: whether a caller is the remembered one cannot be told
-//! from outside.
+//! Tests of the token cache from inside the crate: only there is it visible whether a caller came
+//! from the cache.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn user(tenant: &DevTenant) -> TokenBuilder<'_> {
     tenant.user("lovelace").scope("Reports.Read").for_api(API)
 }
 
-/// The caller, or the code of the refusal.
+/// Decides about a token, and returns the caller or the code of the refusal.
 async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
@@ -56,7 +56,7 @@ async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
 }
 
 impl EntraAuth {
-    /// Returns one that trusts the issuers of another, too.
+    /// Returns an `EntraAuth` that trusts the issuers of both.
     fn and_trusting(&self, other: &Self) -> Self {
         let both = [&self.state, &other.state];
         let issuers = both.into_iter().flat_map(|state| &state.issuers);
@@ -95,7 +95,7 @@ async fn is_remembered(auth: &EntraAuth, token: &str, before: &Caller) -> bool {
 async fn a_token_is_verified_once_and_then_remembered() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
-    // The first one waits for the keys, the second does not: both are remembered.
+    // The first token waits for the keys, the second does not. Both are cached.
     for token in [user(&tenant).mint(), user(&tenant).claim("uti", "2").mint()] {
         let caller = ask(&auth, &token).await.unwrap();
         assert!(is_remembered(&auth, &token, &caller).await);
@@ -124,7 +124,8 @@ async fn a_token_that_differs_in_one_byte_is_another_one() {
     ask(&auth, &token).await.unwrap();
     let payload = token.find('.').unwrap() + 1;
     let signature = token.rfind('.').unwrap() + 1;
-    // Before the signature's tail, by which it is looked up: only the whole tells them apart.
+    // These bytes are before the part of the signature that is hashed, so only the full comparison
+    // finds the difference.
     for position in [payload + 20, signature, signature + 150] {
         let mut forged = token.clone().into_bytes();
         forged[position] = if forged[position] == b'A' { b'B' } else { b'A' };
@@ -173,7 +174,7 @@ async fn a_remembered_token_is_refused_once_its_key_is_published_with_its_privat
     ask(&auth, &token).await.unwrap();
 
     tenant.signing_keys().publish_private_half();
-    // Makes the service fetch; what it finds concerns every token of that key.
+    // This token makes the service fetch the keys, which affects every token of the exposed key.
     let unknown = user(&tenant).header("kid", "unknown").mint();
     assert!(ask(&auth, &unknown).await.is_err());
     assert_eq!(ask(&auth, &token).await.unwrap_err(), "unknown_key");
@@ -290,7 +291,8 @@ async fn the_remembered_tokens_are_bounded_in_bytes() {
     assert!((20..200).contains(&cache.tokens), "{cache:?}");
 }
 
-/// Two issuers that are trusted: each has its own keys, and a token is judged by those of its own.
+/// Checks that each of two trusted issuers has its own keys, and that a token is verified only with
+/// the keys of its issuer.
 #[tokio::test(start_paused = true)]
 async fn each_trusted_issuer_has_its_own_keys() {
     let first = tenant().await;
@@ -308,14 +310,14 @@ async fn each_trusted_issuer_has_its_own_keys() {
         assert_eq!(caller.tenant_id().to_string(), tenant.id());
         assert!(is_remembered(&auth, &token, &caller).await);
     }
-    // Signed by the other's key: its own issuer does not know it.
+    // Signed with the key of the first issuer, which the second issuer does not have.
     let issuer = format!("https://{0}.ciamlogin.com/{0}/v2.0", second.id());
     let forged = user(&first).of_tenant(second.id()).claim("iss", issuer);
     let forged = forged.mint();
     assert_eq!(ask(&auth, &forged).await.unwrap_err(), "unknown_key");
     assert_eq!(first.key_endpoint().hits(), 1);
     second.signing_keys().rotate();
-    advance(30 * SECOND).await; // the forged one has emptied the bucket
+    advance(30 * SECOND).await; // the forged token has emptied the bucket
     assert!(ask(&auth, &user(&second).mint()).await.is_ok());
     assert_eq!(
         first.key_endpoint().hits(),
@@ -325,7 +327,7 @@ async fn each_trusted_issuer_has_its_own_keys() {
     assert_eq!(auth.status().issuers.len(), 2);
 }
 
-/// A token that came often, and may have expired, must not keep out a new one.
+/// Checks that a token that was used often, and may have expired, does not keep out a new one.
 #[tokio::test(start_paused = true)]
 async fn the_token_that_came_last_is_remembered_however_often_others_came() {
     let tenant = tenant().await;
@@ -336,7 +338,7 @@ async fn the_token_that_came_last_is_remembered_however_often_others_came() {
             let token = user(&tenant).claim("uti", format!("{of_before}{number}"));
             let token = token.mint();
             let caller = ask(&auth, &token).await.unwrap();
-            // moka applies what came so far.
+            // Makes moka apply its pending updates.
             drop(auth.status());
             assert!(is_remembered(&auth, &token, &caller).await, "{number}");
             for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! The place of the token in a request: where it is found, hidden and removed.
+//! The place of the token in a request: how the token is found, hidden and removed.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use super::EntraAuth;
 use super::malformed::Malformed;
 use crate::respond::Reason;
 
-/// Finds the token in a request, where it is not in the `Authorization` header: in a header that
-/// another proxy sets, say, or in a cookie.
+/// Finds the token of a request outside the `Authorization` header, for example in a header that a
+/// proxy sets, or in a cookie.
 ///
-/// What a browser sends by itself, such as a cookie, it also sends for other sites: protect against
-/// forged requests (CSRF) then. A token in the address ends up in logs and histories:
-/// [`token_in_query`](crate::danger::DangerousBuilder::token_in_query) is for clients that can do
-/// nothing else.
+/// A browser sends some values by itself, such as cookies, also with requests from other sites. A
+/// service that takes tokens from them needs protection against forged requests (CSRF). A token in
+/// the URL ends up in logs and histories. Use
+/// [`token_in_query`](crate::danger::DangerousBuilder::token_in_query) only for clients that cannot
+/// send the token otherwise.
 ///
 /// ```
 /// use http::HeaderName;
@@ -40,26 +41,29 @@ use crate::respond::Reason;
 /// }
 /// ```
 ///
-/// A function of a [`RequestHead`] is a source, too; a closure needs [`source_fn`].
+/// A function that takes a [`RequestHead`] is a source too. A closure needs [`source_fn`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a source of tokens",
     note = "implement `TokenSource` for a type of your own: `fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r>`; or give a closure to `token::source_fn(..)`",
     note = "for a token in the query there is `.dangerous().token_in_query(..)`"
 )]
 pub trait TokenSource: Send + Sync + 'static {
-    /// Returns the token that the request carries, as it stands there. A panic of it ends the
-    /// connection.
+    /// Returns the token of the request, unchanged.
+    ///
+    /// A panic in this method ends the connection.
     fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r>;
 
-    /// Returns the header that holds the token and nothing else, if there is one: it is marked
-    /// sensitive, and removed if
-    /// [`remove_token_header`](crate::EntraAuthBuilder::remove_token_header) says so. Default: none.
+    /// Returns the name of the header that holds only the token, if there is one.
+    ///
+    /// The Layer marks this header as sensitive. It also removes the header if
+    /// [`remove_token_header`](crate::EntraAuthBuilder::remove_token_header) is set. Default:
+    /// `None`.
     fn header(&self) -> Option<HeaderName> {
         None
     }
 }
 
-/// A function has no header to name: nothing is marked sensitive or removed for it.
+/// A function names no header, so the Layer marks no header as sensitive and removes none.
 impl<F> TokenSource for F
 where
     F: for<'r> Fn(RequestHead<'r>) -> SentToken<'r> + Send + Sync + 'static,
@@ -111,7 +115,7 @@ impl<'r> RequestHead<'r> {
     }
 }
 
-/// For tests of a source.
+/// Conversion for tests of a [`TokenSource`].
 impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
     fn from(request: &'r Request<B>) -> Self {
         Self {
@@ -121,7 +125,7 @@ impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
     }
 }
 
-/// Without what it holds, which has the token.
+/// Output without headers and URI, because they contain the token.
 impl std::fmt::Debug for RequestHead<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -134,11 +138,12 @@ impl std::fmt::Debug for RequestHead<'_> {
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SentToken<'r> {
-    /// No token: 401 with the bare challenge.
+    /// No token. The client receives 401 with the bare challenge.
     Nothing,
-    /// The token in compact form. Whether it is one is not for the source to say.
+    /// The token in compact form. The source need not check the form.
     Token(&'r [u8]),
-    /// Something that cannot be read as one token: 401 `malformed_authorization`.
+    /// A value that cannot be read as one token. The request is refused with 401
+    /// `malformed_authorization`.
     Malformed,
 }
 
@@ -162,20 +167,20 @@ impl<'r> SentToken<'r> {
     }
 }
 
-/// The places in which one `EntraAuth` looks for tokens.
+/// Place of the token in requests, as configured for one `EntraAuth`.
 #[derive(Clone, Default)]
 pub(crate) enum TokenLocation {
     /// The `Authorization` header.
     #[default]
     Header,
-    /// The header, else this parameter of the query (RFC 6750 §2.3).
+    /// The `Authorization` header, or else this query parameter (RFC 6750 §2.3).
     HeaderOrQuery(String),
-    /// The place where a source of the user's finds one.
+    /// The service's own token source.
     Source(Arc<dyn TokenSource>),
 }
 
 impl TokenLocation {
-    /// Returns the header that holds the token and nothing else, if there is one.
+    /// Returns the name of the header that holds only the token, if there is one.
     pub(crate) fn header(&self) -> Option<HeaderName> {
         match self {
             Self::Header | Self::HeaderOrQuery(_) => Some(AUTHORIZATION),
@@ -184,10 +189,10 @@ impl TokenLocation {
     }
 }
 
-/// The settings by which one `EntraAuth` takes tokens from requests.
+/// Reads tokens from requests, with the settings of one `EntraAuth`.
 pub(crate) struct TokenReader {
     location: TokenLocation,
-    /// The header that is nothing but the token, if there is one.
+    /// Name of the header that holds only the token, if there is one.
     header: Option<HeaderName>,
     removes_header: bool,
 }
@@ -219,14 +224,13 @@ impl TokenReader {
     }
 }
 
-/// The mark in a request's extensions that its token was taken away: whoever finds none must not think
-/// that none was sent.
+/// A marker in a request's extensions: a Layer has removed the token. Without the marker, an inner
+/// Layer would conclude that the client sent no token.
 #[derive(Clone)]
 struct TokenRemoved;
 
 impl EntraAuth {
-    /// Marks the header that has the token as sensitive, so that what prints headers leaves its value
-    /// out.
+    /// Marks the token header as sensitive, so that code which prints headers omits its value.
     pub(crate) fn hide_token(&self, request: &mut HeaderMap) {
         let name = self.state.tokens.header.as_ref();
         if let Some(value) = name.and_then(|name| request.get_mut(name)) {
@@ -234,7 +238,8 @@ impl EntraAuth {
         }
     }
 
-    /// Does the same for a request whose headers nobody looked at: there may be several.
+    /// Marks all token headers of a request as sensitive. There may be several, because no code has
+    /// checked the headers of this request.
     pub(super) fn hide_tokens(&self, request: &mut HeaderMap) {
         let token_header = self.state.tokens.header.as_ref();
         for (name, value) in request.iter_mut() {
@@ -244,7 +249,7 @@ impl EntraAuth {
         }
     }
 
-    /// Removes the header that has the token, if that is set.
+    /// Removes the token header, if `remove_token_header` is set.
     pub(super) fn remove_token<B>(&self, request: &mut Request<B>) {
         let TokenReader {
             header: Some(name),
@@ -254,23 +259,24 @@ impl EntraAuth {
         else {
             return;
         };
-        // Nobody further in may take what a client sends beside its token for the token.
+        // The inner service must not mistake another header of the client for the token.
         remove_other_spellings(request.headers_mut(), name);
         if request.headers_mut().remove(name).is_some() {
             request.extensions_mut().insert(TokenRemoved);
         }
     }
 
-    /// Returns whether a Layer further out removed the token of a request.
+    /// Returns whether an outer Layer removed the token of the request.
     pub(crate) fn has_removed_token(request: &Extensions) -> bool {
         request.get::<TokenRemoved>().is_some()
     }
 }
 
-/// Removes the headers whose names differ from this one only in what stands between their words.
+/// Removes the headers whose names differ from `name` only in the characters between words.
 ///
-/// CGI and its heirs make a variable of each header (RFC 3875 §4.1.18) and put `_` for what a
-/// variable's name cannot have: `X-Token` and `X_Token` are one to them, and `X.Token` to PHP.
+/// CGI and its successors turn each header into a variable (RFC 3875 §4.1.18). They write `_` for
+/// characters that the name of a variable cannot have. So `X-Token` and `X_Token` are the same
+/// header for them, and `X.Token` is too for PHP.
 fn remove_other_spellings(headers: &mut HeaderMap, name: &HeaderName) {
     let is_another = |other: &&HeaderName| *other != name && words(other).eq(words(name));
     let others: Vec<HeaderName> = headers.keys().filter(is_another).cloned().collect();
@@ -285,7 +291,8 @@ fn words(name: &HeaderName) -> impl Iterator<Item = &[u8]> {
     words.filter(|word| !word.is_empty())
 }
 
-/// Returns the one value of a parameter. A token needs no escapes, and is none with them.
+/// Returns the value of a query parameter, which may occur only once. The value is not decoded: a
+/// token needs no escapes, and a value with escapes is no token.
 fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Reason> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut values = pairs.filter_map(|pair| {
@@ -300,7 +307,8 @@ fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Reaso
     }
 }
 
-/// Returns the token in the header or in the query, never in both.
+/// Returns the token from the header or from the query. Refuses a token in the query if there is an
+/// `Authorization` header.
 fn one_of<'r>(
     in_header: Result<&'r [u8], Reason>,
     in_query: Option<&'r [u8]>,
@@ -312,12 +320,11 @@ fn one_of<'r>(
     }
 }
 
-/// Reads what follows `Bearer` in the one `Authorization` header (RFC 9110 §11.6.2, RFC 6750 §2.1).
-/// Whether it has the characters of a token is not looked at: what equals a token that was verified
-/// needs no such look.
+/// Returns the text after `Bearer` in the single `Authorization` header (RFC 9110 §11.6.2,
+/// RFC 6750 §2.1).
 ///
-/// The scheme may be written in any case and is followed by one or more spaces (RFC 9110), never
-/// by a tab.
+/// The scheme may be written in any case. One or more spaces follow it (RFC 9110), never a tab. The
+/// characters of the token are not checked here: a token that equals a cached one needs no check.
 fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Reason> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Reason::NoCredentials)?.as_bytes();
@@ -338,7 +345,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Reason> {
         [] => return Err(Malformed::NoToken.into()),
         _ => return Err(Malformed::NoSpace.into()),
     };
-    // A tab among the spaces is none of the grammar's.
+    // The grammar permits only spaces, no tab.
     let separator = &rest[..rest.len() - token.len()];
     if token.is_empty() {
         return Err(Malformed::NoToken.into());
@@ -349,7 +356,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Reason> {
     Ok(token)
 }
 
-/// Checks that it has only the characters of `token68`.
+/// Checks that a token has only the characters of `token68`.
 pub(super) fn check_characters(token: &[u8]) -> Result<(), Reason> {
     if is_token68(token) {
         Ok(())
@@ -358,12 +365,12 @@ pub(super) fn check_characters(token: &[u8]) -> Result<(), Reason> {
     }
 }
 
-/// Accepts `tchar` of RFC 9110 §5.6.2, as far as the names of schemes have them.
+/// Returns whether the name of a scheme may contain the byte (`tchar` of RFC 9110 §5.6.2).
 fn is_scheme_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Accepts `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+/// Returns whether a token matches `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 fn is_token68(token: &[u8]) -> bool {
     let end = token
         .iter()
@@ -375,7 +382,8 @@ fn is_token68(token: &[u8]) -> bool {
             .all(|byte| IS_TOKEN68[usize::from(*byte)])
 }
 
-/// Looked up rather than compared: a token has thousands of characters.
+/// The `token68` characters as a look-up table, in place of comparisons: a token has thousands of
+/// characters.
 static IS_TOKEN68: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;
@@ -502,7 +510,8 @@ mod tests {
         }
     }
 
-    /// Every character but letters and digits that a name may have (RFC 9110 §5.6.2).
+    /// Every character except letters and digits that the name of a header may have
+    /// (RFC 9110 §5.6.2).
     const SEPARATORS: &str = "-_.!#$%&'*+^`|~";
 
     #[test]

@@ -1,4 +1,4 @@
-//! A requirement in the signature of a handler.
+//! Requirements in the signatures of handlers.
 
 use std::any::{TypeId, type_name};
 use std::cell::RefCell;
@@ -16,14 +16,17 @@ use crate::authenticate::EntraAuth;
 use crate::caller::{Caller, Refusal};
 use crate::respond::Reason;
 
-/// A requirement as a type, for the signature of a handler: [`CallerWith`] has an example.
+/// A requirement as a type, for the signature of a handler; see [`CallerWith`] for an example.
 pub trait CallerRequirement: 'static {
-    /// Returns the condition, always the same one. It is called by the first request of each thread, and must not
-    /// panic.
+    /// Returns the condition, which must always be the same.
+    ///
+    /// The first request of each thread calls this function, which must not panic.
     fn condition() -> impl IntoCondition;
 }
 
-/// A [`Caller`] who meets the requirement `R`, as an extractor: the handler is called for no other.
+/// An extractor for a [`Caller`] who meets the requirement `R`.
+///
+/// The handler is called only for such callers.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -48,13 +51,14 @@ pub trait CallerRequirement: 'static {
 /// }
 /// ```
 ///
-/// The router's state has the [`EntraAuth`] (axum's `FromRef`), which must be that of the Layer: a caller of
-/// another one is refused, 500 `wrong_layer`, though the tokens of another API may name the same scope. Others
-/// who do not meet the requirement are refused as by [`RequireLayer`](crate::RequireLayer).
+/// The router's state contains the [`EntraAuth`] (axum's `FromRef`), which must be that of the
+/// Layer. A caller that another `EntraAuth` verified is refused with 500 `wrong_layer`, because the
+/// tokens of another API may have a scope of the same name. All other callers who do not meet the
+/// requirement are refused as by [`RequireLayer`](crate::RequireLayer).
 ///
-/// A condition that no token could meet, or every one would, is 500 `invalid_requirement`, and the log says
-/// what is wrong with it. Have it checked at the start, by [`EntraAuth::require`]:
-/// `auth.require(ReadReports::condition())?`.
+/// A condition that no token could meet, or that every token would meet, is 500
+/// `invalid_requirement`, and the log explains the problem. To check it when the service starts,
+/// call [`EntraAuth::require`]: `auth.require(ReadReports::condition())?`.
 pub struct CallerWith<R> {
     caller: Caller,
     requirement: PhantomData<fn() -> R>,
@@ -117,7 +121,7 @@ where
                 requirement: PhantomData,
             }),
             Err(reason) => {
-                // Of another `EntraAuth` it is not the caller that this one answers.
+                // This `EntraAuth` cannot make a response to the caller of another `EntraAuth`.
                 let caller = parts.extensions.get::<Caller>();
                 let caller = caller.filter(|caller| auth.has_verified(caller));
                 let context = Some(auth.context());
@@ -130,11 +134,11 @@ where
 type Checked = Rc<Result<Requirement, InvalidRequirement>>;
 
 thread_local! {
-    /// The requirements that handlers on this thread had: no lock is taken for one.
+    /// The requirements that handlers used on this thread. No lookup takes a lock.
     static REQUIREMENTS: RefCell<HashMap<TypeId, Checked>> = RefCell::default();
 }
 
-/// Returns the requirement of the type.
+/// Returns the requirement of the type `R`, from the cache of this thread if it is there.
 fn requirement_of<R: CallerRequirement>() -> Checked {
     let of = TypeId::of::<R>();
     let kept = REQUIREMENTS.with_borrow(|kept| kept.get(&of).map(Rc::clone));

@@ -1,6 +1,8 @@
-//! Extractors of axum: `Caller`, `Option<Caller>`, [a caller who meets a requirement](CallerWith) and
-//! [claims](CustomClaims) as a type of your own; and [routers](Protected) to which nothing can be added outside
-//! the Layer.
+//! Extractors for axum, and protected routers.
+//!
+//! The extractors are `Caller`, `Option<Caller>`, [a caller who meets a requirement](CallerWith)
+//! and [claims](CustomClaims) as your own type. [`Protected`] is a router whose routes are all
+//! behind the Layer, unless they are explicitly open.
 
 mod caller_with;
 mod protected;
@@ -16,8 +18,9 @@ pub use self::protected::Protected;
 use crate::caller::{Anonymous, Caller, Refusal};
 use crate::respond::{Format, Reason};
 
-/// Refuses anonymous requests by 401. Where no Layer of an `EntraAuth` ran, the answer is 500, and
-/// the log says what to do.
+/// Refuses anonymous requests with 401.
+///
+/// If no Layer of an `EntraAuth` ran, the response is 500, and the log says what to change.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Refusal;
 
@@ -29,7 +32,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// `None` for an anonymous request; see [`EntraLayer::optional`](crate::EntraLayer::optional).
+/// Returns `None` for an anonymous request; see
+/// [`EntraLayer::optional`](crate::EntraLayer::optional).
 impl<S: Sync> OptionalFromRequestParts<S> for Caller {
     type Rejection = Refusal;
 
@@ -38,7 +42,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
     }
 }
 
-/// The token's claims as a struct of your own, read from the payload with each request.
+/// The token's claims as your own struct, read from the payload with each request.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -55,8 +59,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 /// }
 /// ```
 ///
-/// A token whose claims do not fit the type is valid, but of no use here: 403 (`other_claims`). Where
-/// there may be no caller, take `Option<Caller>` and its
+/// A token whose claims do not fit the type is valid, but cannot be used here: 403
+/// (`other_claims`). If a request may have no caller, use `Option<Caller>` and its
 /// [`claims_as`](crate::token::AccessToken::claims_as).
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "taken apart by its pattern")]
@@ -67,7 +71,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let caller = <Caller as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        // What serde says may quote a claim.
+        // serde's error is not logged, because it may quote a claim.
         caller.claims_as().map(Self).map_err(|_| {
             let type_name = type_name::<T>();
             refused(parts, Reason::OtherClaims { type_name })
@@ -75,7 +79,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {
     }
 }
 
-/// Returns the caller, or nobody: by what the nearest Layer put into the request.
+/// Returns the caller that the nearest Layer put into the request; `None` for an anonymous request.
 fn optional(parts: &Parts) -> Result<Option<Caller>, Refusal> {
     match parts.extensions.get::<Caller>() {
         Some(caller) => Ok(Some(in_format_of(caller, parts))),
@@ -87,13 +91,13 @@ fn optional(parts: &Parts) -> Result<Option<Caller>, Refusal> {
     }
 }
 
-/// Returns the caller, whose refusals will be in the format that the request asks for.
+/// Returns the caller, with the response format that the request asks for.
 fn in_format_of(caller: &Caller, parts: &Parts) -> Caller {
     let format = Format::of(&parts.method, &parts.headers);
     caller.clone().with_format(format)
 }
 
-/// Answers as the nearest Layer answers.
+/// Makes the refusal in the same way as the nearest Layer.
 fn refused(parts: &Parts, reason: Reason) -> Refusal {
     let caller = parts.extensions.get::<Caller>();
     let anonymous = parts.extensions.get::<Anonymous>();

@@ -1,4 +1,4 @@
-//! Routers to which nothing can be added outside the Layer.
+//! Routers whose routes are all behind the Layer, unless they are explicitly open.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -11,33 +11,36 @@ use http::Request;
 use http_body::Body;
 use tower_service::Service;
 
-/// A router behind the Layer, made by [`EntraAuth::protect`](crate::EntraAuth::protect): a tower service, to
-/// which no route can be added but those that are named as [open](Self::open).
+/// A router behind the Layer, made by [`EntraAuth::protect`](crate::EntraAuth::protect).
 ///
-/// Requests for paths that nobody serves are refused without a token, too.
+/// It is a tower service. Only routes that are explicitly [open](Self::open) can be added to it.
+/// Requests for paths without a route are also refused without a token.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is served before it is given to a server"]
 pub struct Protected(Router);
 
 impl Protected {
-    /// Takes a router that has its Layer.
+    /// Wraps a router that already has its Layer.
     pub(crate) fn new(router: Router) -> Self {
         Self(router)
     }
 
     /// Adds routes that need no token, such as a health check or the
-    /// [metadata](crate::EntraAuth::resource_metadata) of the resource. Several calls add up. A fallback
-    /// among them serves every path without a route. A method that is added here to a protected path is open.
+    /// [metadata](crate::EntraAuth::resource_metadata) of the resource.
+    ///
+    /// Several calls add up. If the added routes have a fallback, it serves every path without a
+    /// route. A method that is added here to a protected path is open.
     ///
     /// # Panics
-    /// Like [`Router::merge`]: if two routes are for the same path and method or have overlapping captures,
-    /// or both routers have a fallback.
+    /// As [`Router::merge`] does: if two routes are for the same path and method or have
+    /// overlapping captures, or if both routers have a fallback.
     pub fn open(self, routes: impl Into<Router>) -> Self {
-        // Of two fallbacks that nobody set the other's is kept: that behind the Layer.
+        // If neither router has a fallback of its own, axum keeps the fallback of the argument,
+        // which is behind the Layer.
         Self(routes.into().merge(self.0))
     }
 
-    /// Returns the router. Routes that are added to it are open.
+    /// Returns the router. Routes that are added to the returned router are open.
     pub fn into_router(self) -> Router {
         self.0
     }
@@ -48,8 +51,10 @@ impl Protected {
         self.0.into_make_service()
     }
 
-    /// Returns the same with the address of each client as the extractor `ConnectInfo<C>`, where `C` is mostly a
-    /// `SocketAddr`.
+    /// Returns the service that `axum::serve` takes, with the address of each client as the
+    /// extractor `ConnectInfo<C>`.
+    ///
+    /// `C` is usually a `SocketAddr`.
     #[must_use]
     pub fn into_make_service_with_connect_info<C>(
         self,

@@ -1,4 +1,4 @@
-//! The answers to what is refused, the same wherever that is: by the Layer, a requirement or a handler.
+//! Responses to refusals, made in the same way for the Layer, requirements and handlers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,26 +11,25 @@ use super::{AuthContext, Caller};
 use crate::respond::{ClaimsChallenge, Format, Reason, Responder};
 use crate::service::{AnswerBody, Asked, for_method};
 
-/// A request that is refused, as the hook of
-/// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
+/// A refused request, as the [`on_refusal`](crate::EntraAuthBuilder::on_refusal) hook receives it.
 pub struct RefusalContext<'r> {
     refusal: &'r Reason,
     caller: Option<&'r Caller>,
     request: &'r HeaderMap,
     format: Format,
     responder: &'r Responder,
-    /// The latest challenge for which the hook has made an answer.
+    /// The latest challenge to which the hook has made a response.
     challenge: Mutex<Option<ClaimsChallenge>>,
 }
 
 impl AuthContext {
-    /// Writes a refusal into the log and counts it, where there is nobody left to answer.
+    /// Logs and counts a refusal to which no response is made.
     pub(crate) fn record(&self, refusal: &Reason) {
         self.responder.log(refusal, None);
         refusal.decided().count();
     }
 
-    /// Writes the refusal into the log, counts it and makes the answer to the request.
+    /// Logs and counts the refusal, and makes the response to the request.
     pub(crate) fn refuse(
         &self,
         refusal: &Reason,
@@ -44,7 +43,8 @@ impl AuthContext {
         )
     }
 
-    /// Does the same where the format is known already, and the framework sees to HEAD.
+    /// Logs and counts the refusal, and makes the response in a known format. The caller of this
+    /// function, or the framework, removes the body for HEAD.
     pub(crate) fn refuse_in(
         &self,
         format: Format,
@@ -60,7 +60,8 @@ impl AuthContext {
         response
     }
 
-    /// Returns the response, by the hook if there is one.
+    /// Returns the response, which the `on_refusal` hook may replace. Passes a claims challenge to
+    /// the server that reissued the token.
     fn response(
         &self,
         refusal: &Reason,
@@ -81,7 +82,7 @@ impl AuthContext {
             responder: &self.responder,
             challenge: Mutex::default(),
         };
-        // A hook has no state of ours to leave half changed.
+        // A hook holds no state of this crate that a panic could leave inconsistent.
         match catch_unwind(AssertUnwindSafe(|| hook(&refused, response))) {
             Ok(response) => {
                 let of_hook = refused.challenge.into_inner();
@@ -97,7 +98,7 @@ impl AuthContext {
         }
     }
 
-    /// Passes what the client is asked for to the server that reissued the caller's token.
+    /// Passes the claims challenge to the server that reissued the caller's token, if there is one.
     fn call_challenge_hook(challenge: Option<&ClaimsChallenge>, caller: Option<&Caller>) {
         let (Some(challenge), Some(caller)) = (challenge, caller) else {
             return;
@@ -105,7 +106,7 @@ impl AuthContext {
         let Some(hook) = caller.on_challenge() else {
             return;
         };
-        // The client is challenged all the same, and asks again.
+        // If the hook panics, the client still receives the challenge and sends another request.
         if catch_unwind(AssertUnwindSafe(|| hook(caller, challenge))).is_err() {
             tracing::error!(
                 remedy = "see why the function of on_challenge(..) panicked",
@@ -116,44 +117,54 @@ impl AuthContext {
 }
 
 impl RefusalContext<'_> {
-    /// Returns the machine code that the caller may learn, whatever
-    /// [`RefusalDetail`](crate::refusal::RefusalDetail) is set; none where no token was sent.
+    /// Returns the machine code that the caller may see; `None` if no token was sent.
+    ///
+    /// The configured [`RefusalDetail`](crate::refusal::RefusalDetail) does not change this code.
     #[must_use]
     pub fn public_code(&self) -> Option<&'static str> {
         self.refusal.public_code()
     }
 
-    /// Returns the exact code, for logs and metrics of your own: it may tell an attacker how far a
-    /// forgery got.
+    /// Returns the exact code, for your own logs and metrics.
+    ///
+    /// Do not send this code to callers: it may show an attacker how far a forged token got.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.refusal.code()
     }
 
-    /// Returns what to change, in words that the caller may learn, whatever
-    /// [`RefusalDetail`](crate::refusal::RefusalDetail) is set.
+    /// Returns the remedy, in words that the caller may see.
+    ///
+    /// The configured [`RefusalDetail`](crate::refusal::RefusalDetail) does not change these words.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.responder.public_remedy(self.refusal)
     }
 
-    /// Returns who is calling, where a requirement, an extractor or a handler refuses. `None` where the
-    /// Layer itself does, also for `no_permission`.
+    /// Returns the caller, if a requirement, an extractor, a handler or an
+    /// [`ExpiryLayer`](crate::expiry::ExpiryLayer) refuses the request.
+    ///
+    /// `None` if [`EntraLayer`](crate::EntraLayer) itself refuses the request, also with
+    /// `no_permission`.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller> {
         self.caller
     }
 
-    /// Returns the headers of the request; none of them where a handler refuses after it was called
-    /// ([`Refusal`](crate::Refusal)).
+    /// Returns the headers of the request.
+    ///
+    /// They are empty if the request is no longer available: when a handler that was called returns
+    /// a [`Refusal`](crate::Refusal), or when an [`ExpiryLayer`](crate::expiry::ExpiryLayer) ends
+    /// the response.
     #[must_use]
     pub fn request_headers(&self) -> &HeaderMap {
         self.request
     }
 
-    /// Makes the answer that asks the client for more claims, if it understands that, else the 403 that
-    /// it gets otherwise: for a request whose [`caller`](Self::caller) is known. Without a valid
-    /// token a 403 is all that it makes.
+    /// Makes the response that asks the client for a token with more claims.
+    ///
+    /// If the client does not understand claims challenges, or if the [`caller`](Self::caller) is
+    /// not known, the response is 403 without a challenge for claims.
     #[must_use]
     pub fn challenge(&self, claims: ClaimsChallenge) -> Response<AnswerBody> {
         let refusal = Reason::Challenged {

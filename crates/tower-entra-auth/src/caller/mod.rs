@@ -1,5 +1,7 @@
 //! The caller, as handlers see it, and the state that an `EntraAuth` shares with its callers and
-//! anonymous requests, so that a refusal later than the Layer's is answered in the same way.
+//! anonymous requests.
+//!
+//! With that state, a refusal after the Layer gets the same response as a refusal by the Layer.
 
 mod context;
 mod refusal;
@@ -25,15 +27,15 @@ use crate::service::AnswerBody;
 use crate::setting::SettingNames;
 use crate::time::Clock;
 
-/// A verified caller: the [`AccessToken`], by `Deref`, and the token as it was sent.
+/// A verified caller: the [`AccessToken`], through `Deref`, and the token as the client sent it.
 ///
-/// The Layer puts it into the request's extensions; with the feature `axum` it is an extractor.
-/// Cloning costs one reference count. Its `Debug` shows neither the token nor a claim about a
-/// person.
+/// The Layer puts the caller into the request's extensions. With the feature `axum`, it is an
+/// extractor. Cloning costs one reference count. `Debug` shows neither the token nor a claim about
+/// a person.
 #[derive(Clone)]
 pub struct Caller {
     verified: Arc<Verified>,
-    /// The format in which this request wants to be answered, as far as that was looked at.
+    /// The response format that the request asks for; text until an extractor has read it.
     #[cfg(feature = "axum")]
     format: Format,
 }
@@ -42,23 +44,25 @@ struct Verified {
     token: AccessToken,
     /// The context of the `EntraAuth` that verified the token.
     context: Arc<AuthContext>,
-    /// `None` only of callers that are made up for tests.
+    /// `None` only for callers that are made for tests.
     proof: Option<Proof>,
 }
 
-/// The record of a verification.
+/// The facts about a verification.
 struct Proof {
-    /// The issuer, by its place among those of the `EntraAuth`.
+    /// Index of the issuer among those of the `EntraAuth`.
     issuer: usize,
-    /// The key that signed.
+    /// The key that signed the token.
     key: Arc<TrustedKey>,
     verified_at: Instant,
-    /// The grant of the token, if an authorization server in front of Entra reissued it.
+    /// The grant of the token, if an authorization server in front of Entra reissued the token.
     grant: Option<Arc<str>>,
 }
 
-/// A request that passed the Layer of this `EntraAuth` without a token: it may, or its path is
-/// open. A `Caller` beside it in the request's extensions is of a Layer further in.
+/// The mark of a request that passed the Layer of this `EntraAuth` without a token.
+///
+/// The Layer permits such requests, or the path is open. If the request's extensions also have a
+/// `Caller`, an inner Layer has put it there.
 #[derive(Clone)]
 pub(crate) struct Anonymous(pub(crate) Arc<AuthContext>);
 
@@ -83,7 +87,7 @@ impl Caller {
         })
     }
 
-    /// Makes a caller whom nobody verified.
+    /// Makes a caller whose token was not verified.
     #[cfg(feature = "testing")]
     pub(crate) fn trusted(token: AccessToken, context: &Arc<AuthContext>) -> Self {
         Self::of(Verified {
@@ -106,15 +110,19 @@ impl Caller {
         Self { format, ..self }
     }
 
-    /// Returns the token as the client sent it: a secret. Never log it, and never forward it to another
-    /// service; exchange it for a token of that service instead (on-behalf-of).
+    /// Returns the token as the client sent it: a secret.
+    ///
+    /// Never log the token, and never forward it to another service. Exchange it for a token of
+    /// that service instead (on-behalf-of).
     #[must_use]
     pub fn bearer_token(&self) -> &str {
         self.verified.token.compact()
     }
 
-    /// Returns the grant that the token is of, if it is none of Entra's, but one of the
-    /// [reissued tokens](crate::issuer::TrustedIssuer).
+    /// Returns the id of the token's grant, if it is a
+    /// [reissued token](crate::issuer::TrustedIssuer).
+    ///
+    /// Tokens of Entra have none.
     #[must_use]
     pub fn grant_id(&self) -> Option<&str> {
         self.grant().map(|grant| &**grant)
@@ -124,9 +132,11 @@ impl Caller {
         self.verified.proof.as_ref()?.grant.as_ref()
     }
 
-    /// Returns the refusal of a caller who may not do this, for a handler to return: 403, with this code in the
-    /// answer, the log and the metrics, as the Layer's own have theirs. Say by it what the token cannot: no
-    /// subscription, another customer's record.
+    /// Returns a refusal for a caller who may not do what the request asks for: 403 with this code.
+    ///
+    /// A handler returns the refusal. The code is in the response, the log and the metrics, as for
+    /// the Layer's own refusals. Use it for facts that are not in the token: the caller has no
+    /// subscription, or the record belongs to another customer.
     ///
     /// ```
     /// use tower_entra_auth::{Caller, Refusal};
@@ -139,14 +149,16 @@ impl Caller {
     /// }
     /// ```
     ///
-    /// A code is a word of letters, digits and `_`, and not one of the [Layer's own](crate#answers), from which
-    /// logs and metrics could not tell it.
+    /// A code is a word of letters, digits and `_`. Do not use one of the
+    /// [Layer's own codes](crate#answers): logs and metrics could not distinguish them.
     pub fn forbid(&self, code: &'static str) -> Refusal {
         self.refused(Reason::Forbidden { code })
     }
 
-    /// Returns the refusal where it cannot be told now whether the caller may do this, for a handler to return:
-    /// 503 and `Retry-After` (gRPC 14), with this code in the answer, the log and the metrics.
+    /// Returns a refusal for when the handler cannot decide about the caller now: 503 and
+    /// `Retry-After` (gRPC 14).
+    ///
+    /// A handler returns the refusal. The code is in the response, the log and the metrics.
     pub fn unavailable(&self, code: &'static str, retry_after: Duration) -> Refusal {
         self.refused(Reason::NotNow { code, retry_after })
     }
@@ -155,21 +167,23 @@ impl Caller {
         Refusal::new(self.context(), Some(self), reason, None)
     }
 
-    /// Returns the function that hears of challenges to this caller: that of the server that reissued its
-    /// token.
+    /// Returns the function that receives challenges to this caller, set for the server that
+    /// reissued the token.
     fn on_challenge(&self) -> Option<&OnChallenge> {
         let issuer = self.verified.proof.as_ref()?.issuer;
         self.context().on_challenge.get(issuer)?.as_deref()
     }
 
-    /// Returns the refusal that asks the client for a token with more claims, for a handler to return:
-    /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403. Of a
-    /// reissued token it is 401 if its server
-    /// [hears of challenges](crate::issuer::TrustedIssuer::on_challenge).
+    /// Returns a refusal that asks the client for a token with more claims, for a handler to
+    /// return.
     ///
-    /// For an authentication context, require it: `auth.require(AuthenticationContext("c1"))?` is
-    /// the Layer of a route, and [`RequireLayer::check`](crate::RequireLayer::check) asks for it in
-    /// a handler.
+    /// The response is 401 `insufficient_claims` if the client understands claims challenges
+    /// (`cp1`), else 403. For a reissued token, it is 401 if the server that reissued the token
+    /// [receives challenges](crate::issuer::TrustedIssuer::on_challenge).
+    ///
+    /// For an authentication context, use a requirement:
+    /// `auth.require(AuthenticationContext("c1"))?` is the Layer of a route, and
+    /// [`RequireLayer::check`](crate::RequireLayer::check) checks it in a handler.
     pub fn challenge(&self, claims: ClaimsChallenge) -> Refusal {
         let refusal = Reason::Challenged {
             claims,
@@ -178,24 +192,25 @@ impl Caller {
         self.refused(refusal)
     }
 
-    /// Returns whether a challenge gets the client another token: it declares that it understands
-    /// claims challenges, or the server from which it has its token hears of them.
+    /// Returns whether the client can get another token after a challenge. Either the client
+    /// declares that it understands claims challenges, or the server that reissued its token
+    /// receives them.
     fn understands_challenges(&self) -> bool {
         self.on_challenge().is_some() || self.handles_claims_challenges()
     }
 
-    /// Returns the denial with what is known here of whether the client can be challenged.
+    /// Returns the denial, completed with whether the client understands challenges.
     pub(crate) fn able_to_step_up(&self, denied: PermissionDenied) -> PermissionDenied {
         let understands = self.understands_challenges();
         denied.with_understanding(understands)
     }
 
-    /// Returns what the `EntraAuth` that verified the caller shares with it.
+    /// Returns the state that the `EntraAuth` which verified the caller shares with its callers.
     pub(crate) fn context(&self) -> &Arc<AuthContext> {
         &self.verified.context
     }
 
-    /// Returns what checks after verification look at.
+    /// Returns the data about the caller for the checks after verification.
     pub(crate) fn subject(&self) -> Subject<'_, Self> {
         let proof = self.verified.proof.as_ref();
         let issuer = proof.map_or(0, |proof| proof.issuer);
@@ -203,14 +218,14 @@ impl Caller {
         Subject::new(self, self.tenant_id(), issuer, token, self.grant())
     }
 
-    /// Returns the issuer, by its place among those of the `EntraAuth`, the key that signed, and the
-    /// time of the verification; `None` if there was none.
+    /// Returns the issuer's index, the key that signed the token, and the time of verification;
+    /// `None` if the token was not verified.
     pub(crate) fn proof(&self) -> Option<(usize, &TrustedKey, Instant)> {
         let proof = self.verified.proof.as_ref()?;
         Some((proof.issuer, &proof.key, proof.verified_at))
     }
 
-    /// Returns about how many bytes of memory it takes, once for all its clones.
+    /// Returns the approximate memory size in bytes. All clones share this memory.
     pub(crate) fn memory_size(&self) -> usize {
         self.verified.token.memory_size() + size_of::<Verified>() - size_of::<AccessToken>()
             + self.grant_id().map_or(0, str::len)
@@ -234,19 +249,19 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// The part of an `EntraAuth` that each of its callers has.
+/// The state of an `EntraAuth` that all its callers share.
 pub(crate) struct AuthContext {
-    /// The number of the `EntraAuth`.
+    /// Number of the `EntraAuth`, by which it recognises its callers.
     id: u64,
     responder: Responder,
     clock: Clock,
     clock_skew: Duration,
     /// The checks that are repeated while a caller is served.
     checks: PostVerificationChecks<Caller>,
-    /// Makes the response to a refused request, from the one that it would get.
+    /// The hook that makes the response to a refused request from the default response.
     on_refusal: Option<Arc<OnRefusal>>,
-    /// Are called with each challenge to the caller of a reissued token, by the issuer's place among those of
-    /// the `EntraAuth`.
+    /// Functions that receive each challenge to a caller with a reissued token, by index of the
+    /// issuer.
     on_challenge: Box<[Option<Arc<OnChallenge>>]>,
 }
 
@@ -288,7 +303,7 @@ impl AuthContext {
         self.responder.setting_names()
     }
 
-    /// Returns the time by the wall clock.
+    /// Returns the current time of the wall clock.
     pub(crate) fn now(&self) -> SystemTime {
         (self.clock)()
     }
@@ -304,7 +319,7 @@ impl AuthContext {
 
 #[cfg(test)]
 impl Caller {
-    /// Returns whether both are clones of one.
+    /// Returns whether both are clones of the same caller.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.verified, &other.verified)
     }

@@ -1,4 +1,4 @@
-//! A refusal outside of the Layer: of a handler, an extractor or a requirement.
+//! Refusals outside of the Layer: by a handler, an extractor or a requirement.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -11,26 +11,29 @@ use crate::respond::{Format, Reason, Responder, grpc_metadata};
 use crate::service::{AnswerBody, Asked, for_method};
 use crate::telemetry::RefusedWithin;
 
-/// The reason for which a request is not served, and its answer: of [`Caller::forbid`],
-/// [`Caller::unavailable`], [`Caller::challenge`](crate::Caller::challenge),
-/// [`RequireLayer::check`](crate::RequireLayer::check),
-/// [`RequireLayer::authorize`](crate::RequireLayer::authorize) or an extractor.
+/// The refusal of a request by a handler, an extractor or a requirement, with its response.
 ///
-/// It is answered as the Layer answers. With the feature `axum`, handlers return it as an error;
-/// elsewhere [`response_to`](Self::response_to) makes the response, and
-/// [`grpc_metadata`](Self::grpc_metadata) the status of gRPC. An error type of your own needs a
-/// variant for it that is answered by it: a blanket conversion of every error would make it a 500.
+/// [`Caller::forbid`], [`Caller::unavailable`], [`Caller::challenge`](crate::Caller::challenge),
+/// [`RequireLayer::check`](crate::RequireLayer::check),
+/// [`RequireLayer::authorize`](crate::RequireLayer::authorize) and the extractors return refusals.
+///
+/// The response is made as for refusals by the Layer. With the feature `axum`, handlers return the
+/// refusal as an error. Elsewhere, [`response_to`](Self::response_to) makes the response, and
+/// [`grpc_metadata`](Self::grpc_metadata) makes the gRPC status. An error type of your own needs a
+/// variant for refusals, and must use the refusal's response for that variant. A blanket conversion
+/// of every error would make it a 500.
 #[must_use = "nothing is refused unless it is returned"]
 pub struct Refusal(Box<RefusedRequest>);
 
 struct RefusedRequest {
-    /// `None` where no Layer of ours ran.
+    /// `None` if no Layer of an `EntraAuth` ran.
     context: Option<Arc<AuthContext>>,
     caller: Option<Caller>,
     reason: Reason,
-    /// Records it for the span around the request, as the response will not say that it is a refusal.
+    /// Records the refusal for the span around the request, because a gRPC response does not show
+    /// it.
     within: Option<RefusedWithin>,
-    /// The answer, if it was made when the request was at hand.
+    /// The response, if it was made together with the refusal.
     #[cfg(feature = "axum")]
     answer: Option<Response<AnswerBody>>,
 }
@@ -52,7 +55,8 @@ impl Refusal {
         }))
     }
 
-    /// Refuses a request that is at hand, as the nearest Layer answers: that of the context, or none.
+    /// Makes a refusal together with the response to this request. The response is that of the
+    /// Layer with this `context`, or that without a Layer.
     #[cfg(feature = "axum")]
     pub(crate) fn of_request(
         context: Option<&Arc<AuthContext>>,
@@ -71,21 +75,25 @@ impl Refusal {
         refusal
     }
 
-    /// Returns the exact machine code, for logs and metrics of your own: it may tell an attacker how far
-    /// a forgery got.
+    /// Returns the exact machine code, for your own logs and metrics.
+    ///
+    /// Do not send this code to callers: it may show an attacker how far a forged token got.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.reason.code()
     }
 
-    /// Returns the machine code that the caller may learn; none where no token was sent.
+    /// Returns the machine code that the caller may see; `None` if no token was sent.
     #[must_use]
     pub fn public_code(&self) -> Option<&'static str> {
         self.0.reason.public_code()
     }
 
-    /// Returns whether it says nothing about the caller: what is needed to judge the token, or for a handler to
-    /// judge the caller, cannot be had now.
+    /// Returns whether the refusal says nothing about the caller, because a dependency is
+    /// unavailable.
+    ///
+    /// The Layer lacks what it needs to validate the token, or the handler lacks what it needs to
+    /// decide about the caller.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(
@@ -94,7 +102,7 @@ impl Refusal {
         )
     }
 
-    /// Returns what to change, and where: for the service's own log, not for the caller.
+    /// Returns the remedy, for the service's own log and not for the caller.
     #[must_use]
     pub fn remedy(&self) -> String {
         let remedy = match &self.0.context {
@@ -104,17 +112,21 @@ impl Refusal {
         remedy.into_owned()
     }
 
-    /// Makes the answer to this request, whose method and headers say whether it is to be JSON or gRPC,
-    /// and whether it has a body. Each call makes an answer, which is logged and counted.
+    /// Makes the response to this request.
+    ///
+    /// The request's method and headers decide whether the response is text, JSON or gRPC, and
+    /// whether it has a body. Every call logs and counts the refusal.
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<AnswerBody> {
         let format = Format::of(&request.method, &request.headers);
         for_method(&request.method, self.refuse(format, Some(request.into())))
     }
 
-    /// Makes the answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
-    /// `grpc-message`, and the challenge as a HTTP client gets it. With the feature `tonic` a
-    /// `tonic::Status` is made from the refusal itself. Each call makes an answer, which is logged and counted.
+    /// Makes the gRPC response, as headers or trailers.
+    ///
+    /// They are `grpc-status`, `grpc-message`, and the challenge as an HTTP client receives it.
+    /// With the feature `tonic`, a refusal converts to a `tonic::Status`. Every call logs and
+    /// counts the refusal.
     #[must_use]
     pub fn grpc_metadata(&self) -> HeaderMap {
         if let Some(within) = &self.0.within {
@@ -137,8 +149,8 @@ impl Refusal {
     }
 }
 
-/// Answers where no Layer of ours ran, which is a fault of the program, not of a request: for the whole
-/// process, as there is no `EntraAuth` that it could belong to.
+/// Responder for requests without a Layer of an `EntraAuth`, which is a fault of the program. It
+/// exists once per process, because no `EntraAuth` belongs to the request.
 static WITHOUT_LAYER: LazyLock<Responder> = LazyLock::new(Responder::default);
 
 impl fmt::Debug for Refusal {
@@ -160,8 +172,9 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The answer in the form that the request asked for when the caller was extracted; in text if the
-/// caller was taken from the extensions.
+/// Returns the response in the format that the request asked for when the caller was extracted.
+///
+/// If the handler took the caller from the extensions, the response is text.
 #[cfg(feature = "axum")]
 impl ::axum::response::IntoResponse for Refusal {
     fn into_response(mut self) -> ::axum::response::Response {
@@ -174,12 +187,13 @@ impl ::axum::response::IntoResponse for Refusal {
     }
 }
 
-/// The status of the [table](crate#answers), with the challenge in its metadata; logged and counted.
+/// Converts to the status of the [table](crate#answers), with the challenge in its metadata; logs
+/// and counts the refusal.
 #[cfg(feature = "tonic")]
 impl From<Refusal> for tonic::Status {
     fn from(refusal: Refusal) -> Self {
         let status = Self::from_header_map(&refusal.grpc_metadata());
-        // Never: a refusal has a status of gRPC, whatever a hook made of it.
+        // Never happens: every refusal has a gRPC status, even after a hook changed the response.
         status.unwrap_or_else(|| Self::internal("refused"))
     }
 }

@@ -1,12 +1,13 @@
-//! The lines of the log about the settings of an [`EntraAuth`](crate::EntraAuth) that was made.
+//! Log lines about the settings of a newly built [`EntraAuth`](crate::EntraAuth).
 
 use entra_jwt_core::{Validator, integration::EscapedUrl, refusal::Setting};
 
 use super::{EntraAuthBuilder, TrustedIssuer};
 
-/// The lines about the settings of an `EntraAuth`, to be written once everything around it is made.
+/// Log lines about the settings of an `EntraAuth`, to be written once everything around it is
+/// built.
 #[derive(Debug)]
-#[doc(hidden)] // for `entra-oauth-proxy` and the like
+#[doc(hidden)] // for `entra-oauth-proxy` and similar crates
 #[must_use = "nothing is in the log before it is written"]
 pub struct Announcement {
     tenants: String,
@@ -20,9 +21,9 @@ pub struct Announcement {
     refuses_agents: bool,
     trusted: Option<String>,
     has_token_cache: bool,
-    /// The sources of the settings.
+    /// Source of each setting: `builder`, an environment variable or `default`.
     sources: String,
-    /// The remedy, where every organization's users are admitted and no rule decides.
+    /// Remedy, if the users of every organization are admitted and no rule decides.
     remedy_of_openness: Option<String>,
 }
 
@@ -71,7 +72,8 @@ impl Announcement {
         }
     }
 
-    /// Writes what is trusted; at DEBUG every setting that decides, and where it came from.
+    /// Logs the tenants whose tokens are required; at DEBUG also every setting that decides, with
+    /// its source.
     pub fn write(self) {
         tracing::info!(
             tenants = self.tenants,
@@ -108,7 +110,7 @@ impl Announcement {
     }
 }
 
-/// Returns the issuers beside Entra.
+/// Returns the issuers that are trusted in addition to Entra.
 fn trusted_issuers(trusted: &[TrustedIssuer]) -> String {
     let names = trusted.iter().map(TrustedIssuer::shown);
     names.collect::<Vec<_>>().join(", ")

@@ -7,9 +7,9 @@ use entra_jwt_core::Validator;
 
 use super::EntraAuthBuilder;
 
-/// The shortest limit for tokens that makes sense, in bytes.
+/// Minimum of `max_token_length`, in bytes.
 const MIN_TOKEN_LENGTH: usize = 1024;
-/// The longest, in bytes: that of Microsoft's own validator.
+/// Maximum of `max_token_length`, in bytes: the limit of Microsoft's own validator.
 const MAX_TOKEN_LENGTH: usize = 250 * 1024;
 
 const MIN_CACHE_BYTES: usize = 64 * 1024;

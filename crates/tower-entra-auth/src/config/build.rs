@@ -1,4 +1,4 @@
-//! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
+//! Checks all settings, and builds an [`EntraAuth`] if they are valid.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::resource_metadata::ResourceMetadata;
 use crate::respond::ResponderConfig;
 use crate::telemetry;
 
-/// The text that templates have where an id belongs.
+/// Placeholder that templates have in place of an id.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
 
 const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
@@ -29,15 +29,15 @@ const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and,
 
 const PROTECTED_RESOURCE: &str = "protected_resource";
 
-/// The time for which a yes of a rule is kept, unless set otherwise.
+/// Default of `rule_ttl`: how long a yes of a rule is cached.
 const RULE_TTL: Duration = Duration::from_secs(5 * 60);
 
-/// The time that a connection of the standard client may take to be made.
+/// Connect timeout of the standard HTTP client.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The origin of the keys.
+/// Origin of the keys.
 enum KeyOrigin {
-    /// A source that was set.
+    /// A configured key source.
     Own(Source),
     /// A discovery document.
     Discovered {
@@ -47,19 +47,22 @@ enum KeyOrigin {
 }
 
 impl EntraAuthBuilder {
-    /// Checks the settings and makes the [`EntraAuth`]. Needs no runtime and fetches nothing yet.
+    /// Checks the settings and builds the [`EntraAuth`].
+    ///
+    /// Needs no runtime and fetches nothing yet.
     ///
     /// # Errors
-    /// Every problem with the settings at once; among them that the HTTP client finds no CA
-    /// certificates on this machine.
+    /// Returns all problems with the settings in one error. One of them can be that the HTTP client
+    /// finds no CA certificates on this machine.
     pub fn build(self) -> Result<EntraAuth, BuildError> {
         let (auth, announcement) = self.build_quietly()?;
         announcement.write();
         Ok(auth)
     }
 
-    /// Makes the same without a line in the log, which is written by what it returns beside.
-    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    /// Builds the [`EntraAuth`] as [`build`](Self::build) does, without logging. The returned
+    /// [`Announcement`] writes the log lines.
+    #[doc(hidden)] // for `entra-oauth-proxy` and similar crates
     pub fn build_quietly(mut self) -> Result<(EntraAuth, Announcement), BuildError> {
         let mut problems = Problems::new("cannot protect this service");
         let cloud = self.checked_cloud(&mut problems);
@@ -129,7 +132,7 @@ impl EntraAuthBuilder {
         let mut issuers = vec![Issuer::new(validator.clone(), keys, false)];
         let (mut grant_rules, mut on_challenge) = (vec![None], vec![None]);
         for trusted in self.trusted {
-            // It was checked above.
+            // Always `Some`: `check_trusted` found no problem.
             let parts = trusted.into_parts(&validator, interval, staleness);
             let Some((issuer, grant_rule, hears)) = parts else {
                 continue;
@@ -171,13 +174,13 @@ impl EntraAuthBuilder {
         }
     }
 
-    /// Returns what remedies call a setting.
+    /// Returns the name of a setting in remedies.
     pub(super) fn name_of(&self, setting: Setting) -> &'static str {
         (self.setting_names.0)(setting)
     }
 
-    /// Returns the paths of endpoints that must be outside of this Layer, if there is any: the metadata of the
-    /// resource is one, then.
+    /// Returns the paths of endpoints that must be outside of this Layer. If there are any, the
+    /// metadata of the resource is one too.
     fn own_paths(&self, resource: Option<&ResourceMetadata>) -> Vec<String> {
         let metadata = resource.into_iter().flat_map(ResourceMetadata::paths);
         let metadata = metadata.filter(|_| !self.own_endpoints.is_empty());
@@ -185,7 +188,7 @@ impl EntraAuthBuilder {
         own.chain(metadata.map(str::to_owned)).collect()
     }
 
-    /// Returns what answers say of this API and its authority.
+    /// Returns the facts about this API and its authority that responses contain.
     fn responder_config(
         &self,
         validator: &Validator,
@@ -202,7 +205,7 @@ impl EntraAuthBuilder {
         )
     }
 
-    /// Returns the rules, of settings that are good each by itself.
+    /// Builds the validation rules from settings that are each valid by themselves.
     fn rules(
         &self,
         tenancy: Tenancy,
@@ -383,7 +386,8 @@ impl EntraAuthBuilder {
             allowed: self
                 .allowed_clients
                 .as_deref()
-                // An id that is wrong is reported already; that none is left is not another problem.
+                // A wrong id is already reported. If no id is left after that, it is not another
+                // problem.
                 .map(|ids| (ids.is_empty(), checked("allowed_clients", ids)))
                 .filter(|(is_empty, ids)| *is_empty || !ids.is_empty())
                 .map(|(_, ids)| ids),
@@ -411,7 +415,7 @@ impl EntraAuthBuilder {
                     );
                 }
             }
-            // What it says of the issuer is checked all the same.
+            // Checked even with another key source: `external_id` also decides the issuer.
             if let Some(host) = &self.external_id {
                 checked_external_id(host, problems);
             }
@@ -427,7 +431,7 @@ impl EntraAuthBuilder {
     }
 
     fn checked_metadata(&self, cloud: Cloud, problems: &mut Problems) -> Option<MetadataBase> {
-        // Checked even where the keys come from elsewhere: it names the kind of tenant.
+        // Checked even with a metadata endpoint: `external_id` also decides the kind of tenant.
         let of_external_id = self
             .external_id
             .as_deref()
@@ -444,8 +448,8 @@ impl EntraAuthBuilder {
         problems.take(setting.named("metadata_endpoint"), base)
     }
 
-    /// Returns where the authority is, whatever the keys come from. Its problems are reported
-    /// elsewhere.
+    /// Returns the base URL of the authority, which does not depend on the source of the keys.
+    /// Other methods report the problems of these settings.
     fn authority_base(&self, cloud: Cloud) -> MetadataBase {
         let external_id = self.external_id.as_deref();
         let configured = self.metadata_endpoint.as_ref().and_then(|setting| {
@@ -456,8 +460,8 @@ impl EntraAuthBuilder {
             .unwrap_or_else(|| MetadataBase::of_cloud(cloud))
     }
 
-    /// Returns whether the authority may be where it is, whatever the keys come from: secrets may be
-    /// sent there.
+    /// Returns whether the base URL of the authority is permitted. The source of the keys does not
+    /// matter: the service may send secrets to that URL.
     fn may_be_at(
         &self,
         base: &MetadataBase,
@@ -506,8 +510,7 @@ impl EntraAuthBuilder {
     }
 }
 
-/// Returns the source of the keys, with everything that it needs; `None` if the metadata endpoint makes no
-/// address.
+/// Returns the key source; `None` if the metadata endpoint makes no valid URL.
 fn key_source(
     origin: KeyOrigin,
     authority: &Authority,
@@ -522,7 +525,7 @@ fn key_source(
     }
 }
 
-/// Client applications of each list.
+/// Client applications of the two lists in the settings.
 struct Clients {
     allowed: Option<Vec<ClientId>>,
     roleless: Vec<ClientId>,
@@ -540,7 +543,8 @@ fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBa
     problems.take("external_id", base)
 }
 
-/// Adds the problem that several settings make together; what one makes by itself is reported already.
+/// Adds a problem that several settings make together. Problems of a single setting are already
+/// reported.
 fn add_problem_with(rules: InvalidSettings, problems: &mut Problems) {
     let setting = match rules {
         InvalidSettings::ClockSkew => return,
@@ -560,7 +564,7 @@ fn cloud_by_host(authority: &str) -> Option<Cloud> {
     Cloud::ALL.iter().copied().find(|cloud| cloud.is_host(host))
 }
 
-/// Returns how to send a token so that it is found.
+/// Returns the advice on how to send a token.
 fn how_to_send(location: &TokenLocation) -> &'static str {
     match location {
         TokenLocation::Header => "send one header Authorization: Bearer <access token>",
@@ -575,8 +579,8 @@ fn how_to_send(location: &TokenLocation) -> &'static str {
     }
 }
 
-/// Returns the methods of RFC 6750 §2, by which tokens are found; none where a source of the service's
-/// own looks for them.
+/// Returns the methods of RFC 6750 §2 by which clients can send tokens; none if the service has its
+/// own token source.
 fn bearer_methods(location: &TokenLocation) -> &'static [&'static str] {
     match location {
         TokenLocation::Header => &["header"],
@@ -585,7 +589,7 @@ fn bearer_methods(location: &TokenLocation) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether a query never has to escape it (RFC 3986 §2.3).
+/// Returns whether the byte needs no escape in a query (RFC 3986 §2.3).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }

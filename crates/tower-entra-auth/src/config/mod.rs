@@ -1,4 +1,4 @@
-//! The settings of an [`EntraAuth`], and what is wrong with them: everything at once.
+//! The settings of an [`EntraAuth`], and their validation, which reports all problems together.
 
 mod announce;
 mod bounds;
@@ -29,7 +29,7 @@ use crate::respond::RefusalDetail;
 use crate::setting::SettingNames;
 use crate::time::Clock;
 
-/// Settings of an [`EntraAuth`]; begin with [`EntraAuth::builder`].
+/// Builder of an [`EntraAuth`]; begin with [`EntraAuth::builder`].
 ///
 /// # Defaults
 ///
@@ -39,7 +39,7 @@ use crate::time::Clock;
 /// | [`client_id`](Self::client_id) | none: required |
 /// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
 /// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
-/// | [`tenant_rule`](Self::tenant_rule) | none: whatever the tenancy admits |
+/// | [`tenant_rule`](Self::tenant_rule) | none: every tenant that [`tenant`](Self::tenant) admits |
 /// | [`caller_rule`](Self::caller_rule) | none |
 /// | [`rule_ttl`](Self::rule_ttl) | 5 minutes |
 /// | [`allowed_clients`](Self::allowed_clients) | every client application |
@@ -48,22 +48,22 @@ use crate::time::Clock;
 /// | [`refuse_agents`](Self::refuse_agents) | off: agents are accepted |
 /// | [`cloud`](Self::cloud) | public |
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
-/// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
-/// | [`own_endpoints_only`](Self::own_endpoints_only) | off: metadata and keys come from any host that is set |
+/// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own endpoint |
+/// | [`own_endpoints_only`](Self::own_endpoints_only) | off: metadata and keys may come from any configured host |
 /// | [`key_source`](Self::key_source) | none: the discovery document |
-/// | [`keys`](Self::keys) | fetched hourly, good for 24 hours without Entra |
+/// | [`keys`](Self::keys) | fetched hourly, trusted for 24 hours without a successful fetch |
 /// | [`token_cache`](Self::token_cache) | 32 MiB, each token for an hour |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
 /// | [`setting_names`](Self::setting_names) | this builder's methods and their environment variables |
-/// | [`on_refusal`](Self::on_refusal) | none: the answers of the [table](crate#answers) |
+/// | [`on_refusal`](Self::on_refusal) | none: the responses of the [table](crate#answers) |
 /// | [`protected_resource`](Self::protected_resource) | none: challenges name no metadata |
-/// | [`trust`](Self::trust) | none: Entra's own alone |
+/// | [`trust`](Self::trust) | none: only Entra's tokens |
 /// | [`token_source`](Self::token_source) | the `Authorization` header |
-/// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
+/// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees the header, marked as sensitive |
 /// | [`replacing`](Self::replacing) | none |
-/// | [`clock`](Self::clock) | the system's |
+/// | [`clock`](Self::clock) | the system clock |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[derive(Clone)]
 #[must_use = "nothing is protected before build()"]
@@ -101,11 +101,11 @@ pub struct EntraAuthBuilder {
     key_source: Option<Source>,
     keys: KeyOptions,
     token_cache: TokenCache,
-    /// The one whose place it takes: its identity, and its client id.
+    /// The replaced `EntraAuth`: its identity and its client id.
     replaced: Option<(u64, String)>,
 }
 
-/// A value and where it came from: `builder` or an environment variable.
+/// A value and its source: `builder` or the name of an environment variable.
 #[derive(Clone, Debug)]
 struct Sourced<T> {
     value: T,
@@ -131,7 +131,8 @@ impl<T> Sourced<T> {
         self.source == BUILDER
     }
 
-    /// Returns the setting's name for people: with the variable, if it came from one.
+    /// Returns the setting's name for messages, with the environment variable if the value came
+    /// from one.
     fn named(&self, name: &str) -> String {
         match self.source {
             BUILDER => name.to_owned(),
@@ -142,13 +143,13 @@ impl<T> Sourced<T> {
 
 const BUILDER: &str = "builder";
 
-/// A cloud as it was set.
+/// The cloud as it was set.
 #[derive(Clone)]
 enum CloudSetting {
     Known(Cloud),
-    /// `ENTRA_CLOUD`
+    /// The value of `ENTRA_CLOUD`.
     Name(String),
-    /// `AZURE_AUTHORITY_HOST`
+    /// The value of `AZURE_AUTHORITY_HOST`.
     AuthorityHost(String),
 }
 
@@ -162,16 +163,18 @@ impl fmt::Debug for CloudSetting {
 }
 
 impl EntraAuth {
-    /// Begins a builder with no settings.
+    /// Creates a builder with no settings.
     pub fn builder() -> EntraAuthBuilder {
         EntraAuthBuilder::new()
     }
 
-    /// Makes an `EntraAuth` of settings from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and
-    /// more, see [`EntraAuthBuilder::env`].
+    /// Builds an `EntraAuth` from environment variables: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and
+    /// more.
+    ///
+    /// See [`EntraAuthBuilder::env`] for all of them.
     ///
     /// # Errors
-    /// Every problem with the settings at once.
+    /// Returns all problems with the settings in one error.
     pub fn from_env() -> Result<Self, BuildError> {
         Self::builder().env().build()
     }

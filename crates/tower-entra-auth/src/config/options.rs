@@ -1,11 +1,11 @@
-//! Settings that belong together, each group one value.
+//! Groups of settings, each of which is set as one value.
 
 use std::fmt;
 use std::time::Duration;
 
 use entra_jwt_core::{Tenancy, TenantId, integration::EscapedUrl};
 
-/// The tenants of [`EntraAuthBuilder::tenant`](crate::EntraAuthBuilder::tenant): made from text, a
+/// The tenants for [`EntraAuthBuilder::tenant`](crate::EntraAuthBuilder::tenant), made from text, a
 /// [`TenantId`] or a [`Tenancy`].
 #[derive(Clone)]
 pub struct TenantSetting(TenancyInput);
@@ -17,7 +17,7 @@ enum TenancyInput {
 }
 
 impl TenantSetting {
-    /// Returns the tenancy, or the text that was set in place of one.
+    /// Returns the tenancy, or the text from which it must be parsed.
     pub(super) fn read(&self) -> Result<Tenancy, &str> {
         match &self.0 {
             TenancyInput::Known(tenancy) => Ok(tenancy.clone()),
@@ -38,7 +38,8 @@ impl From<TenantId> for TenantSetting {
     }
 }
 
-/// A tenant id (GUID); several, separated by commas; or one of `organizations`, `common` and `consumers`.
+/// Conversion from a tenant id (GUID), from several ids separated by commas, or from one of
+/// `organizations`, `common` and `consumers`.
 impl From<String> for TenantSetting {
     fn from(text: String) -> Self {
         Self(TenancyInput::Text(text))
@@ -66,7 +67,7 @@ impl fmt::Debug for TenantSetting {
     }
 }
 
-/// The settings of how keys are fetched: for [`EntraAuthBuilder::keys`](crate::EntraAuthBuilder::keys).
+/// Settings of how keys are fetched, for [`EntraAuthBuilder::keys`](crate::EntraAuthBuilder::keys).
 ///
 /// ```
 /// use std::time::Duration;
@@ -103,37 +104,42 @@ impl Default for KeyOptions {
 }
 
 impl KeyOptions {
-    /// Sets how often keys are fetched when all is well: 5 minutes to 12 hours, less up to a twentieth,
-    /// so that replicas do not ask in step. Sooner where the key server's `Cache-Control` says so,
-    /// though not within 5 minutes; never later.
+    /// Sets the interval of key fetches while they succeed: 5 minutes to 12 hours.
+    ///
+    /// Each interval is shortened at random by up to a twentieth, so that replicas do not fetch in
+    /// step. A key server's `Cache-Control` can also shorten it, to 5 minutes at least. Nothing
+    /// extends it.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
         self
     }
 
-    /// Sets for how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
-    /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
-    /// every token is 503.
+    /// Sets how long keys are trusted after the last successful fetch, while Entra cannot be
+    /// reached: at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval).
+    ///
+    /// After that, every request with a token receives 503.
     pub fn max_staleness(mut self, duration: Duration) -> Self {
         self.max_staleness = duration;
         self
     }
 
-    /// Says that the app registration has a signing key of its own, as claims mapping and SAML
-    /// applications do: metadata is asked for with `?appid={client id}`, and keys are those of the
+    /// Declares that the app registration has its own signing key, as claims mapping and SAML
+    /// applications do.
+    ///
+    /// The metadata is then fetched with `?appid={client id}`, and the keys are those of the
     /// application.
     pub fn custom_signing_key(mut self) -> Self {
         self.has_custom_signing_key = true;
         self
     }
 
-    /// Returns the refresh interval and the longest staleness.
+    /// Returns the refresh interval and the maximum staleness.
     pub(super) fn times(self) -> (Duration, Duration) {
         (self.refresh_interval, self.max_staleness)
     }
 }
 
-/// The bounds within which verified tokens are remembered: for
+/// Size and lifetime of the cache of verified tokens, for
 /// [`EntraAuthBuilder::token_cache`](crate::EntraAuthBuilder::token_cache).
 ///
 /// ```
@@ -143,12 +149,13 @@ impl KeyOptions {
 /// let none = EntraAuth::builder().token_cache(TokenCache::off());
 /// ```
 ///
-/// A token is remembered by its whole bytes, once it was accepted. With every request its lifetime, its key
-/// and the rules about [tenants](crate::EntraAuthBuilder::tenant_rule) and
-/// [callers](crate::EntraAuthBuilder::caller_rule) are checked again; the signature and the rest, which cannot
-/// change, are not.
+/// The cache stores accepted tokens and compares all their bytes. On every request, the Layer again
+/// checks the token's lifetime, its key and the rules about
+/// [tenants](crate::EntraAuthBuilder::tenant_rule) and
+/// [callers](crate::EntraAuthBuilder::caller_rule). The signature and the rest cannot change, so
+/// the Layer does not check them again.
 ///
-/// The default is 32 MiB, and an hour.
+/// The default is 32 MiB and one hour.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "it counts once it is given to the builder"]
 pub struct TokenCache(Option<CacheBounds>);
@@ -169,20 +176,23 @@ impl Default for TokenCache {
 impl TokenCache {
     const TTL: Duration = Duration::from_secs(60 * 60);
 
-    /// Remembers tokens in this much memory: 64 KiB to 4 GiB. A MiB holds about 290 tokens of 1.4 KB, or 60
-    /// of 12 KB with 200 groups.
+    /// Creates a cache of this size, in bytes: 64 KiB to 4 GiB.
+    ///
+    /// A MiB holds about 290 tokens of 1.4 KB, or 60 tokens of 12 KB with 200 groups.
     pub const fn bytes(bytes: usize) -> Self {
         let ttl = Self::TTL;
         Self(Some(CacheBounds { bytes, ttl }))
     }
 
-    /// Remembers none: every token is verified every time.
+    /// Turns the cache off: every token is verified on every request.
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Sets for how long a verified token is remembered, if it does not expire before: 1 second to
-    /// 24 hours. Then it is verified again. Without effect on a cache that is [off](Self::off).
+    /// Sets how long a verified token is cached, if it does not expire before: 1 second to
+    /// 24 hours.
+    ///
+    /// After that, the token is verified again. Without effect on a cache that is [off](Self::off).
     pub fn ttl(mut self, ttl: Duration) -> Self {
         if let Some(bounds) = &mut self.0 {
             bounds.ttl = ttl;
@@ -190,7 +200,7 @@ impl TokenCache {
         self
     }
 
-    /// Returns the memory that the tokens may take, in bytes, and for how long each is remembered.
+    /// Returns the size in bytes and the lifetime of an entry; `None` if the cache is off.
     pub(super) fn bounds(self) -> Option<(usize, Duration)> {
         self.0.map(|bounds| (bounds.bytes, bounds.ttl))
     }

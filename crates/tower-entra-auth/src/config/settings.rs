@@ -1,7 +1,8 @@
-//! The settings of the builder, one method for each, and those from environment variables.
+//! The settings of the builder: one method for each, and those from environment variables.
 //!
-//! `ENTRA_*` comes first. The Azure SDK's `AZURE_*` is the fallback; on AKS with workload identity
-//! those name the pod, not the API, so that `ENTRA_*` must be set there.
+//! `ENTRA_*` variables come first. The `AZURE_*` variables of the Azure SDK are the fallback. On
+//! AKS with workload identity, the `AZURE_*` variables name the pod, not the API, so `ENTRA_*` must
+//! be set there.
 
 use std::fmt;
 use std::future::Future;
@@ -30,23 +31,27 @@ use crate::setting::SettingNames;
 impl EntraAuthBuilder {
     /// Sets the tenant (directory) whose tokens are accepted.
     ///
-    /// It is the id from the Overview page of Microsoft Entra ID, as text or as a
-    /// [`TenantId`](crate::TenantId). Text may also have several ids, separated by commas, or be one of
-    /// `organizations`, `common` and `consumers`. A [`Tenancy`](crate::Tenancy) says the same in types: the
-    /// tenants of a list, every work or school tenant, personal accounts too or alone.
+    /// Pass the id from the Overview page of Microsoft Entra ID, as text or as a
+    /// [`TenantId`](crate::TenantId). Text may also be several ids, separated by commas, or one of
+    /// `organizations`, `common` and `consumers`. A [`Tenancy`](crate::Tenancy) says the same in
+    /// types: a list of tenants, every work or school tenant, personal accounts in addition, or
+    /// personal accounts alone.
     ///
-    /// The issuer of a token is checked all the same: it must be that of the token's own tenant.
+    /// The issuer of a token is always checked: it must be the issuer of the token's own tenant.
     pub fn tenant(mut self, tenant: impl Into<TenantSetting>) -> Self {
         self.tenancy = Some(Sourced::by_code(tenant.into()));
         self
     }
 
-    /// Asks about the tenant of each token that passed every other check: whether it is a customer, for
-    /// example. `Ok(false)` refuses the token (401, `tenant_not_allowed`), an error or no answer within 5 s is
-    /// 503 (`tenant_rule_unavailable`).
+    /// Sets a rule that decides whether a tenant is admitted: whether it is a customer, for
+    /// example.
     ///
-    /// The rule is cloned for each question, so that an async closure can use what it captures: a pool of
-    /// connections, an [`Arc`].
+    /// The Layer calls the rule about the tenant of each verified token. `Ok(false)` refuses the
+    /// token (401, `tenant_not_allowed`). If the rule returns an error, or no answer within 5 s,
+    /// the client receives 503 (`tenant_rule_unavailable`).
+    ///
+    /// The rule is cloned for each call, so that an async closure can use what it captures: a
+    /// connection pool, an [`Arc`].
     ///
     /// ```
     /// use std::collections::HashSet;
@@ -68,15 +73,16 @@ impl EntraAuthBuilder {
     /// # }
     /// ```
     ///
-    /// A yes is kept for the tenant, for [`rule_ttl`](Self::rule_ttl) from when it was asked; a no for a
-    /// second. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) ends both. A rule that goes by
-    /// more than the tenant is a [`caller_rule`](Self::caller_rule).
+    /// A yes is cached for the tenant, for [`rule_ttl`](Self::rule_ttl) from the call. A no is
+    /// cached for a second. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) removes
+    /// both. For a decision that depends on more than the tenant, set a
+    /// [`caller_rule`](Self::caller_rule).
     ///
-    /// Requests of the same tenant that come while the rule is being asked share its answer. 1,024 wait
-    /// at most, and those of one tenant only while they are at most three times as many as there are
-    /// places left (768 if nobody else waits), so that no tenant takes the places of all; the others are
-    /// 503. The rule is asked on a task of its own, so that a client that hangs up ends
-    /// nothing; its error goes into the log.
+    /// Requests of the same tenant that arrive during a call share its answer. At most 1,024
+    /// requests wait for answers. Those of one tenant may be at most three times as many as the
+    /// free places: 768 if no other tenant's requests wait. So one tenant cannot take all places.
+    /// Further requests receive 503. The rule runs in its own task, so that a client that
+    /// disconnects does not end the call. An error of the rule goes into the log.
     pub fn tenant_rule<F, R, E>(mut self, rule: F) -> Self
     where
         F: FnOnce(TenantId) -> R + Clone + Send + Sync + 'static,
@@ -87,10 +93,13 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Asks about each caller whose token passed every other check, the
-    /// [`tenant_rule`](Self::tenant_rule) among them: whether the user was blocked here, for example.
-    /// `Ok(false)` refuses the caller (403, `caller_not_allowed`), an error or no answer within 5 s is 503
-    /// (`caller_rule_unavailable`).
+    /// Sets a rule that decides whether a caller is admitted: whether the user is blocked in this
+    /// service, for example.
+    ///
+    /// The Layer calls the rule about each caller whose token passed every other check, including
+    /// the [`tenant_rule`](Self::tenant_rule). `Ok(false)` refuses the caller (403,
+    /// `caller_not_allowed`). If the rule returns an error, or no answer within 5 s, the client
+    /// receives 503 (`caller_rule_unavailable`).
     ///
     /// ```
     /// use std::collections::HashSet;
@@ -116,13 +125,15 @@ impl EntraAuthBuilder {
     /// # }
     /// ```
     ///
-    /// The rule sees all of the token, so a yes is kept for this token alone, for
-    /// [`rule_ttl`](Self::rule_ttl): a user with a new token is asked about again. Of 50,000 tokens a yes is kept,
-    /// of more that of the most recently used. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) forgets
-    /// those of one tenant, so that a block counts at once. At most 256 questions are asked at a time,
-    /// and requests of further tokens get 503: a slow rule about many callers meets that bound.
+    /// The rule sees the whole token, so a yes is cached for this token alone, for
+    /// [`rule_ttl`](Self::rule_ttl). For a new token of the same user, the Layer calls the rule
+    /// again. Up to 50,000 yes answers are cached, those of the most recently used tokens.
+    /// [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) removes those of one tenant,
+    /// so that a block takes effect immediately. At most 256 calls run at the same time, and
+    /// requests with further tokens receive 503. A slow rule about many callers can reach that
+    /// limit.
     ///
-    /// For what depends on the request, refuse in the handler: [`Caller::forbid`].
+    /// For a decision that depends on the request, refuse in the handler: [`Caller::forbid`].
     pub fn caller_rule<F, R, E>(mut self, rule: F) -> Self
     where
         F: FnOnce(Caller) -> R + Clone + Send + Sync + 'static,
@@ -134,49 +145,58 @@ impl EntraAuthBuilder {
     }
 
     /// Sets how long a yes of the [`tenant_rule`](Self::tenant_rule) and of the
-    /// [`caller_rule`](Self::caller_rule) is kept: at most an hour; zero asks with every request, and every 5 s
-    /// for streams that [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches.
+    /// [`caller_rule`](Self::caller_rule) is cached: at most an hour.
+    ///
+    /// With zero, the Layer calls the rules on every request. For streams that
+    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches, it then calls them every 5 s.
     pub fn rule_ttl(mut self, ttl: Duration) -> Self {
         self.rule_ttl = Some(ttl);
         self
     }
 
     /// Sets the application (client) id of this API: a GUID, from the Overview page of its app
-    /// registration. Tokens for `{client id}` and `api://{client id}` are accepted.
+    /// registration.
+    ///
+    /// Tokens for `{client id}` and `api://{client id}` are accepted.
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = Some(Sourced::by_code(id.into()));
         self
     }
 
-    /// Adds a further audience: the App ID URI, if it is not `api://{client id}`. Compared byte for
-    /// byte, but for one trailing slash. v2 tokens always have the client id as audience. Several calls add
-    /// up.
+    /// Adds a further audience: the App ID URI, if it is not `api://{client id}`.
+    ///
+    /// Audiences are compared byte for byte, except for one trailing slash. v2 tokens always have
+    /// the client id as audience. Several calls add up.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Accepts v1 tokens beside v2 tokens: those with an issuer of `sts.windows.net`. Better: set
-    /// `api.requestedAccessTokenVersion` to 2 in the manifest of the app registration.
+    /// Accepts v1 tokens, which have an issuer of `sts.windows.net`, in addition to v2 tokens.
+    ///
+    /// It is better to set `api.requestedAccessTokenVersion` to 2 in the manifest of the app
+    /// registration.
     pub fn accept_v1_tokens(mut self) -> Self {
         self.accepts_v1 = true;
         self
     }
 
-    /// Accepts tokens of these client applications only, by their application (client) ids. The
-    /// list restricts; being on it permits nothing. Of [reissued tokens](Self::trust) it
-    /// judges the server that reissued them, which must be on it, and cannot tell that server's clients
-    /// apart: compare [`AccessToken::registered_client`](crate::token::AccessToken::registered_client) for
-    /// that.
+    /// Accepts only tokens of these client applications, by their application (client) ids.
+    ///
+    /// The list only restricts: it gives the listed clients no permission. For
+    /// [reissued tokens](Self::trust), the list must contain the server that reissued them. It
+    /// cannot distinguish that server's clients. For that, compare
+    /// [`AccessToken::registered_client`](crate::token::AccessToken::registered_client).
     pub fn allowed_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         let ids = ids.into_iter().map(Into::into);
         self.allowed_clients.get_or_insert_default().extend(ids);
         self
     }
 
-    /// Lets these client applications call as themselves without any role: what Microsoft calls
-    /// authorization by access control list. It exempts their app-only tokens from needing a scope
-    /// or a role, and from nothing else.
+    /// Permits these client applications to call as themselves without any role.
+    ///
+    /// Microsoft calls this authorization by access control list. It exempts the app-only tokens of
+    /// these clients from the need of a scope or a role, and from nothing else.
     pub fn allow_roleless_clients<I: Into<String>>(
         mut self,
         ids: impl IntoIterator<Item = I>,
@@ -186,17 +206,21 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
-    /// the API's app registration emit the optional claim `acct`, which says it best.
+    /// Refuses guests of the tenant: users whom another tenant or provider authenticates.
+    ///
+    /// For the most reliable result, make the API's app registration emit the optional claim
+    /// `acct`.
     pub fn refuse_guests(mut self) -> Self {
         self.refuses_guests = true;
         self
     }
 
-    /// Refuses agents of Entra Agent ID (401, `agent_not_allowed`), as far as tokens say that they are of one.
+    /// Refuses agents of Entra Agent ID (401, `agent_not_allowed`), if the token says that it
+    /// belongs to an agent.
     ///
-    /// Entra leaves the claims that say it out of tokens for an API of your own, unless [its manifest asks for
-    /// them](crate::_guide::setup_entra#agents): without that, agents pass as applications and users.
+    /// Entra leaves the claims that say this out of tokens for your own API, unless
+    /// [its manifest asks for them](crate::_guide::setup_entra#agents). Without these claims,
+    /// agents pass as applications and users.
     pub fn refuse_agents(mut self) -> Self {
         self.refuses_agents = true;
         self
@@ -208,28 +232,35 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Says that the tenant is one of External ID: keys come from this host, `NAME.ciamlogin.com` or a
-    /// custom URL domain. Tokens always have the issuer `https://{tenant}.ciamlogin.com/{tenant}/v2.0`,
-    /// so [`tenant`](Self::tenant) must be its id.
+    /// Declares that the tenant is an External ID tenant with this host: `NAME.ciamlogin.com` or a
+    /// custom URL domain.
+    ///
+    /// The keys come from this host. Tokens always have the issuer
+    /// `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, so [`tenant`](Self::tenant) must be the
+    /// tenant's id.
     pub fn external_id(mut self, host: impl Into<String>) -> Self {
         self.external_id = Some(host.into());
         self
     }
 
-    /// Sets where the discovery document comes from: a base such as `http://127.0.0.1:7580`, to
-    /// which the tenant's path is added, or the full address of a document. It must be `https`, or
-    /// `http` on loopback. It changes no rule: the document must be of the configured cloud and
-    /// tenant.
+    /// Sets the URL of the discovery document: the full URL, or a base such as
+    /// `http://127.0.0.1:7580`, to which the tenant's path is added.
+    ///
+    /// The URL must be `https`, or `http` on loopback. It changes no rule: the document must belong
+    /// to the configured cloud and tenant.
     pub fn metadata_endpoint(mut self, url: impl Into<String>) -> Self {
         self.metadata_endpoint = Some(Sourced::by_code(url.into()));
         self
     }
 
     /// Refuses a [`metadata_endpoint`](Self::metadata_endpoint) that is neither on a host of the
-    /// [`cloud`](Self::cloud) or of [`external_id`](Self::external_id), nor on loopback, wherever it
-    /// was set: for a service that sends secrets to the endpoints under
-    /// [`EntraAuth::authority_url`](crate::EntraAuth::authority_url), which follow it. Whoever sets an
-    /// environment variable would get them. [`dangerous`](Self::dangerous) has the exception.
+    /// [`cloud`](Self::cloud) or of [`external_id`](Self::external_id), nor on loopback.
+    ///
+    /// This includes an endpoint from an environment variable. The setting is meant for a service
+    /// that sends secrets to the endpoints under
+    /// [`EntraAuth::authority_url`](crate::EntraAuth::authority_url), because that URL follows the
+    /// metadata endpoint. Otherwise an attacker who can set an environment variable would receive
+    /// the secrets. [`dangerous`](Self::dangerous) has the exception.
     pub fn own_endpoints_only(mut self) -> Self {
         self.own_endpoints_only = true;
         self
@@ -241,21 +272,25 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets the longest token that is looked at, in bytes: 1 KiB to 250 KiB. A token with 200 groups
-    /// has about 12 KB; servers limit headers too, hyper's HTTP/2 to 16 KiB in all.
+    /// Sets the maximum length of a token, in bytes: 1 KiB to 250 KiB.
+    ///
+    /// A token with 200 groups has about 12 KB. Servers limit headers too: hyper's HTTP/2 limits
+    /// all headers of a request together to 16 KiB.
     pub fn max_token_length(mut self, bytes: usize) -> Self {
         self.max_token_length = bytes;
         self
     }
 
-    /// Sets how much a refused caller learns.
+    /// Sets how much detail a response gives to a refused client.
     pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
         self.refusal_detail = detail;
         self
     }
 
-    /// Sets what remedies call the settings: for a program that has options of its own in place of this
-    /// builder. Default: the methods of this builder, and their environment variables.
+    /// Sets the names of the settings in remedies.
+    ///
+    /// This setting is meant for a program that has its own options in place of this builder.
+    /// Default: the methods of this builder, and their environment variables.
     ///
     /// ```
     /// use tower_entra_auth::{EntraAuth, entra_jwt_core::refusal::Setting};
@@ -271,9 +306,12 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Makes the answers to refused requests, each from the one that it would get: for a body or
-    /// headers of your own, or for a challenge that only the service knows of. The inner service
-    /// is not called, whatever the answer is. If the function panics the answer is 500.
+    /// Sets a function that makes the responses to refused requests, each from the default
+    /// response.
+    ///
+    /// The function can set its own body or headers, or a challenge that only the service knows of.
+    /// The inner service is not called, even if the function returns a success. If the function
+    /// panics, the client receives 500.
     ///
     /// ```
     /// use tower_entra_auth::EntraAuth;
@@ -295,57 +333,66 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Says where this API is and how clients get tokens for it (RFC 9728): every challenge then
-    /// names the metadata document and the scopes to request, which MCP clients need to find out
-    /// where to sign in. The document is served by
-    /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
+    /// Sets the URL of this API and how clients get tokens for it (RFC 9728).
+    ///
+    /// Every challenge then names the metadata document and the scopes to request. MCP clients need
+    /// both to find out where to sign in.
+    /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata) serves the document.
     pub fn protected_resource(mut self, resource: ProtectedResource) -> Self {
         self.protected_resource = Some(resource);
         self
     }
 
-    /// Adds paths of endpoints that must be outside of this Layer: a request for one that arrives here is
-    /// an error in the log.
-    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    /// Adds paths of endpoints that must be outside of this Layer. If a request for one arrives
+    /// here without a bearer token, the Layer logs an error.
+    #[doc(hidden)] // for `entra-oauth-proxy` and similar crates
     pub fn own_endpoints(mut self, paths: impl IntoIterator<Item = String>) -> Self {
         self.own_endpoints.extend(paths);
         self
     }
 
-    /// Accepts the tokens of an issuer beside Entra, too, such as an authorization server in front of it.
-    /// Several calls add up. Default: none but Entra's.
+    /// Accepts the tokens of another issuer in addition to Entra's, such as an authorization server
+    /// in front of Entra.
+    ///
+    /// Several calls add up. Default: only Entra's tokens.
     pub fn trust(mut self, issuer: TrustedIssuer) -> Self {
         self.trusted.push(issuer);
         self
     }
 
-    /// Sets where the token is, if not in the `Authorization` header, which is then not looked at.
+    /// Sets the source of the token, in place of the `Authorization` header.
+    ///
+    /// The Layer then ignores the `Authorization` header.
     pub fn token_source(mut self, source: impl TokenSource) -> Self {
         self.token_location = TokenLocation::Source(Arc::new(source));
         self
     }
 
-    /// Removes the `Authorization` header, or the one that the
-    /// [token source](TokenSource::header) names, before the inner service is called, so that
-    /// nobody there hands the token on or writes it down. With it go headers whose names are
-    /// spelled like it but for the characters between their words (`X_Token`, `X.Token`): to CGI
-    /// and its heirs they are one, and nobody verified those.
-    /// [`Caller::bearer_token`](crate::Caller::bearer_token) still has it.
+    /// Removes the token header before the inner service is called, so that the service can neither
+    /// pass on nor log the token.
     ///
-    /// Where one `EntraAuth` is inside another, only the innermost may do so: a Layer inside of one
-    /// that removed the token finds none, and refuses.
+    /// This is the `Authorization` header, or the one that the [token source](TokenSource::header)
+    /// names. The Layer also removes headers whose names differ from it only in the characters
+    /// between words (`X_Token`, `X.Token`). For CGI and its successors these are the same header,
+    /// and the Layer has not verified their values.
+    /// [`Caller::bearer_token`](crate::Caller::bearer_token) still returns the token.
+    ///
+    /// If one `EntraAuth` is inside another, only the innermost may remove the header. A Layer
+    /// inside one that removed the token finds no token, and refuses the request.
     pub fn remove_token_header(mut self) -> Self {
         self.removes_token = true;
         self
     }
 
-    /// Takes the place of another `EntraAuth` of the same API, as when settings are read again: what one
-    /// of them verified, the requirements of the other take for their own, so that requests that are under way
-    /// in between are served. Without, they are 500 (`wrong_layer`).
+    /// Replaces another `EntraAuth` of the same API, for example when settings are read again.
     ///
-    /// A caller keeps the rules by which it was verified: nothing of it is judged again. Keys and remembered
-    /// tokens are not handed on. Another [`client_id`](Self::client_id) is a problem of the settings: callers of
-    /// one API would pass for those of another.
+    /// The requirements of each accept the callers that the other verified, so that requests in
+    /// flight during the change are served. Without this setting, such requests receive 500
+    /// (`wrong_layer`).
+    ///
+    /// A verified caller is not checked again by the new rules. Keys and cached tokens are not
+    /// taken over. Another [`client_id`](Self::client_id) is a problem of the settings: callers of
+    /// one API would be accepted as callers of another.
     ///
     /// ```
     /// use tower_entra_auth::{BuildError, EntraAuth};
@@ -364,15 +411,16 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets the wall clock by which tokens expire: for tests.
+    /// Sets the wall clock by which tokens expire, for tests.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Sets the HTTP client that fetches discovery and key documents: any tower service, for a private
-    /// CA or a network of your own. It must not follow redirects. Sizes and times are limited
-    /// here, not by the client.
+    /// Sets the HTTP client that fetches discovery and key documents.
+    ///
+    /// The client can be any tower service, for example one with a private CA or for a private
+    /// network. It must not follow redirects. The `EntraAuth` limits sizes and times itself.
     pub fn http_client<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
@@ -385,9 +433,10 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets where the keys come from, in place of the discovery document: a
-    /// [`JwksFile`](crate::keys::JwksFile), a fixed [`KeySet`](crate::keys::KeySet), or a
-    /// [`KeySource`] of your own. No HTTP client is needed then.
+    /// Sets a key source in place of the discovery document: a [`JwksFile`](crate::keys::JwksFile),
+    /// a fixed [`KeySet`](crate::keys::KeySet), or your own [`KeySource`].
+    ///
+    /// No HTTP client is needed then.
     ///
     /// ```
     /// use tower_entra_auth::{EntraAuth, keys::JwksFile};
@@ -406,19 +455,19 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets how keys are fetched, and for how long they serve.
+    /// Sets how keys are fetched, and how long they are trusted.
     pub fn keys(mut self, options: KeyOptions) -> Self {
         self.keys = options;
         self
     }
 
-    /// Sets how much memory verified tokens may take that are remembered, and for how long, or that none is.
+    /// Sets the size and the lifetime of the cache of verified tokens, or turns it off.
     pub fn token_cache(mut self, cache: TokenCache) -> Self {
         self.token_cache = cache;
         self
     }
 
-    /// Takes from the environment what the code has not set.
+    /// Reads from environment variables the settings that the code has not set.
     ///
     /// | variable | setting |
     /// |---|---|
@@ -427,7 +476,7 @@ impl EntraAuthBuilder {
     /// | `ENTRA_CLOUD` (`public`, `usgovernment`, `china`), else `AZURE_AUTHORITY_HOST` | [`cloud`](Self::cloud) |
     /// | `ENTRA_METADATA_ENDPOINT` | [`metadata_endpoint`](Self::metadata_endpoint) |
     ///
-    /// On AKS with workload identity the `AZURE_*` variables name the pod, not the API: set
+    /// On AKS with workload identity, the `AZURE_*` variables name the pod, not the API: set
     /// `ENTRA_*` there.
     pub fn env(self) -> Self {
         self.variables(|name| {
@@ -435,7 +484,7 @@ impl EntraAuthBuilder {
         })
     }
 
-    /// Takes the same as [`env`](Self::env), from other variables: for tests.
+    /// Reads the same settings as [`env`](Self::env) from the given variables, for tests.
     #[doc(hidden)]
     pub fn variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         // An empty variable counts as unset, as with the Azure SDK.

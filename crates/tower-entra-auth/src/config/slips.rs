@@ -1,9 +1,9 @@
-//! Slips of people who copy ids and URLs into settings.
+//! Mistakes of people who copy ids and URLs into settings.
 
 use entra_http::{Problems, slip_in};
 use entra_jwt_core::{ClientId, Tenancy, TenantId, integration::EscapedUrl};
 
-/// Refuses the id of the tenant in place of the client's, or the other way round.
+/// Refuses settings in which the tenant and the client have the same id.
 pub(super) fn check_distinct(
     tenancy: Option<&Tenancy>,
     client_id: Option<ClientId>,
@@ -24,7 +24,7 @@ pub(super) fn check_distinct(
     }
 }
 
-/// Returns what is wrong with the form of a tenant, where that is seen at once.
+/// Returns the mistake in the form of a tenant, if it is a known one.
 pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
     if let Some(slip) = slip_in(text) {
         return Some(slip.to_owned());
@@ -36,7 +36,7 @@ pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
     if !text.contains("://") {
         return None;
     }
-    // Such as that of the authority, which has the id in its path.
+    // Such as the URL of the authority, which has the id in its path.
     let mut segments = text.split(['/', '?', '#']);
     let id = segments.find(|part| part.parse::<TenantId>().is_ok());
     Some(match id {
@@ -47,7 +47,7 @@ pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
     })
 }
 
-/// Returns what is wrong with a tenant that is none.
+/// Returns the problem with a text that names no tenant.
 pub(super) fn no_tenancy(text: &str) -> String {
     let is_domain = text.contains('.')
         && text

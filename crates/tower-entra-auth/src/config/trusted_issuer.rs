@@ -1,4 +1,4 @@
-//! Issuers beside Entra.
+//! Issuers that are trusted in addition to Entra.
 
 use std::fmt;
 use std::future::Future;
@@ -14,22 +14,24 @@ use crate::keys::{KeyStore, Source};
 use crate::policy::Rule;
 use crate::respond::ClaimsChallenge;
 
-/// An issuer beside Entra whose tokens are accepted: for
+/// An issuer other than Entra whose tokens are accepted, for
 /// [`EntraAuthBuilder::trust`](crate::EntraAuthBuilder::trust).
 ///
-/// It is an authorization server in front of Entra, such as `entra-oauth-proxy`, which issues tokens in place
-/// of Entra's (RFC 9068). They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
-/// `scope`, the id of their grant in `gid`, their client in `client_id`, and in `entra_iat` the time at
-/// which Entra issued the token that they are of. Of Entra's claims they have `tid`, `oid` and whatever
-/// else the server copies, and are judged by the same rules:
+/// It is an authorization server in front of Entra, such as `entra-oauth-proxy`, which issues its
+/// own tokens in place of Entra's (RFC 9068). These tokens are signed with ES256, and have the type
+/// `at+jwt`, one issuer and one audience. They have their scopes in `scope`, the id of their grant
+/// in `gid` and their client in `client_id`. `entra_iat` is the time at which Entra issued the
+/// token from which they were reissued. They also have `tid`, `oid` and the other claims that the
+/// server copies from Entra's token. The same rules apply to them:
 /// [`Validator::reissued`](entra_jwt_core::Validator::reissued).
 ///
-/// For Entra the server is the client of all of them, so that a few things are others than in tokens of
-/// Entra: [`client_id`](crate::token::AccessToken::client_id) is none, and
-/// [`registered_client`](crate::token::AccessToken::registered_client) names the client;
-/// [`issued_at`](crate::token::AccessToken::issued_at) is when Entra was asked;
-/// [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) judges the server; a challenge is
-/// [told to the server](Self::on_challenge).
+/// For Entra, the server is the client of all these tokens. So they differ from tokens of Entra:
+///
+/// - [`client_id`](crate::token::AccessToken::client_id) is `None`.
+///   [`registered_client`](crate::token::AccessToken::registered_client) names the client.
+/// - [`issued_at`](crate::token::AccessToken::issued_at) is the time of `entra_iat`.
+/// - [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) applies to the server.
+/// - The server [receives the challenges](Self::on_challenge).
 #[derive(Clone)]
 #[must_use = "it does nothing before it is given to the builder"]
 pub struct TrustedIssuer {
@@ -40,16 +42,18 @@ pub struct TrustedIssuer {
     on_challenge: Option<Arc<OnChallenge>>,
 }
 
-/// An issuer, with the rule about its grants and the function that hears of challenges.
+/// An issuer, the rule about its grants, and the function that receives its challenges.
 type TrustedParts = (Issuer, Option<Rule<Arc<str>>>, Option<Arc<OnChallenge>>);
 
 impl TrustedIssuer {
-    /// The longest time for which a yes of the [`grant_rule`](Self::grant_rule) is kept.
+    /// Maximum cache time of a yes of the [`grant_rule`](Self::grant_rule).
     pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
 
-    /// Trusts an authorization server in front of Entra: tokens of this issuer, for this audience, signed with
-    /// one of these keys. Both are compared byte for byte, but for a slash at the end of the audience, and have
-    /// 1,000 bytes at most.
+    /// Trusts an authorization server in front of Entra: tokens of this issuer, for this audience,
+    /// signed with one of these keys.
+    ///
+    /// Issuer and audience are compared byte for byte, except for a slash at the end of the
+    /// audience. Both have at most 1,000 bytes.
     pub fn oauth_proxy(
         issuer: impl Into<String>,
         audience: impl Into<String>,
@@ -64,12 +68,18 @@ impl TrustedIssuer {
         }
     }
 
-    /// Asks whether the grant of a token (`gid`) is still good, after every other check: whether it
-    /// was not revoked. `Ok(false)` refuses the token (`grant_ended`), an error or no answer within
-    /// 5 s is 503 (`grant_rule_unavailable`). A yes is kept for `ttl`, at most
-    /// [5 minutes](Self::MAX_GRANT_TTL), from when it was asked; a no for a second. Streams that
-    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches ask again after that, at most every
-    /// 5 s. The rule is cloned for each question. Default: every grant is good while its tokens live.
+    /// Sets a rule that decides whether the grant of a token (`gid`) is still valid: whether it was
+    /// not revoked.
+    ///
+    /// The Layer calls the rule about each verified token that the
+    /// [`tenant_rule`](crate::EntraAuthBuilder::tenant_rule) admits. `Ok(false)` refuses the token
+    /// (`grant_ended`). If the rule returns an error, or no answer within 5 s, the client receives
+    /// 503 (`grant_rule_unavailable`).
+    ///
+    /// A yes is cached for `ttl`, at most [5 minutes](Self::MAX_GRANT_TTL), from the call. A no is
+    /// cached for a second. For streams that [`end_at_expiry`](crate::EntraAuth::end_at_expiry)
+    /// watches, the rule is called again after that, at most every 5 s. The rule is cloned for each
+    /// call. Default: every grant is valid while its tokens live.
     pub fn grant_rule<F, R, E>(mut self, ttl: Duration, rule: F) -> Self
     where
         F: FnOnce(Arc<str>) -> R + Clone + Send + Sync + 'static,
@@ -81,20 +91,22 @@ impl TrustedIssuer {
         self
     }
 
-    /// Calls a function with each challenge for more claims to a caller of one of these tokens, so that
-    /// the server asks Entra for them when the client refreshes or signs in again.
+    /// Sets a function that receives each challenge for more claims to a caller of these tokens.
     ///
-    /// Entra knows the server alone, so that no `xms_cc` says whether a client can answer a challenge,
-    /// and none needs to: it is answered by its server. With this function every caller of these tokens
-    /// is challenged, 401 `insufficient_claims`, after which clients get a new token; without it they
-    /// are refused, 403. That is so of a required
-    /// [authentication context](crate::require::AuthenticationContext), of
-    /// [`Caller::challenge`](crate::Caller::challenge) and of
+    /// The server can then request the claims from Entra when the client refreshes or signs in
+    /// again.
+    ///
+    /// Entra knows only the server, so no `xms_cc` says whether a client can respond to a
+    /// challenge. No client needs to: the server responds. With this function, every caller of
+    /// these tokens is challenged (401, `insufficient_claims`), and clients then get a new token.
+    /// Without it, they are refused (403). This applies to a required
+    /// [authentication context](crate::require::AuthenticationContext), to
+    /// [`Caller::challenge`](crate::Caller::challenge) and to
     /// [`RefusalContext::challenge`](crate::refusal::RefusalContext::challenge).
     ///
-    /// The function is called once for each challenge that is answered, before the answer is sent, on
-    /// the thread that serves the request: it must not block. If it panics, the log says so, and the
-    /// challenge is answered all the same. Default: none.
+    /// The function is called once for each challenge that is sent, before the response, on the
+    /// thread that serves the request. It must not block. If it panics, the log says so, and the
+    /// challenge is sent all the same. Default: none.
     ///
     /// ```
     /// # fn tokens(tokens: tower_entra_auth::issuer::TrustedIssuer) -> tower_entra_auth::issuer::TrustedIssuer {
@@ -113,7 +125,7 @@ impl TrustedIssuer {
         self
     }
 
-    /// Adds everything that is wrong with it, beside those that were set before.
+    /// Adds every problem of this issuer, also with the issuers that were set before it.
     pub(super) fn check(&self, before: &[Self], problems: &mut Problems) {
         let mut problem = |text: String| problems.add("trust", text);
         if let Err(error) = secure_url(&self.issuer, false) {
@@ -151,12 +163,13 @@ impl TrustedIssuer {
         }
     }
 
-    /// Returns its name, for the log.
+    /// Returns the issuer, for the log.
     pub(super) fn shown(&self) -> String {
         EscapedUrl(&self.issuer).to_string()
     }
 
-    /// Returns what it is made of, beside the rules for Entra's own tokens; `None` if it is not good.
+    /// Returns the parts, made with the rules for Entra's own tokens; `None` if the settings are
+    /// not valid.
     pub(super) fn into_parts(
         self,
         entra: &Validator,
@@ -176,7 +189,7 @@ fn host_of(issuer: &str) -> &str {
     issuer.split('/').nth(2).unwrap_or_default()
 }
 
-/// Returns whether tokens of Entra have issuers of this host.
+/// Returns whether Entra has issuers on this host.
 fn is_entras(host: &str) -> bool {
     let is_of_v1 = ["sts.windows.net", "sts.chinacloudapi.cn"].contains(&host);
     is_of_v1

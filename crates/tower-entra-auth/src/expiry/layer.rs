@@ -1,4 +1,5 @@
-//! A Layer that ends responses, and their bodies, which outlast the token of their caller, or the yes of a rule.
+//! A Layer that ends responses and their bodies when the caller's token expires, or when a rule
+//! answers no.
 
 use std::fmt;
 use std::future::Future;
@@ -20,12 +21,13 @@ use crate::authenticate::EntraAuth;
 use crate::respond::{Format, Reason};
 use crate::service::{AnswerBody, ResponseBody, inner_service_accessors, polled_after_completion};
 
-/// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
-/// [`EntraAuth::end_at_expiry`].
+/// A Layer that ends responses when the caller's token and a grace period have expired, or when a
+/// rule answers no; made by [`EntraAuth::end_at_expiry`].
 ///
-/// A token is checked when its request arrives; a stream of events goes on for hours. A token's
-/// expiry ends nothing before the [clock skew](crate::EntraAuthBuilder::clock_skew) is over: until
-/// then the same token is accepted. Behind [`EntraAuth::layer`] of the same `EntraAuth`, for routes that stream:
+/// The token is validated when its request arrives, but a stream of events can continue for hours.
+/// The expiry of a token ends nothing before the [clock skew](crate::EntraAuthBuilder::clock_skew)
+/// is over, because until then the same token is accepted. Put this Layer inside of
+/// [`EntraAuth::layer`] of the same `EntraAuth`, around routes that stream:
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -41,25 +43,27 @@ use crate::service::{AnswerBody, ResponseBody, inner_service_accessors, polled_a
 /// # }
 /// ```
 ///
-/// | at expiry plus grace, or at a no | what the client sees |
+/// | response at expiry plus grace period, or when a rule answers no | what the client sees |
 /// |---|---|
-/// | the response has not begun | 401 with the code, or gRPC status 16; of `caller_not_allowed` 403, or 7. The inner service's work is dropped |
-/// | gRPC streams | the trailers `grpc-status` and `grpc-message`, as above |
-/// | `text/event-stream` is sent | its end: the browser asks again, and is refused |
-/// | any other body is sent | an error of the connection (HTTP/1.1) or the stream (HTTP/2), since an end would look like all of it |
+/// | has not begun | 401 with the code, or gRPC status 16. For `caller_not_allowed` 403, or gRPC status 7. The inner service's future is dropped |
+/// | a gRPC stream | the trailers `grpc-status` and `grpc-message`, with the same status |
+/// | a `text/event-stream` | the end of the stream: the browser sends another request, which is refused |
+/// | any other body | an error of the connection (HTTP/1.1) or of the stream (HTTP/2), because a normal end would look like a complete body |
 ///
-/// The code is `expired`, or that of a no: `tenant_not_allowed` of the
-/// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `caller_not_allowed` of the
-/// [caller rule](crate::EntraAuthBuilder::caller_rule), `grant_ended` of the
-/// [grant rule](crate::issuer::TrustedIssuer::grant_rule). Where such a rule is set, it is asked again when
-/// its remembered yes has run out, and at most every 5 s, also where a yes is not kept at all. All
-/// streams of one tenant, one token or one grant share the question and its answer with each other and
-/// with requests. A no ends them without a grace. No answer ends nothing: the rule is asked again
-/// after 5 s, and the stream goes on meanwhile.
+/// The code is `expired`, or that of the rule which answered no. The
+/// [tenant rule](crate::EntraAuthBuilder::tenant_rule) has `tenant_not_allowed`, the
+/// [caller rule](crate::EntraAuthBuilder::caller_rule) has `caller_not_allowed`, and the
+/// [grant rule](crate::issuer::TrustedIssuer::grant_rule) has `grant_ended`.
 ///
-/// Requests without a caller ([optional](crate::EntraLayer::optional)) are left alone. A WebSocket is no
-/// response: its handler awaits [`Caller::expired`](crate::Caller::expired) itself. A client that reads
-/// nothing is noticed when it reads again: nothing is sent to it until then.
+/// A configured rule is asked again when its cached yes has expired, but at most every 5 s, also if
+/// a yes is not cached at all. All streams of one tenant, one token or one grant share the question
+/// and its answer, also with requests. A no ends them without a grace period. If the rule does not
+/// answer, nothing ends: the stream continues, and the rule is asked again after 5 s.
+///
+/// Requests without a caller ([optional](crate::EntraLayer::optional)) are not ended. A WebSocket
+/// is not a response: its handler must await [`Caller::expired`](crate::Caller::expired) itself.
+/// For a client that does not read, the end is detected when the client reads again. Nothing is
+/// sent to it until then.
 #[derive(Clone, Debug)]
 #[must_use = "nothing ends before it is a Layer around a service"]
 pub struct ExpiryLayer {
@@ -68,12 +72,13 @@ pub struct ExpiryLayer {
 }
 
 impl EntraAuth {
-    /// Returns a Layer that ends what lasts longer than the token of its caller and the grace after
-    /// that, or than the yes of a rule about the caller: for routes behind [`layer`](Self::layer)
-    /// that stream. See [`ExpiryLayer`].
+    /// Returns a Layer that ends responses when the caller's token and the grace period have
+    /// expired, or when a rule about the caller answers no.
     ///
-    /// The grace is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5 minutes by
-    /// default: until then the same token would open the next stream.
+    /// Use it for routes that stream, behind [`layer`](Self::layer). See [`ExpiryLayer`].
+    ///
+    /// The grace period is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5
+    /// minutes by default. Until then the same token could start the next stream.
     pub fn end_at_expiry(&self, grace: Duration) -> ExpiryLayer {
         ExpiryLayer {
             auth: self.clone(),
@@ -124,7 +129,7 @@ where
             Some(Box::new(ExpiryGuard::new(caller?, *grace, method, format)))
         });
         let response = match guard {
-            // The Layer counts in whole seconds.
+            // The expiry may have passed already: `EntraAuth::layer` counts in whole seconds.
             Ok(Some(guard)) if guard.expiry.is_over() => guard.refuse(&Reason::ExpiredWhileServed),
             Ok(guard) => {
                 let future = self.inner.call(request);
@@ -134,7 +139,7 @@ where
             }
             Err(refusal) => auth.refuse(&refusal, &request),
         };
-        // The one that was polled ready is given back unused.
+        // Gives the readiness of the inner service back unused.
         self.inner = self.inner.clone();
         ExpiryFuture {
             state: ExpiryState::Refused {
@@ -145,7 +150,10 @@ where
 }
 
 pin_project! {
-    /// The response of an [`ExpiryService`].
+    /// The response future of an [`ExpiryService`].
+    ///
+    /// # Panics
+    /// If it is polled after completion, as futures of std do.
     pub struct ExpiryFuture<F> {
         #[pin]
         state: ExpiryState<F>,
@@ -192,7 +200,7 @@ where
                     guard.refuse(&refusal)
                 }
             };
-            // The inner service's work is dropped here.
+            // This drops the inner service's future.
             state.set(ExpiryState::Refused {
                 response: Some(response),
             });
@@ -208,7 +216,7 @@ impl<F> fmt::Debug for ExpiryFuture<F> {
     }
 }
 
-/// Returns the response with a body that ends when its caller is good no longer.
+/// Returns the response with a body that ends when the caller's access ends.
 fn watched<R>(response: Response<R>, guard: Option<Box<ExpiryGuard>>) -> Response<ExpiryBody<R>> {
     let headers = response.headers();
     let end = if Format::is_grpc(headers) {
@@ -233,7 +241,7 @@ fn is_events(headers: &HeaderMap) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
 }
 
-/// The way in which a response is ended before its time.
+/// Form of a response's end before its body is complete.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Grpc,
@@ -242,19 +250,19 @@ enum End {
 }
 
 pin_project! {
-    /// The inner service's body, for as long as its caller is good.
+    /// The inner service's body, until the caller's access ends.
     pub struct ExpiryBody<B> {
-        // `None` when it is at its end.
+        // `None` after the end.
         #[pin]
         body: Option<ResponseBody<B>>,
-        // `None` if nobody's token counts.
+        // `None` if the body never ends early.
         guard: Option<Box<ExpiryGuard>>,
         end: End,
     }
 }
 
-/// The token of the caller has expired, or a rule has said no, before all of the response was sent:
-/// the error of an [`ExpiryBody`].
+/// The error of an [`ExpiryBody`] that ended early: the caller's token has expired, or a rule
+/// answered no.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the response was ended before all of it was sent: {code}")]
 pub struct TokenExpired {
@@ -262,8 +270,8 @@ pub struct TokenExpired {
 }
 
 impl TokenExpired {
-    /// Returns the machine code: `expired`, or that of the rule's no, `tenant_not_allowed`,
-    /// `caller_not_allowed` or `grant_ended`.
+    /// Returns the machine code: `expired`, or that of the rule which answered no
+    /// (`tenant_not_allowed`, `caller_not_allowed` or `grant_ended`).
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
@@ -330,7 +338,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            // What may end early has no length to announce.
+            // A body that may end early must not announce a length.
             Some(_) if self.guard.is_some() && !matches!(self.end, End::Error) => {
                 SizeHint::default()
             }

@@ -1,7 +1,8 @@
-//! The end of what a caller may have: its token has expired, or a rule says no.
+//! The end of a caller's access while the caller is served: the token has expired, or a rule
+//! answers no.
 //!
-//! [`EntraAuth::end_at_expiry`](crate::EntraAuth::end_at_expiry) ends responses then, and
-//! [`Caller::expired`] is a future of that moment, for a WebSocket or a stream of your own.
+//! [`EntraAuth::end_at_expiry`](crate::EntraAuth::end_at_expiry) then ends responses.
+//! [`Caller::expired`] is a future that completes then, for your own WebSockets or streams.
 
 mod layer;
 
@@ -20,40 +21,42 @@ use crate::caller::Caller;
 use crate::respond::{Format, Reason, grpc_metadata};
 use crate::service::{AnswerBody, for_method};
 
-/// Waits until a caller's token has expired, or a rule says no; made by
+/// A future that completes when a caller's token has expired, or when a rule answers no; made by
 /// [`Caller::expired`](crate::Caller::expired).
 ///
-/// It goes by the wall clock, which it looks at every 30 s at least: a clock that is put right, or a
-/// machine that slept, is noticed by then. Awaited outside of a tokio runtime with timers, where
-/// nothing can be waited for, it is ready at once.
+/// It reads the wall clock at least every 30 s. After a correction of the clock, or after the
+/// machine slept, the future notices the new time by then. Outside of a tokio runtime with timers,
+/// waiting is impossible, and the future is ready immediately.
 #[must_use = "it ends nothing by itself: await it beside the stream"]
 pub struct Expired {
     at: SystemTime,
     caller: Caller,
-    /// The time at which the rules are asked again; `None` if there are none.
+    /// Next time to ask the rules; `None` if there are none.
     ask_at: Option<Instant>,
     check: Option<StreamCheck>,
-    /// `None` before the first look at the clock.
+    /// `None` before the first reading of the clock.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The no of a rule.
+    /// Refusal by a rule that has answered no.
     no: Option<Reason>,
 }
 
-/// The question to the rules: when to ask next, or the no.
+/// The question to the rules: returns the next time to ask, or the refusal if a rule answers no.
 type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, Reason>> + Send + Sync>>;
 
 impl Caller {
-    /// Waits until the token has expired, and the grace after that is over: to end what lasts
-    /// longer than a request, such as a WebSocket. Any time after, it is ready at once.
+    /// Waits until the token has expired and the grace period after that is over.
     ///
-    /// The grace is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5 minutes by
-    /// default: until then the same token would be let in again.
+    /// Use it to end work that lasts longer than a request, such as a WebSocket. After the end, the
+    /// future is ready immediately.
     ///
-    /// It ends before that, without a grace, with a no of the
+    /// The grace period is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5
+    /// minutes by default. Until then the Layer would accept the same token again.
+    ///
+    /// The future completes earlier, without a grace period, if the
     /// [tenant rule](crate::EntraAuthBuilder::tenant_rule), the
     /// [caller rule](crate::EntraAuthBuilder::caller_rule) or the
-    /// [grant rule](crate::issuer::TrustedIssuer::grant_rule), which are asked again as
-    /// [`ExpiryLayer`] says: a client that comes again is refused.
+    /// [grant rule](crate::issuer::TrustedIssuer::grant_rule) answers no. [`ExpiryLayer`] describes
+    /// when these rules are asked again. A client that connects again is refused.
     ///
     /// ```
     /// use std::time::Duration;
@@ -68,13 +71,13 @@ impl Caller {
     /// # use std::future::Future;
     /// ```
     ///
-    /// Responses that stream are ended by a Layer: [`EntraAuth::end_at_expiry`].
+    /// To end streaming responses, use the Layer of [`EntraAuth::end_at_expiry`].
     ///
     /// [`EntraAuth::end_at_expiry`]: crate::EntraAuth::end_at_expiry
     pub fn expired(&self, grace: Duration) -> Expired {
         let skew = self.context().clock_skew();
         let expired = self.expires_at();
-        // Beyond the end of time there is no grace.
+        // A grace period beyond the largest `SystemTime` is ignored.
         let ends = expired.checked_add(grace.max(skew));
         let ends = ends.or_else(|| expired.checked_add(skew));
         Expired::new(ends.unwrap_or(expired), self.clone())
@@ -82,13 +85,13 @@ impl Caller {
 }
 
 impl Expired {
-    /// The longest time between two looks at the wall clock.
+    /// The longest time between two readings of the wall clock.
     const LONGEST: Duration = Duration::from_secs(30);
 
     fn new(at: SystemTime, caller: Caller) -> Self {
         Self {
             at,
-            // What a caller is that nobody verified, no rule can know.
+            // The rules are not asked about a caller that a test made up: they cannot know it.
             ask_at: caller.proof().and_then(|_| {
                 let checks = caller.context().checks();
                 checks.stream_asks_at(&caller.subject())
@@ -100,12 +103,12 @@ impl Expired {
         }
     }
 
-    /// Returns whether the token has expired.
+    /// Returns whether the token has expired and the grace period is over.
     fn is_over(&self) -> bool {
         self.left().is_none()
     }
 
-    /// Waits for the end, and returns why it is.
+    /// Waits for the end, and returns its reason.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Reason> {
         loop {
             if let Some(no) = &self.no {
@@ -129,7 +132,7 @@ impl Expired {
         }
     }
 
-    /// Waits for the answer of the rules, if they are being asked.
+    /// Polls the question to the rules; pending if there is none.
     fn poll_check(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Reason>> {
         let Some(check) = &mut self.check else {
             return Poll::Pending;
@@ -139,7 +142,7 @@ impl Expired {
         Poll::Ready(outcome)
     }
 
-    /// Waits until there is something to look at.
+    /// Polls the timer; ready if there is none yet.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.timer {
             Some(timer) => timer.as_mut().poll(context),
@@ -147,7 +150,8 @@ impl Expired {
         }
     }
 
-    /// Asks the rules if it is time to, and returns how long it is until then.
+    /// Starts the question to the rules if it is due, and returns how long the timer may run at
+    /// most.
     fn ask_if_due(&mut self) -> Duration {
         let Some(ask_at) = self.ask_at.filter(|_| self.check.is_none()) else {
             return Self::LONGEST;
@@ -164,11 +168,11 @@ impl Expired {
         left
     }
 
-    /// Sets the timer; `false` if there can be none.
+    /// Sets the timer, and returns `false` if that is impossible.
     fn set_timer(&mut self, left: Duration) -> bool {
         match &mut self.timer {
             Some(timer) => timer.as_mut().reset(Instant::now() + left),
-            // Without a runtime that has timers it panics.
+            // `sleep` panics without a runtime that has timers.
             None => match catch_unwind(|| sleep(left)) {
                 Ok(timer) => self.timer = Some(Box::pin(timer)),
                 Err(_) => return false,
@@ -177,7 +181,8 @@ impl Expired {
         true
     }
 
-    /// Returns how long the token is good by the clock as it is now; `None` if it has expired.
+    /// Returns the remaining time by the current wall clock, at most [`LONGEST`](Self::LONGEST);
+    /// `None` if the end has come.
     fn left(&self) -> Option<Duration> {
         let now = self.caller.context().now();
         let left = self.at.duration_since(now).ok()?;
@@ -202,8 +207,8 @@ impl fmt::Debug for Expired {
     }
 }
 
-/// A request whose caller may be good no longer before it is done, and what is needed to end it
-/// then.
+/// The caller, method and response format of a request, with which the request is ended when the
+/// caller's access ends.
 struct ExpiryGuard {
     expiry: Expired,
     method: Method,
@@ -219,12 +224,12 @@ impl ExpiryGuard {
         }
     }
 
-    /// Makes the response in the place of one that has not begun.
+    /// Makes the response in place of one that has not begun.
     fn refuse(&self, refusal: &Reason) -> Response<AnswerBody> {
         for_method(&self.method, self.refuse_in(self.format, refusal))
     }
 
-    /// Makes the trailers in the place of a gRPC stream's own.
+    /// Makes the trailers in place of the gRPC stream's own.
     fn trailers(&self, refusal: &Reason) -> HeaderMap {
         grpc_metadata(refusal, self.refuse_in(Format::Grpc, refusal))
     }

@@ -10,14 +10,17 @@ use entra_http::BoxError;
 
 use super::{FetchedKeys, KeySource, MAX_DOCUMENT_BYTES};
 
-/// A JWKS document in a file, such as a mounted `ConfigMap`: a [`KeySource`].
+/// A [`KeySource`] that reads a JWKS document from a file, such as a mounted `ConfigMap`.
 ///
-/// It is read again every minute, and at once (within the refill bucket) when a token names a key
-/// that is not held. A key that is taken out of the file stays trusted for 24 h, as one of Entra's
-/// would; to distrust it at once, restart the service. While the file cannot be read, is no JWKS
-/// document of at most 512 KiB, or neither a regular file nor a link to one, the keys that are held
-/// serve, for [`max_staleness`](crate::settings::KeyOptions::max_staleness) at most. Write it to another
-/// name and rename that, so that it is never seen half-written.
+/// The service reads the file every minute. It also reads the file immediately, within the limit of
+/// [`KeySource`], when a token names a key that is not held. A key that is removed from the file
+/// stays trusted for 24 h, as one of Entra's keys would. To distrust it immediately, restart the
+/// service.
+///
+/// The file must be a regular file or a link to one, and a JWKS document of at most 512 KiB. While
+/// it is not, or cannot be read, the held keys stay in use, for
+/// [`max_staleness`](crate::settings::KeyOptions::max_staleness) at most. To replace the file,
+/// write another one and rename it, so that the service never reads a half-written file.
 #[derive(Clone, Debug)]
 pub struct JwksFile {
     path: PathBuf,
@@ -26,7 +29,7 @@ pub struct JwksFile {
 impl JwksFile {
     const READ_EVERY: Duration = Duration::from_secs(60);
 
-    /// Takes the file at this path, which need not be there yet.
+    /// Creates a source for the file at this path, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -45,7 +48,7 @@ impl KeySource for JwksFile {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for somebody to write into it.
+    // Opening a pipe would block until another process writes to it.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }

@@ -1,4 +1,5 @@
-//! Decides about a token whose key is not held: fetch, wait, or say what is known.
+//! Look-up of a key that is not held: fetch the keys, wait for a fetch, or return the known
+//! outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +14,24 @@ use crate::respond::Reason;
 use crate::time::usable_runtime;
 use crate::unavailable::Outage;
 
-/// The reason for which a key cannot be had.
+/// Cause of a failed key look-up.
 pub(crate) enum KeyLookupError {
-    /// There is no such key: a fetch that began after the request came succeeded without it, or the
-    /// source has no others than those that are held. Or its private half was published, and
-    /// whether another has its id cannot be asked now.
+    /// The key does not exist: a fetch that began after the request arrived succeeded without the
+    /// key, or the source never brings other keys than the held ones. Also the cause if the private
+    /// half of the key was published, and no fetch may currently look for another key with its id.
     Unknown,
-    /// It is not known whether there is such a key.
+    /// The service cannot find out now whether the key exists.
     Unavailable(Outage),
 }
 
-/// The look-up of a key before any waiting.
+/// State of a key look-up before any waiting.
 pub(crate) enum KeyLookup {
     Ended(Result<Arc<TrustedKey>, KeyLookupError>),
-    /// An attempt that can bring it runs, or may begin now or in a moment.
+    /// An attempt that can bring the key is in flight, or may begin now or within a second.
     Pending(PendingKey),
 }
 
-/// A key that an attempt may bring.
+/// A missing key that an attempt may bring.
 pub(crate) struct PendingKey {
     store: Arc<KeyStore>,
     id: KeyId,
@@ -39,24 +40,29 @@ pub(crate) struct PendingKey {
 
 /// An attempt that a request whose key is missing can wait for.
 struct JoinedAttempt {
-    /// Its number if it has just begun, and is to be spawned.
+    /// Number of the attempt if it has just begun. The caller must then spawn its task.
     begun: Option<AttemptNumber>,
     ended: watch::Receiver<Option<AttemptResult>>,
 }
 
 impl KeyStore {
-    /// The longest that a request waits for keys.
+    /// Maximum time that a request waits for keys.
     const MAX_WAIT: Duration = Duration::from_secs(3);
 
-    /// The longest that a request waits for an attempt that may not begin yet; the rest of its time
-    /// is for the attempt. [`refusal`](Self::refusal) has clients return within this time, so that
-    /// all who do are answered by one attempt, and not the first of them alone.
+    /// Maximum time that a request waits for the beginning of an attempt. The rest of its time is
+    /// for the attempt itself.
+    ///
+    /// [`refusal`](Self::refusal) makes clients return up to this long before the next attempt. All
+    /// of them then wait for that attempt, not only the first of them.
     const MAX_AHEAD: Duration = Duration::from_secs(1);
 
-    /// Begins the look-up of a key that was not held a moment ago. It is over at once if no attempt
-    /// runs and none may begin: this is what a flood of unknown keys meets.
+    /// Begins the look-up of a key that was not held a moment ago.
+    ///
+    /// The look-up ends immediately if no attempt is in flight and none may begin. A flood of
+    /// tokens with unknown keys ends this way.
     pub(crate) fn look_up(self: &Arc<Self>, id: &KeyId, now: Instant) -> KeyLookup {
-        // Before a refresher is started: an attempt that it begins is one for this request.
+        // Taken before a refresher starts, so that an attempt which the refresher begins counts as
+        // begun after the arrival of this request.
         let arrival = self.lock().schedule.arrival();
         if let Err(cause) = self.ensure_refresher(now) {
             return KeyLookup::Ended(Err(KeyLookupError::Unavailable(cause)));
@@ -80,8 +86,10 @@ impl KeyStore {
         KeyLookup::Ended(Err(self.lookup_error(&state, id, arrival)))
     }
 
-    /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
-    /// which begins as soon as the schedule or the bucket allows.
+    /// Waits until keys are available, or until an attempt fails.
+    ///
+    /// That is the attempt in flight or, if there is none, the next one, which begins as soon as
+    /// the schedule or the bucket permits.
     pub(crate) async fn ready(self: &Arc<Self>) -> AttemptResult {
         self.ensure_refresher(Instant::now())?;
         let runtime = usable_runtime()?;
@@ -108,23 +116,23 @@ impl KeyStore {
         }
     }
 
-    /// Returns when it is worth to ask for keys again.
+    /// Returns the time after which a new key fetch can succeed.
     pub(crate) fn retry_after(&self) -> Duration {
         self.lock().schedule.retry_after(Instant::now())
     }
 
-    /// Returns the refusal for a token that cannot be judged now, with the time to ask again.
+    /// Returns the refusal of a token that cannot be verified now, with the delay before a retry.
     pub(crate) fn refusal(&self, cause: Outage) -> Reason {
         let retry_after = match cause {
-            // A moment before, so that they wait for the next attempt, which then answers for all of
-            // them.
+            // A little earlier, so that the clients wait for the next attempt, which then serves
+            // all of them.
             Outage::KeyRefreshPending => self.retry_after().saturating_sub(Self::MAX_AHEAD),
             _ => self.retry_after(),
         };
         Reason::Unavailable { cause, retry_after }
     }
 
-    /// Returns the attempt in flight, else one that begins now; `None` if none may.
+    /// Returns the attempt in flight, or begins one; `None` if none may begin.
     fn join_or_begin(&self, state: &mut StoreState) -> Option<JoinedAttempt> {
         let now = Instant::now();
         let next = self.next_attempt();
@@ -139,7 +147,7 @@ impl KeyStore {
         })
     }
 
-    /// Returns the attempt that ends next, whenever it begins.
+    /// Returns the attempt that ends next, even if it has not begun yet.
     fn next_attempt(&self) -> JoinedAttempt {
         JoinedAttempt {
             begun: None,
@@ -147,17 +155,20 @@ impl KeyStore {
         }
     }
 
-    /// Returns when the next attempt may begin, if that is so soon that it is worth waiting for. Not
-    /// after a failure: it is what can be said, and the next may fail as well.
+    /// Returns the time at which the next attempt may begin, if that is soon enough to wait for it.
+    ///
+    /// After a failed attempt returns `None`: the request receives that error, because the next
+    /// attempt may fail as well.
     fn begins_soon(&self, state: &StoreState, now: Instant) -> Option<Instant> {
         let wait = state.schedule.retry_after(now);
         let is_soon = wait <= Self::MAX_AHEAD && matches!(*self.ended.borrow(), Some(Ok(())));
         is_soon.then(|| now + wait)
     }
 
-    /// Returns the error for a request that came then and goes without its key. That it does not exist is known
-    /// only by what was asked since; whoever names one whose private half was published is refused
-    /// without that.
+    /// Returns the error for a request that arrived at `arrival` and whose key was not found.
+    ///
+    /// Only an attempt that began after the arrival can show that the key does not exist. A key
+    /// whose private half was published is refused without such an attempt.
     fn lookup_error(&self, state: &StoreState, id: &KeyId, arrival: Arrival) -> KeyLookupError {
         let is_known = || state.schedule.was_answered_since(arrival) || self.has_exposed(id);
         KeyLookupError::Unavailable(match &*self.ended.borrow() {
@@ -168,17 +179,19 @@ impl KeyStore {
         })
     }
 
-    /// Returns whether a key that is not held needs no fetch to be refused. Where keys are stale, none
-    /// is found that may be good.
+    /// Returns whether a key that is not held is refused without a fetch. Not while the keys are
+    /// stale: then the store finds no key, even a good one.
     fn cannot_exist(&self, state: &StoreState, now: Instant) -> bool {
         self.is_fresh(now) && state.is_final
     }
 }
 
 impl PendingKey {
-    /// Waits for the key: at most 3 s, with at most 256 requests, for attempts that the bucket allows.
-    /// A fetch that did not bring the key is followed by another while the bucket has a token: right
-    /// after a rotation, some of Entra's servers still answer with the old keys.
+    /// Waits for the key, for at most 3 s.
+    ///
+    /// At most 256 requests wait at the same time, and the bucket limits the attempts that they
+    /// begin. If a fetch did not bring the key, another one follows while the bucket has a token:
+    /// right after a key rotation, some of Entra's servers still return the old keys.
     pub(crate) async fn wait(self) -> Result<Arc<TrustedKey>, KeyLookupError> {
         let Self { store, id, arrival } = self;
         let unavailable = |cause| Err(KeyLookupError::Unavailable(cause));
@@ -196,7 +209,8 @@ impl PendingKey {
             let (attempt, until) = {
                 let mut state = store.lock();
                 let now = Instant::now();
-                // Under the lock, as attempts end under it: none can end unseen in between.
+                // Under the lock, because attempts end under it too. So none can end unnoticed in
+                // between.
                 if let Some(key) = store.find(&id, now) {
                     return Ok(key);
                 }
@@ -234,7 +248,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Says what becomes of the key `x`, which is never published.
+    /// Returns the outcome for the key `x`, which is never published.
     fn look_up(store: &Arc<KeyStore>) -> &'static str {
         match store.look_up(&id("x"), Instant::now()) {
             KeyLookup::Ended(Ok(_)) => "found",
@@ -255,8 +269,8 @@ mod tests {
         store.join_or_begin(&mut state).unwrap().begun.unwrap()
     }
 
-    /// Returns a store with the keys fetched, and the bucket as it is after so many fetches on
-    /// demand.
+    /// Returns a store that has fetched its keys, and whose bucket is in the state after the given
+    /// number of fetches on demand.
     fn store_after(fetches: usize) -> Arc<KeyStore> {
         let store = store();
         for _ in 0..=fetches {
@@ -297,7 +311,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_starts_the_refresher_is_answered_by_its_first_attempt() {
         let store = store_after(0);
-        // Due for so long that no refresher can be at work.
+        // The attempt has been due for so long that the refresher counts as lost.
         tokio::time::advance(61 * 60 * SECOND).await;
         let KeyLookup::Pending(PendingKey { arrival, .. }) =
             store.look_up(&id("x"), Instant::now())
@@ -336,7 +350,7 @@ mod tests {
         end(&store, begin(&store), fixed);
         assert_eq!(look_up(&store), "unknown");
         assert_eq!(look_up(&store_after(0)), "waits", "where one can come");
-        // Nobody has renewed them: the next attempt does.
+        // No fetch has renewed the keys. The next attempt does.
         tokio::time::advance(24 * 60 * 60 * SECOND).await;
         assert_eq!(look_up(&store), "waits");
     }

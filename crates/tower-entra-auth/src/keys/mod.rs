@@ -1,10 +1,12 @@
-//! The keys that tokens are verified with, and where they come from: Entra, unless
-//! [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source) says otherwise.
+//! The signing keys that verify tokens, and their sources.
+//!
+//! The keys come from Entra, unless
+//! [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source) sets another source.
 
-// The keys of one trusted issuer are kept fresh in the background and read from a snapshot. One attempt to
-// fetch runs at a time, as a task of its own: the requests that wait for it can come and go. It is begun by
-// the `refresher`, on the `Schedule`, or by a request whose key is missing, if the schedule's bucket has a
-// token.
+// A `KeyStore` keeps the keys of one trusted issuer fresh in the background. Requests read the keys
+// from a snapshot. One attempt to fetch runs at a time, in its own task, so that the requests that
+// wait for it can come and go. The `refresher` begins attempts on the `Schedule`. A request whose
+// key is missing also begins one, if the schedule's bucket has a token.
 
 mod discovery;
 mod file;
@@ -42,53 +44,56 @@ use crate::unavailable::Outage;
 pub(crate) struct KeyStore {
     source: Source,
     record: KeyRecord,
-    /// The keys that requests read. Locked only for one look-up, or to put a new one in its place.
+    /// The keys that requests read. The lock is held only for a short read, or to replace the
+    /// snapshot.
     snapshot: RwLock<Option<Snapshot>>,
     state: Mutex<StoreState>,
-    /// The time until which any key is trusted, if no fetch succeeds.
+    /// End of the trust in all keys, unless another fetch succeeds. In milliseconds of `clock`.
     fresh_until: AtomicU64,
     max_staleness: Duration,
-    /// The time from which on no refresher is known to keep the schedule.
+    /// Time from which the refresher counts as lost, in milliseconds of `clock`. Requests then
+    /// start another one.
     overdue_at: AtomicU64,
     clock: MonotonicClock,
-    /// The outcome of the last attempt that ended; changes with each, under the lock of `state`.
+    /// Outcome of the last attempt that ended. Changes with each attempt, under the lock of
+    /// `state`.
     ended: watch::Sender<Option<AttemptResult>>,
-    /// A permit for each request that waits.
+    /// Permits for the requests that wait for keys, one for each.
     permits: Semaphore,
 }
 
-/// The outcome of an attempt for those who wait for it.
+/// Outcome of an attempt, for the requests that wait for it.
 type AttemptResult = Result<(), Outage>;
 
 struct StoreState {
     schedule: Schedule,
-    /// The number of the refresher that counts.
+    /// Number of the current refresher. Older refreshers end themselves.
     generation: u64,
     tasks: Vec<AbortHandle>,
     last_success: Option<Instant>,
     last_failure: Option<(Instant, Outage)>,
-    /// The source has said that it brings no other keys than those that are held.
+    /// `true` if the source never brings other keys than the held ones.
     is_final: bool,
-    /// The ids of the keys in the last document whose private half can be computed (ROCA).
+    /// Ids of the keys in the last document whose private half can be computed (ROCA).
     weak_keys: Vec<Option<KeyId>>,
 }
 
-/// The facts about a snapshot that the log has: the number of keys, and whether it is the first.
+/// Facts about a new snapshot for the log: the number of keys, and whether it is the first one.
 #[derive(Clone, Copy)]
 struct SnapshotSummary {
     keys: usize,
     is_first: bool,
 }
 
-/// The time that one attempt may take, whatever it fetches.
+/// Timeout of one attempt as a whole.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl KeyStore {
-    /// The delay with which a scheduled attempt may end before a request starts another refresher: the
-    /// old one may be on a runtime that exists, but does not run.
+    /// Maximum delay of a scheduled attempt. If the attempt has not ended by then, a request starts
+    /// another refresher: the old one may be on a runtime that exists, but does not run.
     const MAX_OVERDUE: Duration = Duration::from_secs(10);
 
-    /// The most requests that wait for keys.
+    /// Maximum number of requests that wait for keys.
     const MAX_WAITING: usize = 256;
 
     pub(crate) fn new(
@@ -120,21 +125,23 @@ impl KeyStore {
         })
     }
 
-    /// Returns whether a key that was found here before may be trusted at this moment, too.
+    /// Returns whether a key that this store returned earlier is still trusted.
     pub(crate) fn trusts(&self, key: &TrustedKey, now: Instant) -> bool {
-        // The store and its keys have one clock.
+        // The store and its keys share one clock.
         let at = self.clock.at(now);
         at < self.fresh_until.load(Ordering::Relaxed)
             && at < key.trusted_until.load(Ordering::Relaxed)
     }
 
-    /// Returns the name of what the keys come from.
+    /// Returns the name of the key source.
     pub(crate) fn source_name(&self) -> &str {
         self.source.name()
     }
 
-    /// Starts a refresher if none is known to keep the schedule: at first use, after the runtime
-    /// that it was on has ended, or where that runtime does not run.
+    /// Starts a refresher if none is known to keep the schedule.
+    ///
+    /// None is at first use, after the end of the refresher's runtime, and while that runtime does
+    /// not run.
     pub(crate) fn ensure_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Outage> {
         match self.has_refresher(now) {
             true => Ok(()),
@@ -142,7 +149,7 @@ impl KeyStore {
         }
     }
 
-    /// Ends the refresher and any attempt.
+    /// Stops the refresher and the attempt in flight.
     pub(crate) fn stop(&self) {
         let tasks = std::mem::take(&mut self.lock().tasks);
         for task in tasks {
@@ -150,7 +157,7 @@ impl KeyStore {
         }
     }
 
-    /// Returns whether the last fetch that succeeded is recent enough for any key to be trusted.
+    /// Returns whether the last successful fetch is recent enough to trust any key.
     fn is_fresh(&self, now: Instant) -> bool {
         self.clock.at(now) < self.fresh_until.load(Ordering::Relaxed)
     }
@@ -180,26 +187,29 @@ async fn outcome_of(mut ended: watch::Receiver<Option<AttemptResult>>) -> Attemp
     }
 }
 
-/// A key and its time to live. Judged on use, by what is written here and nothing else, so that
-/// every request with a remembered token can ask, without any lock.
+/// A signing key, and the time until which it is trusted.
+///
+/// Every use compares that time with the current time. The check reads only the fields of this type
+/// and takes no lock, so every request with a cached token can run it.
 #[derive(Debug)]
 pub(crate) struct TrustedKey {
     key: Arc<Key>,
     clock: MonotonicClock,
     first_seen: Instant,
-    /// The time at which it was last published.
+    /// Last time that a document contained the key, in milliseconds of `clock`.
     last_seen: AtomicU64,
-    /// `u64::MAX` while it is published, zero once it was dropped.
+    /// End of the trust in the key, in milliseconds of `clock`: `u64::MAX` while the key is
+    /// published, zero once it was dropped.
     trusted_until: AtomicU64,
 }
 
 impl TrustedKey {
-    /// The time for which a key that is no longer published stays trusted.
+    /// Grace period during which a key that is no longer published stays trusted.
     const ABSENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
     const PUBLISHED: u64 = u64::MAX;
 
-    /// A key that is published now.
+    /// Creates a key that is published now.
     fn new(key: Arc<Key>, clock: MonotonicClock, now: Instant) -> Self {
         Self {
             key,
@@ -222,13 +232,13 @@ impl TrustedKey {
         self.clock.at(now) < self.trusted_until.load(Ordering::Relaxed)
     }
 
-    /// Records that a document has it.
+    /// Records that a document contains the key.
     fn mark_published(&self, now: Instant) {
         self.last_seen.store(self.clock.at(now), Ordering::Relaxed);
         self.trusted_until.store(Self::PUBLISHED, Ordering::Relaxed);
     }
 
-    /// Records that a document lacks it. Only the first one starts the clock.
+    /// Records that a document lacks the key. Only the first such document starts the grace period.
     fn mark_absent(&self, now: Instant) {
         if self.trusted_until.load(Ordering::Relaxed) == Self::PUBLISHED {
             let until = self.clock.at(now + Self::ABSENT_FOR);
@@ -236,7 +246,7 @@ impl TrustedKey {
         }
     }
 
-    /// Ends all trust in it, whoever still has it.
+    /// Ends the trust in the key, also for cached tokens that still refer to it.
     fn distrust(&self) {
         self.trusted_until.store(0, Ordering::Relaxed);
     }
@@ -245,15 +255,16 @@ impl TrustedKey {
         self.clock.instant(self.last_seen.load(Ordering::Relaxed))
     }
 
-    /// Returns for how much longer it is trusted if no document has it again; `None` while it is
-    /// published.
+    /// Returns how much longer the key is trusted if no document contains it again; `None` while it
+    /// is published.
     fn time_to_live(&self, now: Instant) -> Option<Duration> {
         let until = self.trusted_until.load(Ordering::Relaxed);
         (until != Self::PUBLISHED).then(|| self.clock.instant(until).saturating_duration_since(now))
     }
 }
 
-/// Moments of monotonic time as numbers, so that they can be atomic: milliseconds since it was made.
+/// Converts monotonic time to numbers that fit into an atomic: milliseconds since the creation of
+/// the clock.
 #[derive(Clone, Copy, Debug)]
 struct MonotonicClock {
     origin: Instant,
@@ -270,7 +281,7 @@ impl MonotonicClock {
     }
 }
 
-/// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
+/// Maximum length of a fetched document, in bytes. Entra's key documents have 15 to 25 KB.
 const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 
 /// The source of the keys of one issuer.
@@ -283,7 +294,7 @@ impl Source {
     }
 }
 
-/// A source as the refresher uses it.
+/// A key source as the refresher uses it.
 trait Fetch: Send + Sync {
     fn name(&self) -> &str;
 
@@ -292,40 +303,40 @@ trait Fetch: Send + Sync {
 
 type FetchFuture<'s> = Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send + 's>>;
 
-/// The reason for which keys are fetched.
+/// Reason for a fetch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum FetchReason {
-    /// It is time.
+    /// A scheduled fetch is due.
     Schedule,
-    /// A token names a key that is not held: only a new document will do.
+    /// A token names a key that is not held. Only a new document can help.
     MissingKey,
 }
 
-/// The keys that a fetch brought.
+/// Result of a successful fetch.
 #[derive(Debug)]
 struct Fetched {
     keys: Arc<KeySet>,
-    /// The same document as last time, by the server's own word.
+    /// `true` if the server says that the document is the same as last time.
     is_unchanged: bool,
-    /// No other fetch will ever bring another key. Not for sources of users to say: one that is wrong
-    /// about it would have good tokens of its next key refused.
+    /// `true` if no later fetch ever brings another key. A user's key source cannot set this. If it
+    /// were wrong, valid tokens of its next key would be refused.
     is_final: bool,
-    /// The time after which to fetch again, if sooner than usual.
+    /// Delay before the next fetch, if shorter than usual.
     check_again_after: Option<Duration>,
 }
 
-/// The error of a fetch that brought nothing.
+/// Error of a failed fetch.
 #[derive(Debug)]
 struct FetchError {
     cause: Outage,
-    /// The time that the server asked for.
+    /// Delay that the server asked for.
     retry_after: Option<Duration>,
-    /// A document without any key that can be used, to be reported.
+    /// A document without any usable key, to be reported.
     useless: Option<Arc<KeySet>>,
 }
 
 impl FetchError {
-    /// Returns the failure to find a usable key in this document.
+    /// Returns the error for a document without a usable key.
     fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
         Self {
             useless: Some(document),
@@ -344,8 +355,10 @@ impl From<Outage> for FetchError {
     }
 }
 
-/// Returns whether a fetch that brings these keys counts as failed: there is nothing to go on with. That a
-/// key's private half is public is news, even if it leaves no key at all.
+/// Returns whether a fetch of these keys counts as failed, because no key is usable.
+///
+/// A document that publishes the private half of a key does not count as failed, even if no key is
+/// left: the store must learn of the exposed key.
 fn brings_nothing(keys: &KeySet) -> bool {
     keys.is_empty()
         && !keys

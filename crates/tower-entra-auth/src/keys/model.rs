@@ -1,5 +1,7 @@
-//! A test of what may never happen, whatever the key server answers and whenever requests come:
-//! random schedules against a model that is too simple to be wrong.
+//! Tests of the key store against a model that is too simple to be wrong.
+//!
+//! The tests run random schedules of responses of the key server and of requests, and check that no
+//! forbidden state occurs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -19,7 +21,7 @@ use crate::unavailable::Outage;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// The materials that each key can be made of.
+/// Every possible key, by its name and its material, each in a set of its own.
 static MATERIALS: LazyLock<HashMap<(&str, u16), KeySet>> = LazyLock::new(|| {
     let each = NAMES
         .iter()
@@ -27,7 +29,7 @@ static MATERIALS: LazyLock<HashMap<(&str, u16), KeySet>> = LazyLock::new(|| {
     each.map(|key| (key, document(&[key]))).collect()
 });
 
-/// A small generator of numbers (xorshift), so that a seed names a schedule.
+/// A small random number generator (xorshift), so that a seed identifies a schedule.
 struct Random(u64);
 
 impl Random {
@@ -39,20 +41,19 @@ impl Random {
     }
 }
 
-/// The material of each key that is published.
+/// Material of each published key, by name.
 type Materials = HashMap<&'static str, u16>;
 
-/// The key server's state, and its history.
+/// State and history of the key server.
 #[derive(Default)]
 struct World {
     published: Materials,
     is_down: bool,
     latency: Duration,
     fetches: Vec<(Instant, FetchReason)>,
-    /// The time when each successful answer arrived, and its content, in the order of the
-    /// questions.
+    /// Arrival and content of each successful response, in the order of the fetches.
     answers: Vec<(Instant, Materials)>,
-    /// The number of the fetch, in their order, to which the last answer was.
+    /// Index in `fetches` of the fetch that received the last response.
     last_answered: Option<usize>,
 }
 
@@ -91,7 +92,8 @@ impl Fetch for Scripted {
 }
 
 impl World {
-    /// Returns the last answer that has the key, and the first after it that lacks it.
+    /// Returns the material of the key in the last response that has it, and the arrival of the
+    /// first later response, which lacks it.
     fn last_seen(&self, name: &str) -> Option<(u16, Option<Instant>)> {
         let has = |(_, keys): &&(Instant, Materials)| keys.contains_key(name);
         let last = self.answers.iter().rposition(|answer| has(&answer))?;
@@ -103,7 +105,8 @@ impl World {
         self.answers.last().map(|(at, _)| *at)
     }
 
-    /// Returns the material that the key must have, if it is to be trusted now.
+    /// Returns the material that the key must have, or `None` if the store must not trust the key
+    /// now.
     fn expects(&self, name: &str, now: Instant) -> Option<u16> {
         if now.duration_since(self.last_success()?) >= MAX_STALENESS {
             return None;
@@ -115,7 +118,7 @@ impl World {
     }
 }
 
-/// Lets every task do what it can at this moment.
+/// Lets every other task run until it waits.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -136,8 +139,8 @@ fn judge(store: &KeyStore, world: &World, schedule: u64) {
         });
         assert_eq!(found_material, expected, "key {name}, schedule {schedule}");
     }
-    // Every window of thirty seconds: two of the bucket and what flowed in meanwhile, one that a
-    // request began because it was due.
+    // Limit for every window of 30 s: two fetches from the full bucket, one from its refill, and
+    // one that a request began because it was due.
     let on_demand: Vec<Instant> = world
         .fetches
         .iter()
@@ -151,7 +154,7 @@ fn judge(store: &KeyStore, world: &World, schedule: u64) {
     }
 }
 
-/// The outcome for a request whose key is not held.
+/// Outcome of a request whose key is not held.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Said {
     Found,
@@ -199,7 +202,7 @@ async fn one_request(
     }
 }
 
-/// Plays one schedule; returns how many fetches there were, and what the requests came to.
+/// Runs one schedule, and returns the number of fetches and the outcomes of the requests.
 async fn one_schedule(schedule: u64) -> (usize, Vec<Said>) {
     let mut random = Random(schedule.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let world = Arc::new(Mutex::new(World::default()));
@@ -208,7 +211,7 @@ async fn one_schedule(schedule: u64) -> (usize, Vec<Said>) {
         REFRESH_INTERVAL,
         MAX_STALENESS,
     );
-    // They go on while other things happen: keys change, attempts begin and end, others come.
+    // The requests go on while keys change, attempts begin and end, and other requests arrive.
     let mut requests = JoinSet::new();
     for _ in 0..60 {
         match random.below(9) {
@@ -257,7 +260,7 @@ async fn nothing_that_may_never_happen_happens_in_any_schedule() {
         fetches += fetched;
         said.extend(answers);
     }
-    // That the schedules do meet what they are about.
+    // The schedules must have led to every outcome often enough.
     let count = |what| said.iter().filter(|said| **said == what).count();
     let counts = [Said::Found, Said::Unknown, Said::Pending, Said::Unavailable].map(count);
     assert!(

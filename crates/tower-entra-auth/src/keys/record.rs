@@ -1,8 +1,9 @@
-//! The keys that are held: merged from every document, never replaced by one.
+//! The held keys: merged from every document, never replaced by a single one.
 //!
-//! Entra's front ends serve different sets from minute to minute, so that a key missing from one
-//! document says little. It counts as absent from the first successful fetch that lacks it until
-//! one that has it, and is no longer trusted once it was absent for [`TrustedKey::ABSENT_FOR`].
+//! Entra's front ends serve different sets from minute to minute, so a key that is missing from one
+//! document may still be in use. A key counts as absent from the first successful fetch that lacks
+//! it until a fetch that has it. It is no longer trusted once it was absent for
+//! [`TrustedKey::ABSENT_FOR`].
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use super::{KeyStore, MonotonicClock, SnapshotSummary, TrustedKey};
 use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
 
 impl KeyStore {
-    /// Returns the key, if it is held and may be trusted at this moment.
+    /// Returns the key, if the store holds it and it is trusted now.
     pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<Arc<TrustedKey>> {
         if !self.is_fresh(now) {
             return None;
@@ -29,15 +30,15 @@ impl KeyStore {
         snapshot.as_ref()?.find(id, now).cloned()
     }
 
-    /// Returns whether the private half of a key of this id was published: that key is refused for
-    /// good, and another may have its id.
+    /// Returns whether the private half of a key with this id was published. That key is refused
+    /// permanently, but another key may have its id.
     pub(super) fn has_exposed(&self, id: &KeyId) -> bool {
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         snapshot.as_ref().is_some_and(|keys| keys.has_exposed(id))
     }
 
-    /// Returns the keys that are held and may be trusted at this moment; `None` if none were ever fetched,
-    /// or too long ago.
+    /// Returns the keys that are trusted now; `None` if the last successful fetch was too long ago,
+    /// or there was none.
     pub(crate) fn all(&self) -> Option<KeySet> {
         let now = Instant::now();
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +47,7 @@ impl KeyStore {
         Some(keys.collect())
     }
 
-    /// Returns how the keys are doing.
+    /// Returns the state of the keys.
     pub(crate) fn status(&self) -> IssuerStatus {
         let now = Instant::now();
         let ago = |moment| now.saturating_duration_since(moment);
@@ -83,7 +84,7 @@ impl KeyStore {
         }
     }
 
-    /// Merges what was fetched into what requests read.
+    /// Merges the fetched keys into the snapshot that requests read.
     pub(super) fn publish(&self, fetched: &KeySet, now: Instant) -> SnapshotSummary {
         let snapshot = self.record.merge(fetched, now);
         let keys = snapshot.len();
@@ -98,37 +99,41 @@ impl KeyStore {
     }
 }
 
-/// The record that fetched documents are merged into: bounded, the keys seen longest ago go first.
+/// A bounded record of all held keys, into which fetched documents are merged. Keys that were
+/// published longest ago are dropped first.
 pub(super) struct KeyRecord {
-    /// Never as full as moka lets it be: which keys go is decided here.
+    /// The keys by id. The record never reaches moka's limit: this type decides which keys are
+    /// dropped.
     record: Cache<KeyId, Arc<TrustedKey>>,
     clock: MonotonicClock,
     compromised: Mutex<Compromised>,
 }
 
-/// Keys whose private half was published once. Another front end may go on serving the public half
-/// alone for hours, so they are remembered for as long as the process runs: the latest 200, as many
-/// as keys are held.
+/// Keys whose private half was published.
+///
+/// Another front end may serve the public half alone for hours. So these keys are kept as long as
+/// the process runs: the latest 200, which is also the maximum number of held keys.
 #[derive(Default)]
 struct Compromised {
     keys: Vec<Arc<Key>>,
-    /// The ids under which they were published, with or without it.
+    /// Ids under which these keys were published, with or without the private half.
     ids: Vec<KeyId>,
 }
 
-/// The keys that are held since the last document, in which requests look them up.
+/// The held keys after the last document, in which requests look them up.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// The keys in the order of their ids: a few comparisons cost less than a hash.
+    /// The keys, sorted by id: a few comparisons cost less than a hash.
     keys: Box<[Entry]>,
-    /// The ids of keys that were dropped for good, in the same order.
+    /// Ids of keys that were dropped permanently, sorted.
     exposed: Box<[KeyId]>,
 }
 
 type Entry = (KeyId, Arc<TrustedKey>);
 
 impl KeyRecord {
-    /// Twice what one document may have, so that a whole new document never pushes out itself.
+    /// Maximum number of held keys: twice that of one document, so that a new document never pushes
+    /// out its own keys.
     const MAX_KEYS: usize = 2 * KeySet::MAX_KEYS;
 
     pub(super) fn new(clock: MonotonicClock) -> Self {
@@ -139,7 +144,7 @@ impl KeyRecord {
         }
     }
 
-    /// Merges a document that was fetched successfully, and returns what holds from now on.
+    /// Merges a successfully fetched document, and returns the new snapshot.
     fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
         let mut compromised = self
             .compromised
@@ -155,7 +160,8 @@ impl KeyRecord {
             .map(|key| key.id().clone())
             .collect();
         for held in &before {
-            // Everybody can sign with a key whose private half is published: that is no flapping.
+            // Every attacker can sign with a key whose private half is published, so it gets no
+            // grace period.
             if !held.is_trusted(now) || is_compromised(held.key()) {
                 self.record.invalidate(held.id());
             } else if fetched.key(held.id()).is_none() && !is_ambiguous(fetched, held.id()) {
@@ -177,8 +183,8 @@ impl KeyRecord {
         let held = self.drop_surplus(fetched).into_iter();
         let held = held.map(|held| (held.id().clone(), held));
         let after = Snapshot::new(held.collect(), compromised.ids.clone().into());
-        // Tokens that were verified by a key are remembered with it: a key that was dropped,
-        // replaced or pushed out must not be trusted there any longer.
+        // Cached tokens refer to the key that verified them. There too, a key that was dropped,
+        // replaced or pushed out must not be trusted any longer.
         for held in before {
             if !after.holds(&held) {
                 held.distrust();
@@ -187,8 +193,8 @@ impl KeyRecord {
         after
     }
 
-    /// Drops the keys that were published longest ago, if there are too many, and returns the others:
-    /// among them all of this document.
+    /// Drops the keys that were published longest ago if there are too many, and returns the
+    /// others. It never drops a key of `fetched`.
     fn drop_surplus(&self, fetched: &KeySet) -> Vec<Arc<TrustedKey>> {
         let mut held: Vec<_> = self.record.iter().map(|(_, held)| held).collect();
         held.sort_unstable_by_key(|held| {
@@ -207,7 +213,7 @@ impl Compromised {
         self.keys.iter().any(|known| known.has_same_modulus(key))
     }
 
-    /// Adds what the document exposes.
+    /// Adds the keys and ids that the document publishes with the private half.
     fn add(&mut self, fetched: &KeySet) {
         for key in fetched.leaked() {
             if !self.contains(key) {
@@ -231,7 +237,7 @@ impl Compromised {
     }
 }
 
-/// Drops the oldest, if there are more than keys are held.
+/// Drops the oldest entries beyond the maximum number of held keys.
 fn keep_latest<T>(all: &mut Vec<T>) {
     let surplus = all.len().saturating_sub(2 * KeySet::MAX_KEYS);
     all.drain(..surplus);
@@ -249,18 +255,18 @@ impl Snapshot {
         self.keys.get(at).map(|(_, held)| held)
     }
 
-    /// Returns the key, if it may be trusted at this moment.
+    /// Returns the key, if it is trusted now.
     fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
         self.get(id).filter(|held| held.is_trusted(now))
     }
 
-    /// Returns every key that may be trusted at this moment.
+    /// Returns every key that is trusted now.
     fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
         let keys = self.keys.iter().map(|(_, held)| held);
         keys.filter(move |held| held.is_trusted(now))
     }
 
-    /// Returns whether the private half of a key of this id was published.
+    /// Returns whether the private half of a key with this id was published.
     fn has_exposed(&self, id: &KeyId) -> bool {
         self.exposed.binary_search(id).is_ok()
     }
@@ -275,8 +281,8 @@ impl Snapshot {
     }
 }
 
-/// Returns whether one document has two entries with this id and different material: neither is used,
-/// and the one that is held stays as it is.
+/// Returns whether the document has two entries with this id and different material. Then neither
+/// is used, and the held key stays unchanged.
 fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
     fetched
         .unusable()
@@ -287,7 +293,8 @@ fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
 pub(crate) mod testing {
     use super::*;
 
-    /// A document of keys that nobody can sign with: the seed makes the modulus.
+    /// Builds a document of keys whose moduli are made up from the seeds, so that no private half
+    /// is known.
     pub(crate) fn document(keys: &[(&str, u16)]) -> KeySet {
         let entries: Vec<String> = keys.iter().map(|(kid, seed)| entry(kid, *seed)).collect();
         read(&entries)
@@ -299,7 +306,7 @@ pub(crate) mod testing {
         format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
     }
 
-    /// The same with a private half.
+    /// Builds an entry as [`entry`] does, with a private half.
     pub(crate) fn private(kid: &str, seed: u16) -> String {
         entry(kid, seed).replace("\"e\"", "\"d\":\"AQAB\",\"e\"")
     }
@@ -343,7 +350,7 @@ mod tests {
             let snapshot = held.merge(&read(&[exposed, entry("b", 2)]), now);
             assert!(snapshot.find(&id("a"), now).is_none());
             assert!(snapshot.find(&id("b"), now).is_some());
-            // A front end that lags behind does not bring it back.
+            // A front end that lags behind does not bring the key back.
             let snapshot = held.merge(&document(&[("a", 1), ("b", 2)]), now);
             assert!(snapshot.find(&id("a"), now).is_none());
             assert!(snapshot.find(&id("b"), now).is_some());
@@ -355,8 +362,8 @@ mod tests {
         let now = Instant::now();
         let exposed = || read(&[private("b", 1), entry("c", 2)]);
         let beside = read(&[private("b", 1), entry("a", 1), entry("c", 2)]);
-        // Under its other name it was held before, stands beside it, or comes from a front end that
-        // lags behind.
+        // The same key under its other id was held before, is in the same document, or comes from a
+        // front end that lags behind.
         for documents in [
             vec![document(&[("a", 1), ("c", 2)]), exposed()],
             vec![beside],
@@ -380,7 +387,7 @@ mod tests {
         let snapshot = held.merge(&document(&[("b", 2)]), start + HOUR);
         assert!(snapshot.find(&id("a"), start + HOUR).is_some());
 
-        // Judged on use: no merge in between.
+        // Each use checks the time, without a merge in between.
         let fresh = held.merge(&document(&[("b", 2)]), start + 24 * HOUR);
         let second = Duration::from_secs(1);
         assert!(fresh.find(&id("a"), start + 25 * HOUR - second).is_some());
@@ -424,7 +431,7 @@ mod tests {
         let snapshot = held.merge(&document(&[("a", 3), ("a", 4), ("b", 2)]), start + HOUR);
         let find = |snapshot: &Snapshot| Arc::clone(snapshot.find(&id("a"), start).unwrap());
         assert!(Arc::ptr_eq(&find(&first), &find(&snapshot)));
-        // It did not begin to be absent, either.
+        // The key does not count as absent, either.
         let later = held.merge(
             &document(&[("a", 3), ("a", 4), ("b", 2)]),
             start + 30 * HOUR,

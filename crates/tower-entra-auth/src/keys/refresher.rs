@@ -1,4 +1,4 @@
-//! The tasks: the refresher that keeps the schedule, and one for each attempt.
+//! The background tasks: the refresher that keeps the schedule, and one task for each attempt.
 
 use std::mem;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl KeyStore {
                 return Ok(());
             }
             state.generation += 1;
-            // Begun here, so that requests of this very moment join it.
+            // Begun here, so that requests that arrive at this moment join the attempt.
             let begun = state.schedule.begin_if_due(now);
             self.set_overdue_after(state.schedule.next().max(now));
             (begun, state.generation)
@@ -38,7 +38,7 @@ impl KeyStore {
     }
 }
 
-/// Spawns a refresher; any older one ends when it next looks.
+/// Spawns a refresher. An older one ends when it wakes up and sees the new generation.
 fn spawn(store: &Arc<KeyStore>, runtime: &Handle, generation: u64) {
     let refresher = Refresher {
         store: Arc::clone(store),
@@ -48,8 +48,10 @@ fn spawn(store: &Arc<KeyStore>, runtime: &Handle, generation: u64) {
     store.lock().tasks.push(task.abort_handle());
 }
 
-/// Spawns the task of an attempt that has begun. Never under the lock: on a runtime that is
-/// shutting down, the task is dropped here and now, and ending the attempt locks.
+/// Spawns the task of an attempt that has begun.
+///
+/// Must not be called under the lock: on a runtime that is shutting down, the task is dropped
+/// during the call. The drop ends the attempt, which takes the lock.
 pub(super) fn spawn_attempt(
     store: &Arc<KeyStore>,
     runtime: &Handle,
@@ -78,7 +80,7 @@ pub(super) fn spawn_attempt(
     state.tasks.push(task.abort_handle());
 }
 
-/// Fetches whenever the schedule says so.
+/// A task that begins an attempt whenever the schedule says so.
 struct Refresher {
     store: Arc<KeyStore>,
     generation: u64,
@@ -113,14 +115,15 @@ impl Refresher {
 
 impl Drop for Refresher {
     fn drop(&mut self) {
-        // The next request starts another.
+        // Makes the next request start another refresher.
         if self.store.lock().generation == self.generation {
             self.store.overdue_at.store(0, Ordering::Relaxed);
         }
     }
 }
 
-/// One attempt; ends even if its task is dropped half-way, because its runtime shut down.
+/// An attempt in flight. If its runtime shuts down before the fetch is over, the drop of this value
+/// ends the attempt.
 struct Attempt {
     store: Arc<KeyStore>,
     number: AttemptNumber,
@@ -153,7 +156,7 @@ impl Drop for Attempt {
     }
 }
 
-/// Takes what an attempt brought, unless a newer one has begun since.
+/// Ends an attempt and publishes the keys that it brought, unless a newer one has begun since.
 pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetched, FetchError>) {
     let now = Instant::now();
     let source = store.source.name();
@@ -174,7 +177,7 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
     if !state.schedule.is_current(number) {
         return;
     }
-    // All of it under the lock: whoever sees that the attempt has ended sees its keys, too.
+    // All under the lock, so that a request which sees the end of the attempt sees its keys too.
     let published = fetched
         .as_ref()
         .map(|fetched| store.publish(&fetched.keys, now))
@@ -194,7 +197,8 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
     let weak_before = document
         .as_deref()
         .map(|keys| mem::replace(&mut state.weak_keys, weak_keys(keys)));
-    // Only now: an attempt that panics here is still in flight, and is given up.
+    // Only now: after a panic above, the attempt is still in flight, and is given up at its time
+    // limit.
     let failures_before = state.schedule.end(outcome, now);
     let next = state.schedule.next();
     store.set_overdue_after(next);
@@ -236,16 +240,18 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
     }
 }
 
-/// Returns the ids of the keys whose private half can be computed from the public one.
+/// Returns the ids of the keys whose private half can be computed from the public one (ROCA).
 fn weak_keys(document: &KeySet) -> Vec<Option<KeyId>> {
     let unusable = document.unusable();
     let weak = unusable.filter(|(_, reason)| *reason == UnusableKey::Roca);
     weak.map(|(id, _)| id.cloned()).collect()
 }
 
-/// Writes down which entries are not used. A private key in public is for somebody to hear of, and
-/// so is one that everybody can compute, if the document before had it not; other entries are of no
-/// use, and no trouble.
+/// Logs the entries of a document that are not used.
+///
+/// A published private half is an error. A private half that every attacker can compute is a
+/// warning, unless the document before had the same key. All other entries are debug messages: they
+/// are of no use, but do no harm.
 fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &str) {
     for (id, reason) in document.unusable() {
         let key_id = id.map(|id| Escaped(id.as_str()).to_string());
@@ -269,7 +275,7 @@ fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &st
     }
 }
 
-/// A store whose attempts are begun and ended by hand.
+/// Helpers of tests: a store whose attempts the tests begin and end by hand.
 #[cfg(test)]
 pub(super) mod testing {
     use std::sync::Arc;

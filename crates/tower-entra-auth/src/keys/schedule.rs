@@ -1,4 +1,4 @@
-//! The schedule of fetches: a state machine without any I/O, task or clock of its own.
+//! Schedule of fetches: a state machine without any I/O, task or clock of its own.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tokio::time::Instant;
 use super::ATTEMPT_TIMEOUT;
 use crate::time::jittered;
 
-/// The rules by which attempts begin, and the time at which the next one is due.
+/// Rules for the beginning of attempts, and the due time of the next one.
 #[derive(Debug)]
 pub(super) struct Schedule {
     bucket: Bucket,
     in_flight: Option<InFlight>,
     last_number: u64,
-    /// The newest attempt that brought a document.
+    /// Number of the newest attempt that brought a document.
     last_answered: u64,
     failures_in_a_row: u32,
     interval: Duration,
     next: Instant,
-    /// The time until which the key server asked not to be asked.
+    /// End of the delay that the key server asked for.
     not_before: Option<Instant>,
 }
 
@@ -28,48 +28,51 @@ struct InFlight {
     begun: Instant,
 }
 
-/// The number of an attempt: later ones have higher numbers.
+/// Number of an attempt. Later attempts have higher numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct AttemptNumber(u64);
 
-/// The moment at which a request came, in the order of attempts: how many had begun by then. A
-/// clock would not tell which of two came first at the same moment.
+/// Arrival of a request, as the number of attempts that had begun by then. A clock could not order
+/// a request and an attempt of the same moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Arrival(u64);
 
-/// The way in which an attempt ended.
+/// Outcome of an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum AttemptOutcome {
     Succeeded {
-        /// The server said that the document is the one that it sent before: a cache on the way may
-        /// say so for long, so that nothing is known of a key that is not in it.
+        /// `true` if the server said that the document is the same as before. A cache on the way
+        /// may say so for a long time, so nothing is known of a key that is not in the document.
         is_unchanged: bool,
-        /// The time after which to fetch again, if sooner than usual.
+        /// Delay before the next fetch, if shorter than usual.
         check_again_after: Option<Duration>,
     },
     Failed {
-        /// The time that the server asked for.
+        /// Delay that the server asked for.
         retry_after: Option<Duration>,
     },
-    /// Ended from outside, which says nothing about the key server.
+    /// The attempt was ended from outside, which says nothing about the key server.
     Interrupted,
 }
 
 impl Schedule {
-    /// The least time between two scheduled attempts that succeed.
+    /// Minimum interval of scheduled attempts while they succeed.
     const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
-    /// The back-off after the first failure, doubled with each further one.
+    /// Back-off after the first failure. Each further failure doubles it.
     const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 
-    /// The longest back-off, and the most that a server's `Retry-After` is honoured for.
+    /// Maximum back-off, and maximum delay that a server can ask for by `Retry-After`.
     const MAX_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
-    /// An attempt limits itself to less than this. One that did not end by then is on a runtime
-    /// that does not run: it no longer counts, and what it may bring later is ignored.
+    /// Time after which an attempt no longer counts as in flight. It is longer than the attempt's
+    /// own timeout.
+    ///
+    /// An attempt that has not ended by then is on a runtime that does not run. Once a newer
+    /// attempt has begun, a late result is ignored.
     const ATTEMPT_LIMIT: Duration = ATTEMPT_TIMEOUT.saturating_add(Duration::from_secs(1));
 
-    /// Makes a schedule whose first attempt is due at once.
+    /// Creates a schedule whose first attempt is due immediately.
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
         Self {
             bucket: Bucket::full(now),
@@ -88,14 +91,15 @@ impl Schedule {
             .is_some_and(|attempt| now < attempt.begun + Self::ATTEMPT_LIMIT)
     }
 
-    /// Returns whether a missing key is worth waiting for: an attempt is in flight, or one may begin.
+    /// Returns whether it is worth waiting for a missing key: an attempt is in flight, or one may
+    /// begin.
     pub(super) fn may_help(&self, now: Instant) -> bool {
         self.is_in_flight(now)
             || self.next <= now
             || self.may_be_asked(now) && self.bucket.until_next(now).is_zero()
     }
 
-    /// Returns whether the server did not ask to be left alone.
+    /// Returns `true` if the server asked for no delay, or if its delay is over.
     fn may_be_asked(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|until| until <= now)
     }
@@ -105,14 +109,16 @@ impl Schedule {
         (self.next <= now && !self.is_in_flight(now)).then(|| self.begin(now))
     }
 
-    /// Begins an attempt because a key is missing, if none is in flight. One that is due anyway costs
-    /// the bucket nothing, and its refresher may be on a runtime that does not run.
+    /// Begins an attempt because a key is missing, if none is in flight.
+    ///
+    /// An attempt that is due anyway takes no token from the bucket. The request begins that
+    /// attempt too, because the refresher may be on a runtime that does not run.
     pub(super) fn begin_for_request(&mut self, now: Instant) -> Option<AttemptNumber> {
         self.begin_if_due(now).or_else(|| self.begin_on_demand(now))
     }
 
-    /// Begins an attempt if none is in flight, the server did not ask to be left alone, and the
-    /// bucket allows it.
+    /// Begins an attempt if none is in flight, the server's delay is over, and the bucket has a
+    /// token.
     fn begin_on_demand(&mut self, now: Instant) -> Option<AttemptNumber> {
         let may = !self.is_in_flight(now) && self.may_be_asked(now);
         (may && self.bucket.take(now)).then(|| self.begin(now))
@@ -125,30 +131,32 @@ impl Schedule {
         number
     }
 
-    /// Returns the attempt in flight.
+    /// Returns the number of the attempt in flight.
     #[cfg(test)]
     pub(super) fn in_flight(&self) -> Option<AttemptNumber> {
         self.in_flight.map(|attempt| attempt.number)
     }
 
-    /// Marks the present among the attempts, for a request that comes now.
+    /// Returns the arrival of a request that arrives now.
     pub(super) fn arrival(&self) -> Arrival {
         Arrival(self.last_number)
     }
 
-    /// Returns whether an attempt that began after the arrival has brought a document: a key that is
-    /// not in it is unknown. One that was in flight at the arrival may have been answered before.
+    /// Returns whether an attempt that began after the arrival has brought a document.
+    ///
+    /// A key that is not in that document is unknown. An attempt that was in flight at the arrival
+    /// does not count, because the server may have responded before.
     pub(super) fn was_answered_since(&self, arrival: Arrival) -> bool {
         arrival.0 < self.last_answered
     }
 
-    /// Returns whether this attempt still counts.
+    /// Returns whether this attempt has neither ended nor been replaced by a newer one.
     pub(super) fn is_current(&self, number: AttemptNumber) -> bool {
         self.in_flight
             .is_some_and(|attempt| attempt.number == number)
     }
 
-    /// Ends the attempt in flight, and returns how many failures came right before.
+    /// Ends the attempt in flight, and returns the number of failures in a row before it.
     pub(super) fn end(&mut self, outcome: AttemptOutcome, now: Instant) -> u32 {
         let ended = self.in_flight.take();
         self.not_before = None;
@@ -169,7 +177,7 @@ impl Schedule {
                 self.failures_in_a_row = failures_before.saturating_add(1);
                 let asked_for = retry_after.map(|wait| wait.min(Self::MAX_BACK_OFF));
                 self.not_before = asked_for.map(|wait| now + wait);
-                // Not all replicas at the very moment that the server named.
+                // Spread, so that not all replicas fetch at the same moment that the server named.
                 let asked_for = asked_for.map(|wait| wait + wait / 10 - jittered(wait / 10, 1));
                 back_off(failures_before).max(asked_for.unwrap_or_default())
             }
@@ -179,17 +187,18 @@ impl Schedule {
         failures_before
     }
 
-    /// Returns how many attempts failed since one succeeded.
+    /// Returns the number of attempts that failed since one succeeded.
     pub(super) fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row
     }
 
-    /// Returns when the next scheduled attempt is due.
+    /// Returns the time at which the next scheduled attempt is due.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// Returns when to look again: at the limit of the attempt in flight, else when the next is due.
+    /// Returns the time at which the refresher must look again: the limit of the attempt in flight,
+    /// or else the due time of the next one.
     pub(super) fn wake_at(&self, now: Instant) -> Instant {
         match self.in_flight {
             Some(attempt) if self.is_in_flight(now) => attempt.begun + Self::ATTEMPT_LIMIT,
@@ -197,7 +206,7 @@ impl Schedule {
         }
     }
 
-    /// Returns after what time it is worth to ask for a missing key again.
+    /// Returns the time after which a request for a missing key can succeed.
     pub(super) fn retry_after(&self, now: Instant) -> Duration {
         let scheduled = self.wake_at(now).saturating_duration_since(now);
         if self.is_in_flight(now) {
@@ -210,18 +219,18 @@ impl Schedule {
     }
 }
 
-/// Returns the back-off: 1 s, 2 s, 4 s … 5 min, each between half and whole, so that replicas do not
-/// ask in step.
+/// Returns the back-off: 1 s, 2 s, 4 s … 5 min. Each is random between half and whole, so that
+/// replicas do not fetch in step.
 fn back_off(failures_before: u32) -> Duration {
     let doubled = Schedule::FIRST_BACK_OFF.saturating_mul(1 << failures_before.min(16));
     jittered(doubled.min(Schedule::MAX_BACK_OFF), 2)
 }
 
-/// The bucket that limits fetches on demand: two at once, then one every 30 s of monotonic time,
-/// refilled continuously.
+/// A token bucket that limits fetches on demand: two in a row, then one every 30 s of monotonic
+/// time. It refills continuously.
 #[derive(Debug)]
 struct Bucket {
-    /// The time at which the bucket is, or was, full; each token spent moves it by one interval.
+    /// Time from which the bucket is, or was, full. Each spent token moves it by one interval.
     full_at: Instant,
 }
 
@@ -233,7 +242,7 @@ impl Bucket {
         Self { full_at: now }
     }
 
-    /// Takes one token, if there is one.
+    /// Takes one token, and returns whether there was one.
     fn take(&mut self, now: Instant) -> bool {
         if self.until_next(now) > Duration::ZERO {
             return false;
@@ -242,7 +251,7 @@ impl Bucket {
         true
     }
 
-    /// Returns how long it is until there is a token.
+    /// Returns the time until the bucket has a token.
     fn until_next(&self, now: Instant) -> Duration {
         let until_full = self.full_at.saturating_duration_since(now);
         until_full.saturating_sub(Self::INTERVAL * (Self::CAPACITY - 1))
@@ -264,8 +273,8 @@ mod tests {
         Schedule::new(now, 3_600 * SECOND)
     }
 
-    /// Returns the time after an attempt that ended so until the next one is due, at the least and
-    /// at the most.
+    /// Returns the delay until the next attempt after one with this outcome, in seconds: the
+    /// minimum and the maximum of many runs.
     fn next_after(ending: AttemptOutcome) -> (u64, u64) {
         let now = Instant::now();
         let waits: Vec<u64> = (0..200)
@@ -355,7 +364,7 @@ mod tests {
         let mut schedule = schedule(now);
         let before = schedule.arrival();
         schedule.begin_if_due(now);
-        // At the very moment at which the attempt began, and so after it.
+        // At the same moment as the attempt, but after it.
         let during = schedule.arrival();
         schedule.end(SUCCEEDED, now);
         let after = schedule.arrival();

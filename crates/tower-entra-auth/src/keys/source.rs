@@ -1,4 +1,4 @@
-//! Sources of keys that a service brings.
+//! Key sources that a service provides.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -11,16 +11,21 @@ use entra_jwt_core::KeySet;
 use super::{Fetch, FetchError, FetchFuture, FetchReason, Fetched, Source, brings_nothing};
 use crate::unavailable::Outage;
 
-/// A source of the signing keys other than Entra's discovery document: set by
+/// A source of signing keys in place of Entra's discovery document, set by
 /// [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source).
 ///
-/// It is asked on the refresh schedule and when a token names a key that is not held, never more
-/// often than the refill bucket allows, and given 5 s. What it brings is merged with what is held,
-/// as Entra's documents are. A [`KeySet`] is a source that never changes, [`JwksFile`](crate::keys::JwksFile)
-/// one that reads a file. A token of a key that is not held is 401 once the source was asked for it in
-/// vain, and 503 (`key_refresh_pending`) while it may not be asked; with a [`KeySet`] it is 401 at once.
+/// The service calls [`fetch`](Self::fetch) on the refresh schedule, and when a token names a key
+/// that is not held. A token bucket limits the calls for missing keys: two in a row, then one every
+/// 30 s. Each call must end within 5 s. The service merges the fetched keys with the held ones, as
+/// it does with Entra's documents.
 ///
-/// Whoever can change what it brings can make tokens that this service accepts.
+/// A [`KeySet`] is a source that never changes. A [`JwksFile`](crate::keys::JwksFile) reads a file.
+///
+/// A token of a key that is not held is refused with 401 if the source was asked and did not return
+/// the key. While the bucket permits no call, the token is refused with 503
+/// (`key_refresh_pending`). With a [`KeySet`] it is refused with 401 immediately.
+///
+/// An attacker who can change the keys of the source can make tokens that this service accepts.
 ///
 /// ```
 /// use tower_entra_auth::{EntraAuth, keys::{BoxError, FetchedKeys, KeySource}};
@@ -48,20 +53,22 @@ use crate::unavailable::Outage;
     note = "a `KeySet` is one, a `JwksFile` is one; or implement `KeySource` for a type of your own: `async fn fetch(&self) -> Result<FetchedKeys, BoxError>`"
 )]
 pub trait KeySource: Send + Sync + 'static {
-    /// Brings the keys that are published now.
+    /// Fetches the keys that are published now.
     ///
     /// # Errors
-    /// Whatever hinders it. The error's text goes into the log and into
-    /// [`AuthStatus`](crate::status::AuthStatus), never to a caller.
+    /// Any failure of the source. The error's text goes into the log and into
+    /// [`AuthStatus`](crate::status::AuthStatus), never into a response.
     fn fetch(&self) -> impl Future<Output = Result<FetchedKeys, BoxError>> + Send;
 
-    /// Returns the name of the source in the log, the status and the metrics. Default: `key source`.
+    /// Returns the name of the source in the log, the status and the metrics.
+    ///
+    /// Default: `key source`.
     fn name(&self) -> Cow<'static, str> {
         "key source".into()
     }
 }
 
-/// The keys that a [`KeySource`] brings.
+/// Result of a [`KeySource`]: the keys, and the delay before the next fetch.
 #[derive(Clone, Debug)]
 pub struct FetchedKeys {
     keys: Arc<KeySet>,
@@ -70,7 +77,7 @@ pub struct FetchedKeys {
 }
 
 impl FetchedKeys {
-    /// Takes these keys.
+    /// Creates a result with the given keys.
     #[must_use]
     pub fn new(keys: KeySet) -> Self {
         Self {
@@ -80,16 +87,18 @@ impl FetchedKeys {
         }
     }
 
-    /// Takes the keys of a JWKS document.
+    /// Parses a JWKS document.
     ///
     /// # Errors
-    /// If it is no such document.
+    /// If `document` is not a valid JWKS document.
     pub fn from_jwks(document: &[u8]) -> Result<Self, entra_jwt_core::InvalidKeySet> {
         KeySet::from_jwks(document).map(Self::new)
     }
 
-    /// Sets when to fetch again, if sooner than the
-    /// [refresh interval](crate::settings::KeyOptions::refresh_interval); 10 s are the least.
+    /// Sets the delay before the next fetch, if shorter than the
+    /// [refresh interval](crate::settings::KeyOptions::refresh_interval).
+    ///
+    /// The minimum is 10 s.
     #[must_use]
     pub fn check_again_after(mut self, duration: Duration) -> Self {
         self.check_again_after = Some(duration);
@@ -97,8 +106,9 @@ impl FetchedKeys {
     }
 }
 
-/// A fixed key set. It never changes, so it never goes stale, and a token of another key is refused
-/// at once.
+/// A fixed key set.
+///
+/// It never changes, so it never becomes stale. A token of another key is refused immediately.
 impl KeySource for KeySet {
     async fn fetch(&self) -> Result<FetchedKeys, BoxError> {
         Ok(FetchedKeys {
@@ -133,20 +143,20 @@ impl<S: KeySource + ?Sized> KeySource for Box<S> {
 }
 
 impl Source {
-    /// Takes a source of the service's own.
+    /// Wraps the service's own key source.
     pub(crate) fn new(source: impl KeySource) -> Self {
         let name = source.name();
         Self(Arc::new(OwnSource { source, name }))
     }
 
-    /// Takes fixed keys, by the name of whose they are.
+    /// Creates a source of fixed keys with the given name.
     pub(crate) fn fixed(keys: KeySet, name: &str) -> Self {
         let name = name.to_owned().into();
         Self(Arc::new(OwnSource { source: keys, name }))
     }
 }
 
-/// A source of the service's own.
+/// The service's own key source, with its name.
 struct OwnSource<S> {
     source: S,
     name: Cow<'static, str>,
@@ -183,7 +193,8 @@ impl<S: KeySource> Fetch for OwnSource<S> {
 mod tests {
     use super::*;
 
-    /// A wrapper that forgot to hand something on would pass for the default.
+    /// Checks that `Arc` and `Box` forward every method: a forgotten method would return the
+    /// default.
     #[tokio::test]
     async fn a_shared_source_is_the_source() {
         let keys = KeySet::default;

@@ -27,9 +27,9 @@ pub use crate::service::{AnswerBody, ResponseBody, ResponseFuture};
 use crate::service::{inner_service_accessors, polled_after_completion};
 use crate::telemetry::{Decided, RefusedWithin};
 
-/// Protects a service; made by [`EntraAuth::layer`].
+/// A Layer that protects a service; made by [`EntraAuth::layer`].
 ///
-/// Without further settings every request needs a good token.
+/// Without further settings, every request needs a valid token.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is protected before it is a Layer around a service"]
 pub struct EntraLayer {
@@ -48,8 +48,10 @@ impl EntraAuth {
         }
     }
 
-    /// Protects a router, all of it, fallbacks too: no route can be added outside the Layer but by
-    /// [`open`](Protected::open). Other settings of the Layer: [`EntraLayer::protect`].
+    /// Protects all routes of a router, and its fallbacks.
+    ///
+    /// Routes can be added outside of the Layer only with [`open`](Protected::open). For a Layer
+    /// with other settings, see [`EntraLayer::protect`].
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -75,7 +77,9 @@ impl EntraAuth {
 
 #[cfg(feature = "axum")]
 impl EntraLayer {
-    /// Protects a router with the settings of this Layer, as [`EntraAuth::protect`] does with none.
+    /// Protects a router with the settings of this Layer.
+    ///
+    /// [`EntraAuth::protect`] does the same with the default settings.
     pub fn protect(self, routes: axum::Router) -> Protected {
         Protected::new(routes.layer(self))
     }
@@ -92,7 +96,10 @@ impl<S> Layer<S> for EntraLayer {
     }
 }
 
-/// The service that an [`EntraLayer`] makes: it calls the inner one only for verified callers.
+/// The service that an [`EntraLayer`] makes.
+///
+/// It calls the inner service only for verified callers, and for requests that may pass as
+/// anonymous.
 #[derive(Clone, Debug)]
 pub struct EntraService<S> {
     inner: S,
@@ -200,18 +207,18 @@ impl<S> EntraService<S> {
 }
 
 impl<S: Clone> EntraService<S> {
-    /// Puts an unready clone in place of the inner service that was polled ready: a place in a
-    /// concurrency limit must not be held by a request that does not use it.
+    /// Replaces the inner service, which was polled ready, with an unready clone. A request that
+    /// does not call the inner service must not hold a slot in a concurrency limit.
     fn give_back_readied(&mut self) {
         self.inner = self.inner.clone();
     }
 }
 
 pin_project! {
-    /// The response of an [`EntraService`].
+    /// The response future of an [`EntraService`].
     ///
     /// # Panics
-    /// If it is polled after it was ready, as futures of std do.
+    /// If it is polled after completion, as futures of std do.
     pub struct EntraFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -241,7 +248,7 @@ pin_project! {
     }
 }
 
-/// A request that waits: first for its decision, then for the inner service to be ready again.
+/// A request that waits: first for its decision, then until the inner service is ready again.
 struct PendingRequest<S, B> {
     decision: Pin<Box<dyn Future<Output = Result<Caller, Reason>> + Send + Sync>>,
     is_accepted: bool,
@@ -343,7 +350,7 @@ where
     }
 }
 
-/// The requests that a Layer lets pass unseen.
+/// The requests that a Layer passes on without validating a token.
 #[derive(Clone, Debug, Default)]
 struct OpenPaths {
     paths: Arc<[OpenPath]>,
@@ -353,7 +360,7 @@ struct OpenPaths {
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum OpenPath {
     Exactly(String),
-    /// And everything below.
+    /// A path and everything below it.
     Under(String),
     /// The methods of the gRPC service of this name: `/name/Method`.
     GrpcService(String),
@@ -367,8 +374,9 @@ impl OpenPaths {
 }
 
 impl OpenPath {
-    /// Compares only a path in its one normal spelling: two readers may take another spelling
-    /// for two different things, and then it is the protected one.
+    /// Returns whether this entry opens the path. Only the normal spelling of a path matches. Two
+    /// programs could read another spelling as two different paths, so that spelling counts as
+    /// protected.
     fn is(&self, path: &str) -> bool {
         match self {
             Self::Exactly(open) => path == open,
@@ -388,7 +396,8 @@ impl OpenPath {
     }
 }
 
-/// Accepts one part of the name of a gRPC service, or the name of a method: an identifier of protobuf.
+/// Returns whether the name is a protobuf identifier: one part of a gRPC service's name, or a
+/// method's name.
 fn is_grpc_name(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -398,7 +407,7 @@ fn is_grpc_name(name: &str) -> bool {
             .is_some_and(|byte| !byte.is_ascii_digit())
 }
 
-/// Returns why there may be another spelling of what the path names.
+/// Returns the reason if the same path could also be spelled in another way.
 fn abnormality(path: &str) -> Option<&'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,=:@".contains(&byte);
     let Some(relative) = path.strip_prefix('/') else {
@@ -422,8 +431,8 @@ fn abnormality(path: &str) -> Option<&'static str> {
     }
 }
 
-/// Recognises the question that a browser asks before a request to another origin (Fetch Standard, CORS
-/// protocol): never with credentials, and answered by a CORS layer.
+/// Returns whether the request is a CORS preflight (Fetch Standard, CORS protocol). A preflight
+/// never has credentials, and a CORS layer responds to it.
 fn is_preflight<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     request.method() == Method::OPTIONS
@@ -432,12 +441,13 @@ fn is_preflight<B>(request: &Request<B>) -> bool {
         && !headers.contains_key(AUTHORIZATION)
 }
 
-/// The target by which subscribers filter the span.
+/// Target of the span, for the filters of subscribers.
 const TARGET: &str = "tower_entra_auth::request";
 
-/// The span around one request: around what is waited for, and the inner service.
+/// The tracing span of one request, around the wait for its decision and the call of the inner
+/// service.
 ///
-/// Nothing that an unverified token says becomes part of it, nor a person's claim.
+/// It contains no claim of an unverified token, and no claim about a person.
 struct RequestSpan {
     span: Span,
     decided: Decided,
@@ -454,7 +464,7 @@ impl RequestSpan {
         }
     }
 
-    /// Begins the span of a request about which nothing is known yet.
+    /// Starts the span of a request, with empty fields.
     fn begin() -> Self {
         let span = tracing::info_span!(
             target: TARGET,
@@ -486,7 +496,7 @@ impl RequestSpan {
         span
     }
 
-    /// Records who is calling.
+    /// Records the caller's kind, tenant and client.
     fn record_caller(&self, caller: &AccessToken) {
         if self.span.is_disabled() {
             return;
@@ -501,7 +511,7 @@ impl RequestSpan {
         }
     }
 
-    /// Adds to a request that is handed on what a refusal further in is recorded with.
+    /// Adds a [`RefusedWithin`] to a request for the inner service, which records a refusal there.
     fn prepare<B>(&mut self, request: &mut Request<B>) {
         if !self.span.is_disabled() {
             let within = self.within.insert(RefusedWithin::default());
@@ -513,7 +523,8 @@ impl RequestSpan {
         self.span.in_scope(run)
     }
 
-    /// Ends with a response: ours or, if nothing further in has refused, the inner service's.
+    /// Records outcome and code: of the refusal in the response or inside the inner service, else
+    /// of the Layer's decision.
     fn end<B>(&self, response: &Response<B>) {
         if self.span.is_disabled() {
             return;

@@ -1,10 +1,10 @@
-//! The settings of a Layer: the requests that pass without a token.
+//! Settings of a Layer for requests that pass without a token.
 
 use entra_jwt_core::integration::Escaped;
 
 use super::{EntraLayer, OpenPath, OpenPaths, abnormality, is_grpc_name};
 
-/// The text is no path that can be open.
+/// An error: the path or the gRPC service cannot be open.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("\"{}\" cannot be open: {reason}", Escaped(.path))]
 pub struct InvalidPath {
@@ -13,25 +13,30 @@ pub struct InvalidPath {
 }
 
 impl EntraLayer {
-    /// Lets requests without any token pass, as anonymous ones: handlers take `Option<Caller>`. A
-    /// bad token never passes, nor does another scheme than `Bearer`; a [requirement of a
-    /// route](crate::EntraAuth::require) answers an anonymous request with 401.
+    /// Lets requests without a token pass as anonymous requests.
+    ///
+    /// Handlers take `Option<Caller>`. A request with an invalid token never passes, nor does one
+    /// with a scheme other than `Bearer`. A [requirement of a route](crate::EntraAuth::require)
+    /// refuses an anonymous request with 401.
     pub fn optional(mut self) -> Self {
         self.is_optional = true;
         self
     }
 
-    /// Lets every request to this path pass as an anonymous one, without a look at its token.
-    /// Better, where the router allows it: add the route after the Layer, outside of it.
+    /// Lets every request to this path pass as an anonymous request, without validating its token.
     ///
-    /// The path is the one that the Layer sees: inside [`axum::Router::nest`] without what stands
-    /// before. It is compared byte for byte, without the query. Headers that name another path,
-    /// such as `X-Original-URL` and `X-Rewrite-URL`, reach the inner service as they came: one that
-    /// forwards to a server that reads them (IIS, Symfony) must remove them.
+    /// If the router allows it, add the route after the Layer instead: the route is then outside of
+    /// the Layer.
+    ///
+    /// The path is compared byte for byte, without the query, as the Layer sees it. Inside
+    /// [`axum::Router::nest`] that is the path without the prefix. The Layer does not change
+    /// headers that name another path, such as `X-Original-URL` and `X-Rewrite-URL`. An inner
+    /// service that forwards requests to a server that reads these headers (IIS, Symfony) must
+    /// remove them.
     ///
     /// # Errors
-    /// If there could be another spelling of the path: if it has escapes, parameters (`;x`), dots as
-    /// segments or empty ones.
+    /// If the path could have another spelling: if it has escapes, parameters (`;x`), segments of
+    /// dots or empty segments.
     ///
     /// [`axum::Router::nest`]: https://docs.rs/axum/latest/axum/struct.Router.html#method.nest
     pub fn open_path(mut self, path: &str) -> Result<Self, InvalidPath> {
@@ -39,18 +44,23 @@ impl EntraLayer {
         Ok(self)
     }
 
-    /// Lets every request to this path and to all below pass; see [`open_path`](Self::open_path).
-    /// A path below that has an escape (`%20`), a `;`, an empty segment or one of dots needs a token.
+    /// Lets every request to this path and to all paths below it pass; see
+    /// [`open_path`](Self::open_path).
+    ///
+    /// A path below still needs a token if it has an escape (`%20`), a `;`, an empty segment or a
+    /// segment of dots.
     ///
     /// # Errors
-    /// As [`open_path`](Self::open_path), and for `/`, which would be everything.
+    /// As for [`open_path`](Self::open_path), and for `/`, which would open every path.
     pub fn open_prefix(mut self, path: &str) -> Result<Self, InvalidPath> {
         self.open = self.open.prefix(path)?;
         Ok(self)
     }
 
-    /// Lets every method of a gRPC service pass as [`open_path`](Self::open_path) does, by the full name
-    /// of the service, such as `grpc.health.v1.Health`, which probes ask without a token, or
+    /// Lets every method of the gRPC service with this full name pass, as
+    /// [`open_path`](Self::open_path) does.
+    ///
+    /// Examples are `grpc.health.v1.Health`, which probes call without a token, and
     /// `grpc.reflection.v1.ServerReflection`.
     ///
     /// ```
@@ -60,16 +70,18 @@ impl EntraLayer {
     /// ```
     ///
     /// # Errors
-    /// If it is not the name of a service: names of letters, digits and `_`, separated by dots.
+    /// If `name` is not a service name: parts of letters, digits and `_`, separated by dots.
     pub fn open_grpc_service(mut self, name: &str) -> Result<Self, InvalidPath> {
         self.open = self.open.grpc_service(name)?;
         Ok(self)
     }
 
-    /// Lets CORS preflights pass, for a CORS layer that is inside this one: `OPTIONS` with `Origin`
-    /// and `Access-Control-Request-Method` and without `Authorization`. Whatever else answers
-    /// `OPTIONS` inside is open with it. Better: put the CORS layer outside, so that refusals have
-    /// its headers too and no preflight comes here.
+    /// Lets CORS preflights pass, for a CORS layer that is inside of this Layer.
+    ///
+    /// A preflight is an `OPTIONS` request with `Origin` and `Access-Control-Request-Method` and
+    /// without `Authorization`. Everything else inside that responds to `OPTIONS` is then open to
+    /// such requests. It is better to put the CORS layer outside: refusals then have its headers
+    /// too, and no preflight reaches this Layer.
     pub fn open_preflights(mut self) -> Self {
         self.open = self.open.preflights();
         self

@@ -1,4 +1,5 @@
-//! The checks of an `EntraAuth`, in the order in which they are asked: the tenant, the grant, the caller.
+//! The post-verification checks of an `EntraAuth`, in their order: the tenant, the grant, the
+//! caller.
 
 use std::sync::Arc;
 
@@ -8,27 +9,27 @@ use tokio::time::Instant;
 use super::{CachedCheck, Check, MIN_REST, Rule};
 use crate::respond::Reason;
 
-/// The greatest number of yes answers about tenants, and of those about grants, that are kept.
+/// Maximum number of cached yes answers about tenants, and of those about grants.
 const MAX_TENANTS: u64 = 10_000;
 
-/// The greatest number of yes answers about tokens that are kept.
+/// Maximum number of cached yes answers about tokens.
 const MAX_TOKENS: u64 = 50_000;
 
-/// The checks of one `EntraAuth` about callers of the type `C`.
+/// Post-verification checks of one `EntraAuth`, for callers of the type `C`.
 pub(crate) struct PostVerificationChecks<C: Send + 'static> {
     tenant_rule: Option<Arc<CachedCheck<Rule<TenantId>>>>,
     caller_rule: Option<Arc<CachedCheck<Rule<CallerKey, C>>>>,
-    /// The rules for tokens that have a grant, by the issuer's place among those of the `EntraAuth`.
+    /// Rules about grants, each at the index of its issuer in the `EntraAuth`.
     grant_rules: Box<[Option<Arc<GrantCheck>>]>,
 }
 
 type GrantCheck = CachedCheck<Rule<Arc<str>>>;
 
-/// The caller about whom the checks are asked, and the parts of the verified token that they look at.
+/// Subject of the checks: the caller, and the parts of the verified token that the checks use.
 pub(crate) struct Subject<'c, C> {
     caller: &'c C,
     tenant: TenantId,
-    /// The issuer, by its place among those of the `EntraAuth`.
+    /// Index of the issuer in the `EntraAuth`.
     issuer: usize,
     token: &'c str,
     grant: Option<&'c Arc<str>>,
@@ -62,17 +63,18 @@ impl<C> Subject<'_, C> {
     }
 }
 
-/// The key of an answer about a caller: of this token alone.
+/// Cache key of an answer about a caller. It belongs to one token.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub(crate) struct CallerKey {
     tenant: TenantId,
-    /// The issuer, by its place among those of the `EntraAuth`: another could choose a key with which it makes
-    /// the same signature.
+    /// Index of the issuer in the `EntraAuth`. Another issuer could choose a key with which it
+    /// makes the same signature.
     issuer: usize,
     tail: TokenTail,
 }
 
-/// The end of a verified token: of its signature, by which it differs from every other of its issuer.
+/// End of a verified token. It belongs to the signature, and differs from that of every other token
+/// of the issuer.
 #[derive(Clone, Eq, Hash, PartialEq)]
 struct TokenTail([u8; Self::LENGTH]);
 
@@ -105,7 +107,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         }
     }
 
-    /// Returns whether every check has a yes that is still good. Never waits.
+    /// Returns whether every check has a valid cached yes. Never waits.
     pub(crate) fn have_every_yes(&self, subject: &Subject<'_, C>) -> bool {
         let of_tenant = self.tenant_rule.as_ref();
         let of_caller = self.caller_rule.as_ref();
@@ -115,7 +117,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
             && of_grant.is_none_or(|(check, grant)| check.has_yes(grant))
     }
 
-    /// Asks each check that has no yes, one after the other.
+    /// Asks each check that has no cached yes, one after the other.
     pub(crate) async fn ask(&self, subject: &Subject<'_, C>) -> Result<(), Reason> {
         if let Some(check) = &self.tenant_rule {
             ask_unless_yes(check, subject.tenant, subject.tenant).await?;
@@ -123,7 +125,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         if let Some((check, grant)) = self.grant_check(subject) {
             ask_unless_yes(check, Arc::clone(grant), Arc::clone(grant)).await?;
         }
-        // Last: it may look at the caller's records.
+        // Last, because the rule may look at the caller's records.
         if let Some(check) = &self.caller_rule {
             let key = subject.caller_key();
             ask_unless_yes(check, key, subject.caller.clone()).await?;
@@ -131,7 +133,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         Ok(())
     }
 
-    /// Returns the moment at which a stream that begins now asks again; `None` if there is nothing to
+    /// Returns the time at which a stream that begins now asks again; `None` if there is nothing to
     /// ask.
     pub(crate) fn stream_asks_at(&self, subject: &Subject<'_, C>) -> Option<Instant> {
         let now = Instant::now();
@@ -145,11 +147,11 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         moments.into_iter().flatten().min()
     }
 
-    /// Asks again while a stream lasts, and returns the moment at which to ask next, whether there was
-    /// an answer or not.
+    /// Asks the checks again for a stream, and returns the time of its next question, with or
+    /// without an answer.
     ///
     /// # Errors
-    /// The no.
+    /// Returns the refusal if a check says no.
     pub(crate) async fn ask_for_stream(&self, subject: &Subject<'_, C>) -> Result<Instant, Reason> {
         let mut moments = Vec::new();
         if let Some(check) = &self.tenant_rule {
@@ -169,7 +171,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         Ok(next.unwrap_or_else(|| Instant::now() + MIN_REST))
     }
 
-    /// Forgets what the rules answered about this tenant and its callers.
+    /// Removes the cached answers of the rules about this tenant and its callers.
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
         if let Some(check) = &self.tenant_rule {
             check.forget(&tenant);

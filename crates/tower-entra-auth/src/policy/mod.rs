@@ -1,7 +1,8 @@
-//! Checks that are asked outside, about a verified token, after every other check: each is asked once
-//! at a time about the same, and each yes is remembered.
+//! Checks of verified tokens that the service decides, after every other check.
 //!
-//! [`PostVerificationChecks`] asks the [rules](Rule) that there are; here is what asks one of them.
+//! For the same key, a check is asked only once at a time, and each yes is cached.
+//! [`PostVerificationChecks`] asks the configured [rules](Rule) in order. This module asks a single
+//! one.
 
 mod checks;
 mod rules;
@@ -27,18 +28,18 @@ use crate::respond::Reason;
 use crate::time::{jittered, usable_runtime};
 use crate::unavailable::Outage;
 
-/// A check of something about a verified token.
+/// A check of a verified token.
 trait Check: Send + Sync + 'static {
-    /// The subject of the answer, under which a yes is kept.
+    /// Cache key of an answer.
     type Key: Clone + Eq + Hash + Send + Sync + 'static;
 
-    /// The subject itself.
+    /// The value that the check decides about.
     type Question: Send + 'static;
 
-    /// Asks. Runs on a task of its own.
+    /// Returns the answer to a question. Runs in its own task.
     fn ask(&self, key: Self::Key, question: Self::Question) -> CheckFuture;
 
-    /// Returns why there is no answer, where that is not for the check to say.
+    /// Returns the error for a missing answer whose reason lies outside of the check.
     fn no_answer(&self, reason: &str) -> Outage;
 }
 
@@ -46,57 +47,59 @@ type CheckFuture = Pin<Box<dyn Future<Output = Result<Verdict, Outage>> + Send>>
 
 /// The answer of a check.
 enum Verdict {
-    /// Good for so long from when it was asked.
+    /// A yes, cached for `keep_for` from the time of the question.
     Yes {
         keep_for: Duration,
     },
     No(Reason),
 }
 
-/// A yes, and for how long it is good.
+/// A cached yes, and how long it is valid.
 #[derive(Clone, Copy, Debug)]
 struct Yes {
-    /// The time until which requests rely on it.
+    /// Time until which requests use the yes.
     until: Instant,
-    /// The time until which streams, which ask less often, rely on it.
+    /// Time until which streams use the yes. Streams ask less often.
     rests_until: Instant,
 }
 
-/// Any other outcome.
+/// A cached outcome other than a yes.
 #[derive(Clone)]
 enum NotYes {
     No {
         reason: Reason,
         until: Instant,
     },
-    /// There was no answer. For streams alone: requests ask again.
+    /// The check gave no answer. Only streams use this entry; requests ask again.
     Unanswered {
         until: Instant,
     },
 }
 
-/// The outcome for all who wait for the same answer.
+/// Outcome of a check, for all that wait for the same answer.
 type CheckOutcome = Result<Yes, Reason>;
 
-/// The least time between two questions of a stream: also where a yes is kept for less.
+/// Minimum time between two questions of a stream, even if a yes is cached for less.
 const MIN_REST: Duration = Duration::from_secs(5);
 
-/// Asks each question once at a time, and remembers each yes for as long as it is good.
+/// A check that asks each question only once at a time, and caches each yes while it is valid.
 struct CachedCheck<C: Check> {
     check: C,
-    /// Judged on use, as what is in `not_yes`; moka only bounds how many there are.
+    /// The cached yes answers. As in `not_yes`, every use compares the time of the entry with the
+    /// current time; moka only limits the number of entries.
     yes: Cache<C::Key, Yes>,
-    /// Apart from those, so that no crowd of strangers drives out a yes.
+    /// The other cached outcomes. They are separate, so that many refused callers evict no yes.
     not_yes: Cache<C::Key, NotYes>,
     in_flight: Mutex<PendingChecks<C::Key>>,
-    /// A permit for each request that waits, of whichever key.
+    /// Permits for the requests that wait, of all keys together.
     permits: Semaphore,
 }
 
-/// The questions that are being asked.
+/// The pending questions.
 struct PendingChecks<K> {
     by_key: HashMap<K, PendingCheck>,
-    /// Those whose key was forgotten, by their numbers, each until its deadline: they are asked all the same.
+    /// Deadlines of the pending questions whose key was forgotten, by their numbers. Their tasks
+    /// still run, so they count towards the limit.
     forgotten: HashMap<u64, Instant>,
     next: u64,
 }
@@ -104,45 +107,46 @@ struct PendingChecks<K> {
 #[derive(Clone)]
 struct PendingCheck {
     number: u64,
-    /// The time until which its answer is waited for.
+    /// Time until which requests and streams wait for the answer.
     deadline: Instant,
     outcome: watch::Receiver<Option<CheckOutcome>>,
-    /// A permit for each request that waits for it.
+    /// Permits for the requests that wait for this answer.
     permits: Arc<Semaphore>,
 }
 
 impl<C: Check> CachedCheck<C> {
-    /// The longest that a question is waited for, by all who wait for it.
+    /// Maximum time from a question to its answer, for all that wait for it.
     const MAX_WAIT: Duration = Duration::from_secs(5);
 
-    /// The time after which a request that got no answer should ask again.
+    /// Delay before a request that got no answer should be retried.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-    /// The time for which a no is kept: so that a tenant that is no customer does not have a slow rule
-    /// asked with every request.
+    /// Cache time of a no. Without it, every request of a refused tenant would call a slow rule.
     const KEEP_NO: Duration = Duration::from_secs(1);
 
-    /// The greatest number of no answers, and failures to answer, that are kept.
+    /// Maximum number of cached outcomes other than a yes.
     const MAX_NOT_YES: u64 = 1_000;
 
-    /// The most questions that are asked at the same time.
+    /// Maximum number of pending questions.
     const MAX_ASKING: usize = 256;
 
-    /// The number of them with which a stream begins no other: requests must find room, however many
-    /// streams come to their moment at once.
+    /// Number of pending questions from which on streams ask no others. The rest is for requests,
+    /// even if many streams are due at the same time.
     const MAX_ASKING_FOR_STREAMS: usize = Self::MAX_ASKING / 2;
 
-    /// The most requests that wait for answers. More than may wait for keys: those of one
-    /// tenant all wait when its yes has run out.
+    /// Maximum number of requests that wait for answers. It is higher than for keys, because all
+    /// requests of a tenant wait when its yes has expired.
     const MAX_WAITING: usize = 1_024;
 
-    /// The most requests that wait for one answer, as a multiple of the places left: those of one
-    /// key alone may be 768, three quarters, and however many crowd in, some places are left.
+    /// Maximum number of requests that wait for one answer, as a multiple of the free places.
+    ///
+    /// The requests of a single key may be 768, three quarters of all places. So some places stay
+    /// free, even if many requests arrive.
     const SHARE: usize = 3;
 
     fn new(check: C, max_kept: u64) -> Arc<Self> {
-        // The longest unused goes first: what was asked for often and never will be again, such as an expired
-        // token, makes room.
+        // LRU evicts an entry that was used often but never will be again, such as one for an
+        // expired token.
         let lru = EvictionPolicy::lru();
         let yes = Cache::builder().max_capacity(max_kept);
         let not_yes = Cache::builder().max_capacity(Self::MAX_NOT_YES);
@@ -159,19 +163,19 @@ impl<C: Check> CachedCheck<C> {
         })
     }
 
-    /// Returns whether there is a yes that is still good. Never waits.
+    /// Returns whether a valid yes is cached. Never waits.
     fn has_yes(&self, key: &C::Key) -> bool {
         let yes = self.yes.get(key);
         yes.is_some_and(|yes| Instant::now() < yes.until)
     }
 
-    /// Returns the moment at which a stream that begins now asks again. Where nothing is remembered, its
-    /// request was answered a moment ago.
+    /// Returns the time at which a stream that begins now asks again. If nothing is cached, its
+    /// request received an answer a moment ago.
     fn stream_asks_at(&self, key: &C::Key, now: Instant) -> Instant {
         self.rests_until(key, now).unwrap_or(now + MIN_REST)
     }
 
-    /// Returns until when no stream needs to ask; `None` if one should now.
+    /// Returns the time until which no stream needs to ask; `None` if one should ask now.
     fn rests_until(&self, key: &C::Key, now: Instant) -> Option<Instant> {
         let of_yes = self.yes.get(key).map(|yes| yes.rests_until);
         let of_failure = match self.not_yes.get(key) {
@@ -182,8 +186,10 @@ impl<C: Check> CachedCheck<C> {
         moments.filter(|until| now < *until).max()
     }
 
-    /// Asks on behalf of a stream, and returns when to ask next. It takes no permit of a request's: the
-    /// stream is there anyway, and nobody may ever poll this again.
+    /// Asks on behalf of a stream, and returns the time of its next question.
+    ///
+    /// It takes no permit of a request: the stream exists anyway, and its task may never poll this
+    /// future again, which would never free the permit.
     async fn ask_for_stream(
         self: Arc<Self>,
         key: C::Key,
@@ -201,7 +207,7 @@ impl<C: Check> CachedCheck<C> {
         };
         let most = Self::MAX_ASKING_FOR_STREAMS;
         let Some(pending) = self.join_or_ask(&runtime, key, question, most) else {
-            // Not all of them at the same moment again.
+            // Spread, so that the streams do not all ask at the same moment again.
             return Ok(now + jittered(Self::RETRY_AFTER, 1));
         };
         match self.wait_for(pending).await {
@@ -211,7 +217,7 @@ impl<C: Check> CachedCheck<C> {
         }
     }
 
-    /// Returns the no of a moment ago.
+    /// Returns the cached no, if it is still valid.
     fn kept_no(&self, key: &C::Key) -> Option<Reason> {
         match self.not_yes.get(key)? {
             NotYes::No { reason, until } => (Instant::now() < until).then_some(reason),
@@ -219,7 +225,7 @@ impl<C: Check> CachedCheck<C> {
         }
     }
 
-    /// Asks, or waits for the answer if it is being asked already.
+    /// Asks a question, or waits for its answer if it is already pending.
     async fn ask(self: Arc<Self>, key: C::Key, question: C::Question) -> CheckOutcome {
         if let Some(no) = self.kept_no(&key) {
             return Err(no);
@@ -255,8 +261,11 @@ impl<C: Check> CachedCheck<C> {
         }
     }
 
-    /// Returns the question that is being asked, or asks it. One that nobody waits for any longer may be
-    /// on a runtime that does not run, and is asked again. `None` if it would be one more than `max`.
+    /// Returns the pending question of this key, or asks it; `None` if that would be more than
+    /// `max` questions.
+    ///
+    /// A question after its deadline is asked again: its task may be on a runtime that does not
+    /// run.
     fn join_or_ask(
         self: &Arc<Self>,
         runtime: &Handle,
@@ -283,8 +292,8 @@ impl<C: Check> CachedCheck<C> {
             permits: Arc::new(Semaphore::new(Self::MAX_WAITING)),
         };
         in_flight.by_key.insert(key.clone(), pending.clone());
-        // Never under the lock: on a runtime that is shutting down, the task is dropped here and
-        // now, and dropping it locks.
+        // Never spawned under the lock: on a runtime that is shutting down, the task is dropped
+        // during the call, and its drop takes the lock.
         drop(in_flight);
         let task = CheckTask {
             of: Arc::clone(self),
@@ -296,15 +305,15 @@ impl<C: Check> CachedCheck<C> {
         Some(pending)
     }
 
-    /// Takes a question off the list, and keeps what was answered. Does neither where a later
-    /// question stands in its place.
+    /// Removes a pending question, and caches its outcome. Does neither if the question was
+    /// forgotten or replaced by a later one.
     fn settle(&self, key: &C::Key, number: u64, outcome: Option<&CheckOutcome>) {
         let mut in_flight = self.lock();
         let pending = in_flight.by_key.get(key);
         if pending.is_none_or(|pending| pending.number != number) {
             return;
         }
-        // Before it is off the list: a request that comes between would ask again.
+        // Before the removal: otherwise a request in between would ask again.
         match outcome {
             Some(Ok(yes)) => self.yes.insert(key.clone(), *yes),
             Some(Err(Reason::Unavailable { .. })) | None => {
@@ -324,8 +333,10 @@ impl<C: Check> CachedCheck<C> {
         in_flight.by_key.remove(key);
     }
 
-    /// Forgets what was answered about a key. A question that is being asked may have looked before
-    /// whatever it is that changed: those that wait for it get its answer, which nobody keeps.
+    /// Removes the cached answers about a key.
+    ///
+    /// A pending question may have read its facts before the change that leads to this call. The
+    /// requests that wait for its answer receive it, but it is not cached.
     fn forget(&self, key: &C::Key) {
         let mut in_flight = self.lock();
         if let Some(pending) = in_flight.by_key.remove(key) {
@@ -338,7 +349,8 @@ impl<C: Check> CachedCheck<C> {
         self.not_yes.invalidate(key);
     }
 
-    /// Forgets what was answered about each of these keys, as [`forget`](Self::forget) does about one.
+    /// Removes the cached answers about each of these keys, as [`forget`](Self::forget) does for
+    /// one.
     fn forget_where(&self, is_meant: impl Fn(&C::Key) -> bool) {
         let asked: Vec<C::Key> = self.lock().by_key.keys().cloned().collect();
         let yes = self.yes.iter().map(|(key, _)| C::Key::clone(&key));
@@ -364,7 +376,7 @@ impl<C: Check> CachedCheck<C> {
     }
 }
 
-/// A question that is being asked; taken off the list however its task ends.
+/// The task of a pending question. However the task ends, its drop removes the question.
 struct CheckTask<C: Check> {
     of: Arc<CachedCheck<C>>,
     key: C::Key,
@@ -375,7 +387,7 @@ struct CheckTask<C: Check> {
 impl<C: Check> CheckTask<C> {
     async fn run(self, question: C::Question, deadline: Instant) {
         let check = &self.of.check;
-        // What the answer goes by may have been looked up at the beginning of a slow one.
+        // A slow check may have looked up the facts at its beginning, so a yes counts from there.
         let asked_at = Instant::now();
         let outcome = match timeout_at(deadline, check.ask(self.key.clone(), question)).await {
             Ok(Ok(Verdict::Yes { keep_for })) => Ok(Yes {
@@ -389,7 +401,7 @@ impl<C: Check> CheckTask<C> {
             }),
             Err(_) => self.of.unavailable("it took longer than 5 s"),
         };
-        // Off the list first: a request that comes after this asks again.
+        // First removed from the pending questions, so that a request after this asks again.
         self.of.settle(&self.key, self.number, Some(&outcome));
         self.sender.send_replace(Some(outcome));
     }
@@ -397,7 +409,7 @@ impl<C: Check> CheckTask<C> {
 
 impl<C: Check> Drop for CheckTask<C> {
     fn drop(&mut self) {
-        // After a panic of the question, or the end of its runtime: the answer never comes.
+        // If the check panicked or its runtime ended, the answer never comes.
         self.of.settle(&self.key, self.number, None);
         self.of.lock().forgotten.remove(&self.number);
     }

@@ -1,4 +1,4 @@
-//! The rules of the service: about tenants, about callers, and about the grants of reissued tokens.
+//! Rules of the service: about tenants, about callers, and about the grants of reissued tokens.
 
 use std::fmt;
 use std::future::Future;
@@ -13,10 +13,10 @@ use super::{CallerKey, Check, CheckFuture, Verdict};
 use crate::respond::Reason;
 use crate::unavailable::Outage;
 
-/// A rule of the service about `Q`, whose answer is kept under `K`.
+/// A rule of the service about `Q`, whose answer is cached under `K`.
 pub(crate) struct Rule<K, Q = K> {
     rule: Arc<dyn Fn(Q) -> RuleFuture + Send + Sync>,
-    /// The time for which a yes is kept.
+    /// Cache time of a yes.
     ttl: Duration,
     refusal: fn(K) -> Reason,
     unavailable: fn(String) -> Outage,
@@ -25,8 +25,8 @@ pub(crate) struct Rule<K, Q = K> {
 type RuleFuture = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
 
 impl<K, Q> Rule<K, Q> {
-    /// Takes a function that is cloned for each question, so that an async closure can own what it
-    /// captures. Its yes is not kept.
+    /// Creates a rule whose yes is not cached. The function is cloned for each call, so that an
+    /// async closure can own what it captures.
     fn new<F, R, E>(rule: F, refusal: fn(K) -> Reason, unavailable: fn(String) -> Outage) -> Self
     where
         F: FnOnce(Q) -> R + Clone + Send + Sync + 'static,
@@ -45,7 +45,7 @@ impl<K, Q> Rule<K, Q> {
         }
     }
 
-    /// Sets for how long a yes is kept.
+    /// Sets how long a yes is cached.
     pub(crate) fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
@@ -53,7 +53,7 @@ impl<K, Q> Rule<K, Q> {
 }
 
 impl Rule<TenantId> {
-    /// Makes the rule that says whether a tenant is admitted.
+    /// Creates a rule that decides whether a tenant is admitted.
     pub(crate) fn about_tenants<F, R, E>(rule: F) -> Self
     where
         F: FnOnce(TenantId) -> R + Clone + Send + Sync + 'static,
@@ -66,7 +66,7 @@ impl Rule<TenantId> {
 }
 
 impl<C> Rule<CallerKey, C> {
-    /// Makes the rule that says whether a caller is admitted.
+    /// Creates a rule that decides whether a caller is admitted.
     pub(crate) fn about_callers<F, R, E>(rule: F) -> Self
     where
         F: FnOnce(C) -> R + Clone + Send + Sync + 'static,
@@ -79,7 +79,7 @@ impl<C> Rule<CallerKey, C> {
 }
 
 impl Rule<Arc<str>> {
-    /// Makes the rule that says whether a grant is still good.
+    /// Creates a rule that decides whether a grant is still valid.
     pub(crate) fn about_grants<F, R, E>(rule: F) -> Self
     where
         F: FnOnce(Arc<str>) -> R + Clone + Send + Sync + 'static,

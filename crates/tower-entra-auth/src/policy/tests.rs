@@ -8,12 +8,12 @@ use super::*;
 
 const MAX_KEPT: u64 = 10_000;
 
-/// Says yes to whoever asks, once it is let, unless it is told otherwise.
+/// A check that answers once the test opens it: with a yes, unless the test sets another outcome.
 #[derive(Default)]
 struct Gate {
     open: Arc<Notify>,
     asked: Arc<AtomicUsize>,
-    /// Another one with each request, unless it is the same.
+    /// Key of the next request. It differs for each request, unless `is_one_key` is set.
     key: AtomicUsize,
     is_one_key: bool,
     says_no: AtomicBool,
@@ -91,7 +91,7 @@ async fn the_questions_asked_at_once_are_bounded() {
     for task in waiting {
         assert!(reason(task.await.unwrap()).contains("longer than 5 s"));
     }
-    // Each takes itself off, at the same moment, when it is its turn.
+    // Each task removes its question when it runs, all at the same moment.
     while !gate.lock().by_key.is_empty() {
         tokio::task::yield_now().await;
     }
@@ -131,12 +131,12 @@ async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_time
     assert!(request.await.unwrap().is_ok());
 }
 
-/// Returns how many requests wait.
+/// Returns the number of requests that wait.
 fn waiting_for(gate: &CachedCheck<Gate>) -> usize {
     CachedCheck::<Gate>::MAX_WAITING - gate.permits.available_permits()
 }
 
-/// Has so many requests wait for the answer about the key that is the gate's now.
+/// Starts `size` requests that wait for the answer about the gate's current key.
 async fn crowd(
     gate: &Arc<CachedCheck<Gate>>,
     size: usize,
@@ -158,7 +158,7 @@ async fn one_key_may_have_most_places_and_leaves_some_to_all_others() {
     let mut waiting = crowd(&gate, 768).await;
     let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
     assert!(reason(one_more).contains("the same answer"));
-    // Those that crowd in next share what is left.
+    // The requests of the next keys share the free places.
     for (key, most) in [(1, 192), (2, 48), (3, 12)] {
         gate.check.key.store(key, Ordering::SeqCst);
         waiting.append(&mut crowd(&gate, most).await);
@@ -189,7 +189,7 @@ async fn the_requests_that_wait_are_bounded_whatever_they_ask_about() {
     for number in 0..2_000 {
         gate.check.key.store(number % keys, Ordering::SeqCst);
         requests.push(tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ())));
-        // It runs until it waits, or is turned away.
+        // The request runs until it waits or is refused.
         tokio::task::yield_now().await;
     }
     let waiting = waiting_for(&gate);
@@ -239,7 +239,7 @@ async fn a_no_is_kept_for_a_second_and_no_longer() {
     gate.check.open.notify_one();
     assert!(ask().await.is_ok());
     assert_eq!(gate.check.asked(), 2);
-    // And it takes nothing from a yes that came after it.
+    // The expired no does not affect the later yes.
     assert!(gate.has_yes(&gate.check.key()));
 }
 
@@ -247,7 +247,8 @@ async fn a_no_is_kept_for_a_second_and_no_longer() {
 async fn what_is_forgotten_is_asked_anew_and_no_earlier_question_brings_it_back() {
     let gate = Gate::of_one_key();
     let ask = || tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ()));
-    // A yes, a no, and one of each that is still being asked when it is forgotten.
+    // A yes and a no that are cached, and a yes and a no that are still pending when their key is
+    // forgotten.
     for (before, is_asked_already) in [(true, true), (false, true), (true, false), (false, false)] {
         let asked = gate.check.asked();
         gate.check.says_no.store(!before, Ordering::SeqCst);
@@ -312,7 +313,7 @@ async fn a_failure_to_answer_is_kept_for_streams_and_not_for_requests() {
 #[tokio::test(start_paused = true)]
 async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
     let gate = Gate::of_one_key();
-    // A runtime that exists, and nobody drives.
+    // A runtime that exists, but that no thread drives.
     let idle = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -326,7 +327,7 @@ async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
     assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_ok());
     assert!(gate.lock().by_key.is_empty());
 
-    // The end of that runtime takes off no question but its own.
+    // The end of that runtime removes no question but its own.
     let later = gate
         .join_or_ask(&Handle::current(), gate.check.key(), (), 1)
         .unwrap();
@@ -357,7 +358,7 @@ async fn questions_that_were_forgotten_count_until_they_are_answered() {
     for task in asking.drain(..) {
         assert!(task.await.unwrap().is_ok());
     }
-    // The answers about what was forgotten are kept for nobody.
+    // The answers about forgotten keys are not cached.
     let kept = (0..most).filter(|key| gate.has_yes(key)).count();
     assert_eq!(kept, most - most / 2 - 1);
     asking.append(&mut ask(most));
@@ -366,7 +367,7 @@ async fn questions_that_were_forgotten_count_until_they_are_answered() {
     }
 }
 
-/// Tokens expire: what was asked for often once must not keep out what is asked for now.
+/// Checks that entries that were used often do not keep out a new one, because tokens expire.
 #[tokio::test(start_paused = true)]
 async fn the_yes_that_was_used_last_stays_however_often_others_were() {
     let gate = CachedCheck::new(Gate::default(), 10);
@@ -386,7 +387,8 @@ async fn the_yes_that_was_used_last_stays_however_often_others_were() {
     }
 }
 
-/// Whoever is refused asks again at once, also where many others were refused before.
+/// Checks that the last no is cached, even if many others were refused before: a refused client
+/// asks again immediately.
 #[tokio::test(start_paused = true)]
 async fn the_no_that_came_last_is_kept_however_many_came_before() {
     let gate = CachedCheck::new(Gate::default(), MAX_KEPT);

@@ -1,4 +1,4 @@
-//! The service that tells clients how to get tokens for this API (RFC 9728).
+//! The service that publishes how clients get tokens for this API (RFC 9728).
 
 mod protected_resource;
 
@@ -23,15 +23,15 @@ use crate::service::{
     respond_or_call,
 };
 
-/// Serves the metadata document of a [`ProtectedResource`]; made by
+/// A Layer or service that serves the metadata document of a [`ProtectedResource`]; made by
 /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
 ///
-/// As a Layer around everything else it answers the two paths of the document, its own
-/// (`/.well-known/oauth-protected-resource/mcp`) and that of the root, and hands every other request
-/// on. As a service it answers these paths, and 404 elsewhere: where a router is the better place.
+/// As a Layer around everything else, it responds on the two paths of the document: the document's
+/// own path (`/.well-known/oauth-protected-resource/mcp`) and the path of the root. It passes every
+/// other request on. As a service for routers, it responds on these paths, and with 404 on others.
 ///
-/// It needs no token and looks at nothing but method and path: whatever host a request names, the
-/// document is the same. Scripts of any origin may read it (CORS), and it may be cached for 5
+/// It requires no token and reads only method and path: the document does not depend on the host
+/// that a request names. Scripts of any origin may read it (CORS), and clients may cache it for 5
 /// minutes.
 #[derive(Clone, Debug)]
 #[must_use = "it serves nothing before it is a Layer around a service, or a router's service"]
@@ -39,16 +39,16 @@ pub struct ResourceMetadata {
     published: Arc<PublishedMetadata>,
 }
 
-/// The metadata that the settings come to.
+/// The metadata document as it is served, made from the settings.
 #[derive(Clone, Debug)]
 struct PublishedMetadata {
-    /// The document's own path, and that of the root, where some clients look first.
+    /// The document's own path, and the path of the root, where some clients look first.
     paths: [String; 2],
     document: Bytes,
     reference: MetadataReference,
 }
 
-/// No [`ProtectedResource`] was set, whose metadata could be served.
+/// An error: no [`ProtectedResource`] is set, so that there is no metadata to serve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "no protected resource is set: add .protected_resource(ProtectedResource::at(\"https://…\")) to the \
@@ -58,20 +58,21 @@ struct PublishedMetadata {
 pub struct NoProtectedResource;
 
 impl ResourceMetadata {
-    /// Returns what challenges say of it.
+    /// Returns the data for challenges about this document.
     pub(crate) fn reference(&self) -> &MetadataReference {
         &self.published.reference
     }
 
-    /// Returns the paths that it answers, for a router: two, or one where the resource is a whole
-    /// origin.
+    /// Returns the paths of the document, for a router.
+    ///
+    /// There are two, or one if the resource is a whole origin.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         let [own, root] = &self.published.paths;
         let other = (own != root).then_some(&**root);
         std::iter::once(&**own).chain(other)
     }
 
-    /// Returns the answer, if the path is one of ours.
+    /// Returns the response, if the path is one of the document's.
     fn response_to(&self, method: &Method, path: &str) -> Option<Response<AnswerBody>> {
         let published = &self.published;
         if !published.paths.iter().any(|ours| ours == path) {
@@ -86,7 +87,7 @@ impl ResourceMetadata {
                 *response.body_mut() = AnswerBody::new(published.document.clone());
                 response = for_method(method, response);
             }
-            // A preflight: MCP clients in browsers send a header of their own.
+            // A preflight: MCP clients in browsers send a custom header.
             Method::OPTIONS => {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 set(&mut response, ALLOW, METHODS);
@@ -140,8 +141,10 @@ impl<S> Layer<S> for ResourceMetadata {
     }
 }
 
-/// The two paths as routes, for `merge` and [`open`](crate::axum::Protected::open). Of two resources in one
-/// router both would have the path of the root: there each is a Layer.
+/// Converts to a router with the paths of the document, for `merge` and
+/// [`open`](crate::axum::Protected::open).
+///
+/// Two resources in one router would both have the path of the root. Use each as a Layer instead.
 #[cfg(feature = "axum")]
 impl<S> From<ResourceMetadata> for axum::Router<S>
 where

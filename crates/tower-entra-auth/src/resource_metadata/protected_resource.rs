@@ -1,4 +1,4 @@
-//! The settings by which clients learn how to get tokens for this API (RFC 9728).
+//! Settings from which clients learn how to get tokens for this API (RFC 9728).
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,11 +15,12 @@ use super::{PublishedMetadata, ResourceMetadata};
 use crate::respond::MetadataReference;
 use crate::setting::SettingNames;
 
-/// The place of this API, and the way in which clients get tokens for it: OAuth 2.0 Protected
-/// Resource Metadata (RFC 9728), by which MCP clients find out where to sign in.
+/// The URL of this API, and the data with which clients get tokens for it.
 ///
-/// Given to [`EntraAuthBuilder::protected_resource`](crate::EntraAuthBuilder::protected_resource),
-/// it makes every challenge name the metadata document, which
+/// It is OAuth 2.0 Protected Resource Metadata (RFC 9728), by which MCP clients find out where to
+/// sign in. If it is set with
+/// [`EntraAuthBuilder::protected_resource`](crate::EntraAuthBuilder::protected_resource), every
+/// challenge names the metadata document, which
 /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata) serves.
 ///
 /// ```
@@ -60,7 +61,8 @@ impl fmt::Debug for ProtectedResource {
 /// The well-known path (RFC 9728 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// The scopes of OpenID Connect: requested by clients by themselves, permitting nothing here.
+/// Scopes of OpenID Connect. Clients request them without being asked, and they permit nothing
+/// here.
 const OF_OPENID: [&str; 6] = [
     "openid",
     "profile",
@@ -70,15 +72,18 @@ const OF_OPENID: [&str; 6] = [
     "phone",
 ];
 
-/// The longest URL of a resource, and the longest list of scopes: both are in every challenge, and
-/// clients limit the headers of a response.
+/// Maximum length of a resource URL. Every challenge contains the URL as part of
+/// `resource_metadata`, and clients limit the headers of a response.
 const MAX_URL: usize = 512;
+/// Maximum length of all scopes together. They are part of challenges, too.
 const MAX_SCOPES: usize = 2_048;
 
 impl ProtectedResource {
-    /// Takes the URL of this API as its clients know it, which is its resource identifier (RFC 9728
-    /// §1.2): `https`, or `http` on loopback. For MCP the URL of the endpoint, path included:
-    /// `https://mcp.example.com/mcp`. It is never taken from a request.
+    /// Makes the metadata for the URL of this API as its clients know it.
+    ///
+    /// The URL is the resource identifier (RFC 9728 §1.2). It is `https`, or `http` on loopback.
+    /// For MCP, use the URL of the endpoint with its path: `https://mcp.example.com/mcp`. The URL
+    /// is never taken from a request.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -89,10 +94,11 @@ impl ProtectedResource {
         }
     }
 
-    /// Sets the scopes that clients are to request first, by their short names (`Mcp.Access`): the few
-    /// that everybody needs, not all there are. They are published in the form in which they are
-    /// requested from the authorization server: `api://{client id}/Mcp.Access` of Entra, by the
-    /// short name of another.
+    /// Adds the scopes that clients request first, by their short names (`Mcp.Access`).
+    ///
+    /// Name the few scopes that every client needs, not all scopes of the API. They are published
+    /// in the form in which clients request them from the authorization server:
+    /// `api://{client id}/Mcp.Access` for Entra, the short name for another server.
     ///
     /// Entra needs at least one: without a scope it issues tokens for Graph.
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
@@ -100,28 +106,31 @@ impl ProtectedResource {
         self
     }
 
-    /// Sets the issuer of the authorization server that clients are sent to: of one in front of Entra,
-    /// for clients that register themselves. Entra itself by default: the issuer of the tenant, or
-    /// those of the tenants that are listed, of which many clients use the first only. Where any tenant
-    /// is accepted it must be set: no client accepts the issuer that Entra publishes for all of them.
+    /// Sets the issuer of the authorization server to which clients are sent, such as a server in
+    /// front of Entra for clients that register themselves.
+    ///
+    /// The default is Entra itself: the issuer of the tenant, or the issuers of all listed tenants,
+    /// of which many clients use only the first. If any tenant is accepted, the authorization
+    /// server must be set, because no client accepts the issuer that Entra publishes for all
+    /// tenants.
     pub fn authorization_server(mut self, issuer: impl Into<String>) -> Self {
         self.authorization_server = Some(issuer.into());
         self
     }
 
-    /// Sets what people read as the name of this API (`resource_name`).
+    /// Sets the name of this API that users read (`resource_name`).
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets where developers read about this API (`resource_documentation`).
+    /// Sets the URL of the documentation for developers (`resource_documentation`).
     pub fn documentation(mut self, url: impl Into<String>) -> Self {
         self.documentation = Some(url.into());
         self
     }
 
-    /// Returns each problem with the setting that it is of.
+    /// Returns each problem together with the name of its setting.
     pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<(&'static str, String)> {
         const SCOPES: &str = "protected_resource.scopes";
         const AUTHORIZATION_SERVER: &str = "protected_resource.authorization_server";
@@ -168,8 +177,13 @@ impl ProtectedResource {
         texts
     }
 
-    /// Returns what is published of settings that have no problem of their own, with the methods of
-    /// RFC 6750 §2 by which tokens are found.
+    /// Returns the metadata to publish, with the methods of RFC 6750 §2 by which the Layer finds
+    /// tokens.
+    ///
+    /// The settings must have no [`problems`](Self::problems).
+    ///
+    /// # Errors
+    /// If the settings still have a problem, such as scopes that a challenge cannot name.
     pub(crate) fn published(
         &self,
         rules: &Validator,
@@ -201,7 +215,8 @@ impl ProtectedResource {
                 scopes.push(scope);
             }
         }
-        // A parameter of each challenge: nothing in it may look like another one.
+        // The scopes become a parameter of each challenge: nothing in them may look like another
+        // parameter.
         let joined = scopes.join(" ");
         if !scopes.iter().all(|scope| is_of_scope_characters(scope)) || joined.len() > MAX_SCOPES {
             return Err(format!(
@@ -237,7 +252,7 @@ impl ProtectedResource {
     }
 }
 
-/// RFC 9728 §2. What is empty is left out (§3.2).
+/// The metadata document (RFC 9728 §2). Empty members are left out (§3.2).
 #[derive(Serialize)]
 struct Document<'d> {
     resource: &'d str,
@@ -254,8 +269,9 @@ struct Document<'d> {
 
 /// Parses the URL of a resource. The error completes the sentence "the URL …".
 ///
-/// Clients compare it with the URL that they were given, character by character (RFC 9728 §3.3), and
-/// many write that anew before: so only what nobody writes in another way.
+/// Clients compare the URL with the one that they were given, character by character (RFC 9728
+/// §3.3). Many clients normalise the URL before. For this reason, only URLs that every client
+/// writes in the same way are accepted.
 fn resource_url(text: &str) -> Result<Uri, &'static str> {
     let text = text.trim();
     let uri = secure_url(text, false)?;
@@ -280,7 +296,7 @@ fn resource_url(text: &str) -> Result<Uri, &'static str> {
     }
 }
 
-/// Returns whether scheme, host and port are written as every reader of URLs would write them.
+/// Returns whether scheme, host and port are in the form that every URL parser would write.
 fn has_plain_origin(text: &str, uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let (scheme, default_port) = match uri.scheme_str() {
@@ -301,8 +317,9 @@ fn has_plain_origin(text: &str, uri: &Uri) -> bool {
     has_plain_port && is_plain_host(host)
 }
 
-/// Returns whether it is an address, or a name of labels in lower case of which the last is no
-/// number: that would be another spelling of an address.
+/// Returns whether the host is an IP address in its normal form, or a name of lower-case labels.
+/// The last label must not be a number, because the name would then be another spelling of an
+/// address.
 fn is_plain_host(host: &str) -> bool {
     if let Some(inside) = host
         .strip_prefix('[')
@@ -339,7 +356,8 @@ fn server_url(text: &str) -> Result<Uri, &'static str> {
     }
 }
 
-/// Refuses Entra's issuer for many tenants, which is a template: no client finds it equal to anything.
+/// Refuses Entra's issuer for many tenants. It is a template, which no client finds equal to an
+/// issuer.
 fn of_one_tenant(uri: &Uri) -> Result<(), &'static str> {
     let tenant = uri.path().split('/').nth(1).unwrap_or_default();
     match is_host_of_entra(uri) && tenant.parse::<TenantId>().is_err() {
@@ -374,13 +392,14 @@ fn scope_problem(scope: &str) -> Option<String> {
     (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
 }
 
-/// Returns whether a challenge can name the scope: the characters of RFC 6749 §3.3, without `=`.
+/// Returns whether a challenge can name the scope: it has only the characters of RFC 6749 §3.3,
+/// without `=`.
 fn is_of_scope_characters(scope: &str) -> bool {
     let is_good = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);
     scope.bytes().all(is_good)
 }
 
-/// Returns whether Entra, in whichever cloud, is that authorization server.
+/// Returns whether the authorization server is Entra, in any cloud.
 fn is_of_entra(issuer: &str) -> bool {
     server_url(issuer).is_ok_and(|uri| is_host_of_entra(&uri))
 }

@@ -1,4 +1,4 @@
-//! Challenges: the header `WWW-Authenticate` (RFC 6750 §3).
+//! Challenges in the header `WWW-Authenticate` (RFC 6750 §3).
 
 use std::borrow::Cow;
 
@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Challenge, Reason, RequiredScopes, ResponderConfig};
 
 impl Challenge<'_> {
-    /// Returns one header line in the one form that all known clients parse: the scheme literally
-    /// `Bearer`, every value quoted, `error` first and `error_description` last.
+    /// Returns the header's value in the one form that all known clients parse. The scheme is
+    /// literally `Bearer`, every value is quoted, `error` is first and `error_description` last.
     pub(super) fn text(
         &self,
         refusal: &Reason,
@@ -24,7 +24,7 @@ impl Challenge<'_> {
                 challenge.add("scope", &scopes.requestable(config));
             }
             Self::Claims => {
-                // In standard base64, as Microsoft's clients read it.
+                // Standard base64, which Microsoft's clients expect.
                 let claims = refusal.challenge();
                 let claims = claims.map_or_else(String::new, |it| STANDARD.encode(it.json()));
                 challenge.add("error", "insufficient_claims");
@@ -42,14 +42,14 @@ impl Challenge<'_> {
     }
 }
 
-/// The parameters of a challenge, one after the other.
+/// A builder that adds the parameters of a challenge one after the other.
 struct ChallengeBuilder {
     text: String,
     separator: &'static str,
 }
 
 impl ChallengeBuilder {
-    /// The size that most challenges fit into.
+    /// Initial capacity, enough for most challenges.
     const CAPACITY: usize = 128;
 
     fn new() -> Self {
@@ -61,7 +61,8 @@ impl ChallengeBuilder {
         }
     }
 
-    /// Adds a parameter whose value has neither quotes nor backslashes; none, if it is empty.
+    /// Adds a parameter, unless its value is empty. The value must have no quotes and no
+    /// backslashes.
     fn add(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             for part in [self.separator, name, "=\"", value, "\""] {
@@ -73,8 +74,8 @@ impl ChallengeBuilder {
 }
 
 impl RequiredScopes<'_> {
-    /// Returns them as they are requested from the authorization server that is published, else from
-    /// Entra.
+    /// Returns the scopes as clients request them from the published authorization server, or from
+    /// Entra if none is published.
     fn requestable<'c>(&self, config: &'c ResponderConfig) -> Cow<'c, str> {
         let metadata = config.metadata.as_ref();
         let names = match self {
@@ -91,14 +92,14 @@ impl RequiredScopes<'_> {
     }
 }
 
-/// Returns whether all characters may be in a scope (RFC 6749 §3.3).
+/// Returns whether all characters are permitted in a scope (RFC 6749 §3.3).
 fn is_scope(text: &str) -> bool {
     text.bytes()
         .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
 }
 
-/// Returns only the characters of RFC 6750 §3, and nothing that looks like another parameter: clients
-/// search the whole header for `scope=`.
+/// Returns the text with only the characters of RFC 6750 §3 and without `=`. Clients search the
+/// whole header for `scope=`, so the text must not look like another parameter.
 fn quotable(text: &str) -> Cow<'_, str> {
     if text.bytes().all(is_quotable) {
         return text.into();

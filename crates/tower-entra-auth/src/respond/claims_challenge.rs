@@ -1,4 +1,4 @@
-//! Challenges for a token with more claims: step-up, and continuous access evaluation.
+//! Challenges that ask for a token with more claims: step-up, and continuous access evaluation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,21 +9,26 @@ use serde_json::{Value, json};
 
 use super::Reason;
 
-/// Asks the client for a token with more claims than it sent: a `claims` request of OpenID Connect
-/// (Core §5.5), which the client hands to Entra.
+/// A challenge that asks the client for a token with more claims than it sent.
 ///
-/// Only a client that declares the capability `cp1` understands it; another one would loop. The
-/// declaration is in the token (`xms_cc`) only if the API's app registration requests that optional
-/// claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) looks after it. The client
-/// of a reissued token need not understand it: its server
-/// [hears of it](crate::issuer::TrustedIssuer::on_challenge). Source: "Claims
-/// challenges, claims requests, and client capabilities" of Microsoft's identity platform.
+/// It contains a `claims` request of OpenID Connect (Core §5.5), which the client passes to Entra.
+///
+/// Only a client that declares the capability `cp1` understands the challenge; another client would
+/// loop. The token contains the declaration (`xms_cc`) only if the API's app registration requests
+/// that optional claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) checks
+/// the declaration.
+///
+/// The client of a reissued token need not understand the challenge, if the server that reissued
+/// the token [receives it](crate::issuer::TrustedIssuer::on_challenge).
+///
+/// Source: "Claims challenges, claims requests, and client capabilities" of Microsoft's identity
+/// platform.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClaimsChallenge {
     request: String,
 }
 
-/// The text is no claims request.
+/// An error: the text is not a claims request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "a claims request is a JSON object of at most 4 KiB, such as \
@@ -32,21 +37,25 @@ pub struct ClaimsChallenge {
 #[non_exhaustive]
 pub struct InvalidClaimsRequest;
 
-/// The most bytes that a claims request may have.
+/// Maximum length of a claims request, in bytes.
 const MAX_LENGTH: usize = 4 << 10;
 
 impl ClaimsChallenge {
-    /// Asks for a sign-in that satisfies this authentication context of Conditional Access.
+    /// Makes a challenge for a sign-in that satisfies this authentication context of Conditional
+    /// Access.
     ///
     /// # Errors
-    /// If it is not one of `c1` to `c99`.
+    /// If `id` is not one of `c1` to `c99`.
     pub fn authentication_context(id: &str) -> Result<Self, InvalidRequirement> {
         Requirement::new(AuthenticationContext(id)).map(|_| Self::of_context(id))
     }
 
-    /// Asks for a token that was issued after this moment, of a user whose sessions before it you
-    /// consider revoked. It revokes nothing itself: compare it with
-    /// [`issued_at`](crate::token::AccessToken::issued_at), which of a reissued token is when Entra was asked.
+    /// Makes a challenge for a token that was issued after this moment.
+    ///
+    /// Use it for a user whose earlier sessions you consider revoked. The challenge revokes
+    /// nothing: compare the moment with [`issued_at`](crate::token::AccessToken::issued_at)
+    /// yourself. For a reissued token, `issued_at` is the time at which Entra issued the original
+    /// token.
     #[must_use]
     pub fn issued_after(moment: SystemTime) -> Self {
         let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -54,10 +63,11 @@ impl ClaimsChallenge {
         Self::of(&json!({ "nbf": { "essential": true, "value": not_before } }))
     }
 
-    /// Asks for whatever the claims request asks.
+    /// Makes a challenge from the JSON of a claims request.
     ///
     /// # Errors
-    /// If it is no JSON object, or of more than 4 KiB: it becomes a header.
+    /// If `request` is not a JSON object, or is longer than 4 KiB: the request becomes part of a
+    /// header.
     pub fn from_json(request: &str) -> Result<Self, InvalidClaimsRequest> {
         match serde_json::from_str(request) {
             Ok(Value::Object(_)) if request.len() <= MAX_LENGTH => Ok(Self {
@@ -85,7 +95,7 @@ impl ClaimsChallenge {
 }
 
 impl Reason {
-    /// Returns what the client is asked for, if it is challenged.
+    /// Returns the claims challenge to the client, if this refusal is one.
     pub(crate) fn challenge(&self) -> Option<Cow<'_, ClaimsChallenge>> {
         match self {
             Self::PermissionDenied { denied, .. } if denied.is_challengeable() => {
@@ -101,7 +111,7 @@ impl Reason {
     }
 }
 
-/// Without the request, which may be about a person.
+/// Leaves out the request, which may be about a person.
 impl fmt::Debug for ClaimsChallenge {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -1,4 +1,4 @@
-//! The format of an answer, by what its request says.
+//! The response format, as the request asks for it.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -6,11 +6,15 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::Format;
 
 impl Format {
-    /// Returns gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`;
-    /// JSON, if `Accept` names it and prefers no plain text; else text.
+    /// Returns the response format for a request with this method and these headers.
     ///
-    /// No other method is gRPC, because a refusal in gRPC is 200: a proxy that asks with the headers
-    /// of a client's request whether it may pass must not be told so.
+    /// It is gRPC if the method is POST and the content type is `application/grpc` or
+    /// `application/grpc+…`. It is JSON if `Accept` names JSON and does not prefer plain text.
+    /// Otherwise it is text.
+    ///
+    /// No other method is gRPC, because a refusal in gRPC has the HTTP status 200. A proxy may ask
+    /// with the headers of a client's request whether that request is permitted. It must not read
+    /// the 200 as permission.
     pub(crate) fn of(method: &Method, request: &HeaderMap) -> Self {
         if method == Method::POST && Self::is_grpc(request) {
             Self::Grpc
@@ -21,7 +25,7 @@ impl Format {
         }
     }
 
-    /// Returns whether the content is of gRPC, of a request or of a response.
+    /// Returns whether the content type of a request or a response is gRPC.
     pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         const GRPC: &[u8] = b"application/grpc";
 
@@ -35,8 +39,11 @@ impl Format {
     }
 }
 
-/// Compares the media ranges that name a type (RFC 9110 §12.5.1): `*/*` is for those that do not care,
-/// and whoever reads a terminal is among them. What is no media range is as if it were not there.
+/// Returns whether `Accept` names JSON and does not prefer plain text.
+///
+/// Only media ranges that name a type are compared (RFC 9110 §12.5.1). `*/*` is sent by clients
+/// without a preference, and a user may read their output in a terminal. Invalid media ranges are
+/// ignored.
 fn prefers_json(request: &HeaderMap) -> bool {
     let (mut json, mut text) = (0.0_f32, 0.0_f32);
     let values = request.get_all(ACCEPT).iter();

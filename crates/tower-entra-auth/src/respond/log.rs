@@ -1,4 +1,4 @@
-//! One place that writes refusals into the log: the first of a kind, then one a minute.
+//! The log of refusals: the first refusal of a kind, then at most one line per minute.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use super::without_token::{Look, method_shown, path_shown};
 use super::{Reason, ResponderConfig};
 use crate::service::Asked;
 
-/// See [`Reason::log_key`].
+/// A key for the throttling of lines, as [`Reason::log_key`] returns it.
 type LogKey = (&'static str, &'static str);
 
-/// The lines about refusals.
+/// The throttled log of refusals.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
     refusals: ThrottledLog<LogKey>,
     without_token: ThrottledLog<Look>,
 }
 
-/// The least time between two lines about requests without a token that look alike: some come every few
-/// seconds for as long as a service runs.
+/// Minimum time between two lines about similar requests without a token.
+///
+/// Some of these requests arrive every few seconds for as long as the service runs.
 const WITHOUT_TOKEN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for RefusalLog {
@@ -45,7 +46,7 @@ impl RefusalLog {
             self.write_without_token(code, asked, config);
             return;
         }
-        // The ordinary end of a stream.
+        // The ordinary end of a stream is no warning.
         if matches!(refusal, Reason::ExpiredWhileServed) {
             tracing::debug!(code, "the token expired while its request was served");
             return;
@@ -63,8 +64,9 @@ impl RefusalLog {
         }
     }
 
-    /// Says once what such a request looks like, if it is recognised. Nothing of it is written but its method
-    /// and its path.
+    /// Logs a request without a token. A recognised request gets a line that says what it looks
+    /// like, at most one a day for each kind. All other requests get a line at DEBUG. Of the
+    /// request, only method and path are logged.
     fn write_without_token(
         &self,
         code: &'static str,
@@ -77,7 +79,8 @@ impl RefusalLog {
         };
         let (method, path) = (method_shown(asked.method), path_shown(asked.uri));
         let look = Look::of(asked, &config.own_endpoints);
-        // A stranger's path does not keep an honest one out of the log.
+        // Throttled for each path, so that an attacker's request does not hide a real one from the
+        // log.
         let due = look.and_then(|look| {
             let path = look.is_about_a_path().then_some(&path);
             Some((look, self.without_token.due_for(look, path)?))
@@ -102,18 +105,18 @@ impl RefusalLog {
         }
         match look {
             Look::OwnEndpoint => line!(error),
-            // People type addresses.
+            // Only INFO, because users may type the address into a browser.
             Look::Page => line!(info),
             _ => line!(warn),
         }
     }
 }
 
-/// The values of a line.
+/// The values of a log line.
 struct Facts<'r> {
     found: Option<Cow<'r, str>>,
     expected: Option<Cow<'r, str>>,
-    /// `true` if `found` differs from one token to the next without being another mistake.
+    /// `true` if `found` differs between tokens although the mistake is the same.
     counts: bool,
 }
 
@@ -143,12 +146,12 @@ impl<'r> Facts<'r> {
         }
     }
 
-    /// Returns what tells one mistake from another of the same code.
+    /// Returns the values that distinguish mistakes with the same code, if any.
     fn detail(&self) -> Option<(Option<&str>, Option<&str>)> {
         (!self.counts).then_some((self.found.as_deref(), self.expected.as_deref()))
     }
 
-    /// Writes the line; where the program is at fault, with the path at which it is.
+    /// Writes the log line, with the request's path if the program is at fault.
     fn write(
         &self,
         refusal: &Reason,
@@ -157,7 +160,8 @@ impl<'r> Facts<'r> {
         remedy: &str,
         count: u64,
     ) {
-        // As text: a formatter puts quotes around it, so that what reads `key=value` finds its end.
+        // Recorded as strings: formatters quote strings, so that parsers of `key=value` find their
+        // end.
         let shown = |text: &Option<Cow<'_, str>>| Some(Escaped(text.as_deref()?).to_string());
         let (found, expected) = (shown(&self.found), shown(&self.expected));
         let signature = match refusal {

@@ -1,8 +1,8 @@
-//! Refusals, and the one place that turns them into responses, log lines and counts.
+//! Refusals, and their responses, log lines and counts.
 //!
-//! A [`Reason`] says why; its row of the table of answers says with what status and code; the
-//! [`Responder`] of an `EntraAuth` makes the response, in the [format](Format) that the request asks
-//! for.
+//! A [`Reason`] is the reason of a refusal. Its row of the table of responses has the status and
+//! the code. The [`Responder`] of an `EntraAuth` makes the response, in the [format](Format) that
+//! the request asks for.
 
 mod challenge;
 mod claims_challenge;
@@ -26,17 +26,19 @@ use crate::setting::SettingNames;
 use crate::telemetry::Decided;
 use crate::unavailable::Outage;
 
-/// The reason for which a request does not reach the inner service.
+/// A reason to refuse a request, or to end its response.
 #[derive(Clone, Debug)]
 pub(crate) enum Reason {
-    /// No `Authorization` header.
+    /// The request has no `Authorization` header, or no token where the configured source looks for
+    /// it.
     NoCredentials,
     /// An `Authorization` header of another scheme than `Bearer`.
     OtherScheme,
-    /// The `Authorization` header begins with `Bearer` and is no credentials.
+    /// The credentials are malformed: `Bearer` without a token, for example, or two tokens in two
+    /// places.
     MalformedAuthorization {
         found: Cow<'static, str>,
-        /// The change to make, if that is more than how to send a token.
+        /// Specific advice, if the general advice on how to send a token is not enough.
         remedy: Option<&'static str>,
     },
     /// There is more than one `Authorization` header.
@@ -44,54 +46,54 @@ pub(crate) enum Reason {
     /// The token is not valid.
     InvalidToken {
         rejection: InvalidToken,
-        /// `true` if its claims were judged without its signature.
+        /// `true` if the claims were checked but the signature was not.
         unsigned: bool,
     },
-    /// The token is valid and does not permit what was asked.
+    /// The token is valid, but does not permit the request.
     PermissionDenied {
         denied: PermissionDenied,
-        /// The scopes to request, by short names; empty if no scope would do.
+        /// The short names of the scopes to request; empty if no scope helps.
         scopes: Vec<String>,
     },
     /// The handler asks for a token with more claims.
     Challenged {
         claims: ClaimsChallenge,
-        /// `true` if the client declares that it understands that.
+        /// `true` if a challenge gets the client another token.
         is_understood: bool,
     },
-    /// The handler wants claims as a type that the token's do not fit.
+    /// The token's claims do not fit the type that the handler wants.
     #[cfg(feature = "axum")]
     OtherClaims { type_name: &'static str },
-    /// The requirement of a handler is none that a token could meet, or that one could fail to.
+    /// The requirement of a handler is one that no token could meet, or that every token meets.
     #[cfg(feature = "axum")]
     InvalidRequirement {
         type_name: &'static str,
         problems: String,
     },
-    /// A handler says that the caller may not do this.
+    /// A handler refuses the caller.
     Forbidden { code: &'static str },
-    /// A handler cannot tell now whether the caller may do this.
+    /// A handler cannot decide about the caller now.
     NotNow {
         code: &'static str,
-        /// The time after which to ask again.
+        /// Time until the client should retry.
         retry_after: Duration,
     },
-    /// It cannot be told now whether the token is valid.
+    /// The token cannot be validated now.
     Unavailable {
         cause: Outage,
-        /// The time after which to ask again.
+        /// Time until the client should retry.
         retry_after: Duration,
     },
-    /// The token has expired while the request was served.
+    /// The token expired while the request was served.
     ExpiredWhileServed,
-    /// The service's rule about callers says no.
+    /// The service's caller rule answers no.
     CallerNotAllowed,
-    /// A rule has said no, for this reason, while the request was served.
+    /// A rule answered no while the request was served, with this reason.
     Ended(Box<Self>),
-    /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
-    /// or that of another `EntraAuth`.
+    /// A handler or a requirement needs the caller, but no Layer ran before, or only a Layer of
+    /// another `EntraAuth`.
     WrongLayer { of_another: bool },
-    /// The hook that makes answers did not.
+    /// The `on_refusal` hook panicked.
     HookPanicked,
 }
 
@@ -108,7 +110,7 @@ impl From<InvalidToken> for Reason {
     }
 }
 
-/// The refusal of a valid token that permits nothing.
+/// Converts the refusal of a valid token that permits nothing.
 impl From<PermissionDenied> for Reason {
     fn from(denied: PermissionDenied) -> Self {
         Self::PermissionDenied {
@@ -118,16 +120,16 @@ impl From<PermissionDenied> for Reason {
     }
 }
 
-/// One row of the table of answers.
+/// A row of the table of responses.
 struct Row<'r> {
     status: StatusCode,
     grpc_status: &'static str,
     challenge: Option<Challenge<'r>>,
     /// The exact code, for the log.
     code: &'static str,
-    /// The code that the caller may learn, if there is one.
+    /// The code that the caller may see, if there is one.
     public_code: Option<&'static str>,
-    /// The name under which decisions are counted.
+    /// The outcome under which the decision is counted.
     outcome: &'static str,
 }
 
@@ -182,8 +184,8 @@ impl Reason {
             Self::Unavailable { cause, .. } => Row {
                 public_code: Some(cause.kind().public_code()),
                 outcome: match cause {
-                    // Strangers can bring it about, so that it says nothing of how this service is
-                    // doing.
+                    // An attacker can cause this refusal, so that it says nothing about the health
+                    // of the service.
                     Outage::KeyRefreshPending => "pending",
                     _ => "unavailable",
                 },
@@ -224,8 +226,8 @@ impl Reason {
         }
     }
 
-    /// Returns what the log has at most one line a minute of: the code, and what tells one mistake of
-    /// the program from another, or the end of a stream from the refusal of a request.
+    /// Returns the key for the throttling of log lines. It is the code, and a part that
+    /// distinguishes mistakes of the program, or the end of a stream from the refusal of a request.
     fn log_key(&self) -> (&'static str, &'static str) {
         let which = match self {
             #[cfg(feature = "axum")]
@@ -241,7 +243,7 @@ impl Reason {
         (self.code(), which)
     }
 
-    /// Returns what the line about it says.
+    /// Returns the message of the log line.
     fn message(&self) -> &'static str {
         match self {
             Self::InvalidToken { .. } => "token refused",
@@ -253,7 +255,7 @@ impl Reason {
             | Self::MalformedAuthorization { .. }
             | Self::SeveralAuthorizations => "credentials refused",
             Self::Ended(_) => "what was being served was ended: a rule says no now",
-            // What a claims request asks for may be about a person.
+            // Without the claims request, which may be about a person.
             Self::Challenged { .. } => "more claims are needed",
             #[cfg(feature = "axum")]
             Self::OtherClaims { .. } => "valid token without the claims that the handler wants",
@@ -270,7 +272,7 @@ impl Reason {
         }
     }
 
-    /// Returns the reason for which something was ended, or the reason itself.
+    /// Returns the reason inside of [`Ended`](Self::Ended), or the reason itself.
     fn innermost(&self) -> &Self {
         match self {
             Self::Ended(reason) => reason,
@@ -278,7 +280,7 @@ impl Reason {
         }
     }
 
-    /// Returns what to change, for the log.
+    /// Returns the remedy for the log.
     fn remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         let SettingNames(setting) = config.setting_names;
         match self {
@@ -342,7 +344,7 @@ impl Reason {
         }
     }
 
-    /// Returns what to change, for the caller.
+    /// Returns the remedy for the caller.
     fn public_remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         let SettingNames(setting) = config.setting_names;
         match self {
@@ -396,13 +398,13 @@ impl<'r> Row<'r> {
     }
 }
 
-/// The kinds of `WWW-Authenticate`.
+/// The content of a `WWW-Authenticate` header.
 enum Challenge<'r> {
-    /// A bearer token is needed.
+    /// A challenge for a bearer token, without an error.
     Bare,
-    /// RFC 6750's `error` (§3.1), with the scopes to request.
+    /// The `error` of RFC 6750 (§3.1), with the scopes to request.
     Error(&'static str, RequiredScopes<'r>),
-    /// A token with more claims is needed.
+    /// A challenge for a token with more claims.
     Claims,
 }
 
@@ -410,17 +412,17 @@ impl Challenge<'_> {
     const INVALID_TOKEN: Self = Self::Error("invalid_token", RequiredScopes::First);
 }
 
-/// The scopes that would do.
+/// Scopes that a challenge asks the client to request.
 enum RequiredScopes<'r> {
-    /// None that is known.
+    /// No scope is known.
     Unknown,
-    /// Those to begin with, if they are published.
+    /// The scopes that clients request first, if they are published.
     First,
-    /// These, by their short names.
+    /// Scopes with these short names.
     Named(&'r [String]),
 }
 
-/// The format in which the client wants to be answered.
+/// The format in which the client wants the response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Format {
     Text,
@@ -429,36 +431,42 @@ pub(crate) enum Format {
     Grpc,
 }
 
-/// The detail that a refused caller learns. The log always has everything.
+/// Amount of detail in responses to refused callers.
+///
+/// The log always has all details.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RefusalDetail {
-    /// The machine code, such as `expired` or `wrong_audience`; where no token was sent, how to send one.
+    /// The machine code, such as `expired` or `wrong_audience`; if no token was sent, advice on how
+    /// to send one.
     #[default]
     Code,
-    /// The code and what to do about it: for development.
+    /// The code and the remedy, for development.
     Full,
-    /// Neither: the status, and of the challenge `error` and what a client needs to get a better
-    /// token (`scope`, `claims`, `authorization_uri`).
+    /// Neither code nor remedy.
+    ///
+    /// The caller sees the status. The challenge has `error` and the parameters that a client needs
+    /// to get a better token (`scope`, `claims`, `authorization_uri`, `resource_metadata`).
     None,
 }
 
-/// The settings that the answers of one `EntraAuth` have in common.
+/// Settings that all responses of one `EntraAuth` share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResponderConfig {
     detail: RefusalDetail,
-    /// The text before the short name of a scope when it is requested from Entra, but for a slash.
+    /// Prefix of the API's scopes at Entra, without the slash before the scope's short name.
     app_id_uri: String,
-    /// The place where a client learns how to get a token, if that is published.
+    /// Reference to the published document from which clients learn how to get a token, if there is
+    /// one.
     metadata: Option<MetadataReference>,
-    /// The URL that a client may turn to with a claims challenge.
+    /// URL where a client signs in to satisfy a claims challenge.
     authorization_uri: String,
-    /// The advice how a token is to be sent.
+    /// Advice on how to send a token.
     how_to_send: &'static str,
     setting_names: SettingNames,
-    /// The paths of endpoints that must be outside of this Layer.
+    /// Paths of endpoints that must be outside of this Layer.
     own_endpoints: Vec<String>,
-    /// The keys come from this machine, where a development tenant is.
+    /// `true` if the keys come from this machine, on which a development tenant runs.
     is_local: bool,
 }
 
@@ -484,14 +492,14 @@ impl ResponderConfig {
     }
 }
 
-/// The words of challenges about the metadata of a protected resource (RFC 9728 §5.1).
+/// Data for challenges about the metadata of a protected resource (RFC 9728 §5.1).
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataReference {
-    /// The metadata document's URL, on the origin of the resource.
+    /// URL of the metadata document, on the origin of the resource.
     url: String,
-    /// The scopes to begin with, in the form in which they are requested.
+    /// The scopes that clients request first, in the form in which they request them.
     scopes: String,
-    /// The text before the short name of a scope when it is requested.
+    /// Prefix of a scope's short name in the form in which clients request it.
     scope_prefix: String,
 }
 

@@ -1,4 +1,4 @@
-//! The one place that makes responses to refusals.
+//! Construction of the responses to refusals.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use super::{Format, Reason, RefusalDetail, ResponderConfig};
 use crate::service::{AnswerBody, Asked, new_response};
 use crate::setting::SettingNames;
 
-/// Answers refusals, and writes them into the log.
+/// A responder that makes the responses to refusals and logs the refusals.
 #[derive(Debug, Default)]
 pub(crate) struct Responder {
     config: ResponderConfig,
@@ -28,7 +28,8 @@ impl Responder {
         }
     }
 
-    /// Writes the refusal of a request, if one is at hand, into the log, if a line of its kind is due.
+    /// Logs a refusal if a line of its kind is due, with the head of its request if that is
+    /// available.
     pub(crate) fn log(&self, refusal: &Reason, asked: Option<Asked<'_>>) {
         self.log.write(refusal, asked, &self.config);
     }
@@ -37,12 +38,12 @@ impl Responder {
         self.config.setting_names
     }
 
-    /// Returns what to change, for the log.
+    /// Returns the remedy for the log.
     pub(crate) fn remedy(&self, refusal: &Reason) -> Cow<'static, str> {
         refusal.remedy(&self.config)
     }
 
-    /// Returns what to change, for the caller.
+    /// Returns the remedy for the caller.
     pub(crate) fn public_remedy(&self, refusal: &Reason) -> Cow<'static, str> {
         refusal.public_remedy(&self.config)
     }
@@ -70,7 +71,7 @@ impl Responder {
                 insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
                 response
             }
-            // Trailers only: the status is in the headers, and no body follows.
+            // Trailers only: the gRPC status is in the headers, and no body follows.
             Format::Grpc => {
                 let mut response = Response::new(AnswerBody::default());
                 insert(&mut response, CONTENT_TYPE, GRPC);
@@ -98,11 +99,11 @@ impl Responder {
     }
 }
 
-/// Returns what gRPC says of a response to a refusal, in headers or trailers.
+/// Returns the response to a refusal as gRPC metadata, for headers or trailers.
 pub(crate) fn grpc_metadata(refusal: &Reason, response: Response<AnswerBody>) -> HeaderMap {
     let mut headers = response.into_parts().0.headers;
     headers.remove(CONTENT_TYPE);
-    // Whatever the function of `on_refusal` made of it, it is a refusal.
+    // The `on_refusal` hook may have removed the status or set it to 0, which would mean success.
     if headers.get(GRPC_STATUS).is_none_or(|status| status == "0") {
         let status = HeaderValue::from_static(refusal.row().grpc_status);
         headers.insert(GRPC_STATUS, status);
@@ -116,7 +117,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The words that the caller gets.
+/// The code and the remedy that the response discloses to the caller.
 struct Disclosure {
     code: Option<&'static str>,
     remedy: Option<Cow<'static, str>>,
@@ -130,7 +131,7 @@ impl Disclosure {
                 code: None,
                 remedy: None,
             },
-            // Where there is no code, a few words in its place.
+            // A refusal without a code discloses its remedy instead.
             RefusalDetail::Code if code.is_some() => Self { code, remedy: None },
             RefusalDetail::Code | RefusalDetail::Full => Self {
                 code,
@@ -148,8 +149,10 @@ impl Disclosure {
         }
     }
 
-    /// Returns the problem details. Without a `type` of its own a problem is its status (RFC 9457
-    /// §4.2.1); the code is a member beside.
+    /// Returns the problem details as JSON.
+    ///
+    /// The `type` is `about:blank`, so that the problem is the HTTP status (RFC 9457 §4.2.1). The
+    /// code is an additional member.
     fn problem(&self, status: StatusCode) -> Vec<u8> {
         #[derive(Serialize)]
         struct ProblemDetails<'t> {
@@ -174,7 +177,7 @@ impl Disclosure {
     }
 }
 
-/// Returns the text, percent-encoded as the gRPC protocol over HTTP/2 demands.
+/// Returns the text, percent-encoded as the gRPC protocol over HTTP/2 requires.
 fn grpc_message(text: &str) -> String {
     let mut message = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -192,7 +195,7 @@ fn insert(response: &mut Response<AnswerBody>, name: HeaderName, value: HeaderVa
 }
 
 fn insert_text(response: &mut Response<AnswerBody>, name: HeaderName, value: String) {
-    // Every value above is printable ASCII; one that were not would be left out, not panic.
+    // All values are printable ASCII. A value that is not would be left out, without a panic.
     if let Ok(value) = HeaderValue::try_from(value) {
         insert(response, name, value);
     }

@@ -1,5 +1,7 @@
-//! Requests without a bearer token, by what they look like: most are mistakes of how the Layer was put
-//! around a service, and nobody would hear of them.
+//! Recognition of requests without a bearer token.
+//!
+//! Most of these requests are caused by a wrong setup of the Layer around a service. Without a log
+//! line, the operator would not notice the mistake.
 
 use http::header::{
     ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HeaderName, ORIGIN, USER_AGENT,
@@ -11,27 +13,36 @@ use crate::service::Asked;
 /// The kinds of requests without a bearer token that are recognised.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Look {
-    /// An endpoint of the OAuth proxy, which must be outside of its own Layer.
+    /// A request to an endpoint of the OAuth proxy, which must be outside of its own Layer.
     OwnEndpoint,
+    /// A CORS preflight.
     Preflight,
+    /// A health probe of a usual path, which the advice in the log can quote in code.
     Probe,
-    /// A probe of a path that probes do not ask by convention, or that cannot be named in code.
+    /// A health probe of an unusual path, or of a path that the advice cannot quote in code.
     ProbeElsewhere,
+    /// A call of the gRPC health service.
     GrpcProbe,
+    /// A read of `/metrics`.
     Scrape,
+    /// A request for the metadata document of the protected resource.
     Document,
+    /// A token in the `Authorization` header without a scheme.
     TokenWithoutScheme,
-    /// A scheme by its name.
+    /// Credentials of a known scheme other than `Bearer`, with the scheme's name.
     Scheme(&'static str),
+    /// Credentials of an unknown scheme.
     OtherScheme,
+    /// A token in the query parameter `access_token`.
     TokenInQuery,
-    /// A header by its name.
+    /// A token in another header, with the header's name.
     TokenInHeader(&'static str),
+    /// A page that a browser opens.
     Page,
 }
 
-/// The last segments of the paths that probes ask by convention, of two at most: of Kubernetes, its charts,
-/// Spring (`/actuator/health`), Envoy and Consul.
+/// Last segments of the paths that health probes usually request, in paths of at most two segments.
+/// Sources: Kubernetes, its charts, Spring (`/actuator/health`), Envoy and Consul.
 const PROBE_PATHS: [&str; 14] = [
     "health",
     "healthz",
@@ -49,9 +60,11 @@ const PROBE_PATHS: [&str; 14] = [
     "ping",
 ];
 
-/// The beginnings of the user agents of probes. Sources: Kubernetes (`pkg/probe/http`), "Health probes" of
-/// Azure Front Door, "Monitor App Service instances using Health check" and the setting Always On of App
-/// Service, and the documents of the load balancers of AWS and Google, and of Envoy.
+/// Prefixes of the user agents of probes.
+///
+/// Sources: Kubernetes (`pkg/probe/http`), "Health probes" of Azure Front Door, "Monitor App
+/// Service instances using Health check" and the setting Always On of App Service, and the
+/// documents of the load balancers of AWS and Google, and of Envoy.
 const PROBES: [&str; 9] = [
     "kube-probe/",
     "Prometheus/",
@@ -64,7 +77,7 @@ const PROBES: [&str; 9] = [
     "Envoy/HC",
 ];
 
-/// The names of schemes that clients send in place of `Bearer`.
+/// Names of schemes that clients send instead of `Bearer`.
 const SCHEMES: [&str; 8] = [
     "Basic",
     "Digest",
@@ -76,8 +89,8 @@ const SCHEMES: [&str; 8] = [
     "JWT",
 ];
 
-/// The headers in which gateways and other frameworks pass a token: App Service's Easy Auth, oauth2-proxy,
-/// AWS's load balancer, and two conventions.
+/// Headers in which gateways and other frameworks send a token: App Service's Easy Auth,
+/// oauth2-proxy, the load balancer of AWS, and two conventions.
 const TOKEN_HEADERS: [&str; 5] = [
     "x-ms-token-aad-access-token",
     "x-forwarded-access-token",
@@ -87,7 +100,7 @@ const TOKEN_HEADERS: [&str; 5] = [
 ];
 
 impl Look {
-    /// Recognises a request that has no bearer token.
+    /// Recognises a request without a bearer token.
     pub(super) fn of(asked: Asked<'_>, own_endpoints: &[String]) -> Option<Self> {
         let Asked {
             method,
@@ -116,7 +129,8 @@ impl Look {
         let is_read = method == Method::GET || method == Method::HEAD;
         let is_asked_by =
             |agents: &[&str]| agents.iter().any(|agent| user_agent.starts_with(agent));
-        // Deeper ones are of the service's own, whatever they end with.
+        // A path with more than two segments is the service's own, even if its last segment is a
+        // probe's.
         let mut segments = path.trim_matches('/').split('/');
         let first_two = [segments.next(), segments.next()].into_iter().flatten();
         let last = first_two
@@ -152,7 +166,7 @@ impl Look {
         (is_read && accepts.contains("text/html")).then_some(Self::Page)
     }
 
-    /// Recognises credentials of another scheme than `Bearer`.
+    /// Recognises credentials of a scheme other than `Bearer`.
     fn of_credentials(credentials: &HeaderValue) -> Self {
         let credentials = credentials.as_bytes();
         let is_token = credentials.starts_with(b"eyJ");
@@ -167,12 +181,12 @@ impl Look {
         }
     }
 
-    /// Returns whether it is to be mended for each path by itself.
+    /// Returns whether the setup must be corrected for each path separately.
     pub(super) fn is_about_a_path(self) -> bool {
         matches!(self, Self::Probe | Self::ProbeElsewhere | Self::Scrape)
     }
 
-    /// Returns what the request looks like, for the log.
+    /// Returns the description of the request, for the log.
     pub(super) fn name(self) -> String {
         match self {
             Self::OwnEndpoint => "an endpoint of the OAuth proxy itself",
@@ -192,7 +206,8 @@ impl Look {
         .to_owned()
     }
 
-    /// Returns what to change, for a request to this path; `how_to_send` is where this service takes tokens.
+    /// Returns the remedy for a request to this path. `how_to_send` says where this service expects
+    /// tokens.
     pub(super) fn remedy(self, path: &str, how_to_send: &str) -> String {
         match self {
             Self::OwnEndpoint => {
@@ -238,7 +253,8 @@ impl Look {
     }
 }
 
-/// Returns the method as it may be written; nobody's own, which could be anything.
+/// Returns the method for the log. A non-standard method is `other`, because its text could be
+/// anything.
 pub(super) fn method_shown(method: &Method) -> &str {
     match method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS" | "CONNECT"
@@ -247,8 +263,8 @@ pub(super) fn method_shown(method: &Method) -> &str {
     }
 }
 
-/// Returns whether the path can stand in code as it is: short, and nothing that a router or a string of Rust
-/// reads otherwise. The sender chose it.
+/// Returns whether the advice can quote the path in code. The sender chose the path, so it must be
+/// short and have only characters that have no special meaning in a route or in a Rust string.
 fn is_fit_for_code(path: &str) -> bool {
     const LONGEST: usize = 50;
 
@@ -256,8 +272,8 @@ fn is_fit_for_code(path: &str) -> bool {
     path.len() <= LONGEST && path.bytes().all(is_plain) && !path.contains("eyJ")
 }
 
-/// Returns the path without the query as it may be written: escaped and cut, and not at all if there may be
-/// a token or somebody's address in it.
+/// Returns the path for the log, without the query: escaped, and cut to 100 characters. A path that
+/// may contain a token or an e-mail address is not shown.
 pub(super) fn path_shown(uri: &Uri) -> String {
     const LONGEST: usize = 100;
 

@@ -1,9 +1,9 @@
-//! The authorization endpoint: a user signs in, and the client gets a code; and the end-session
-//! endpoint, at which the user signs out.
+//! The authorization endpoint, at which a user signs in and the client gets a code, and the
+//! end-session endpoint, at which the user signs out.
 //!
-//! In the order in which a request meets them: [`request`] says whether it may be answered and where;
-//! [`page`] asks who signs in; what comes of the choice is here, and so is the [`Redirect`] that brings
-//! it to the client.
+//! A request passes these parts in order. [`request`] checks the request and finds the recipient of
+//! the response. [`page`] asks who signs in. This module handles the user's choice, and sends the
+//! result to the client by a [`Redirect`].
 
 mod page;
 mod request;
@@ -19,12 +19,13 @@ use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
 use crate::text::random_guid;
 
-/// A request that may be answered to its client.
+/// A valid request, whose response may go to its client.
 struct AuthorizationRequest<'t> {
     client: &'t AppRegistration,
     redirect: Redirect,
     requested: RequestedScopes,
-    /// Each requested scope by its API and short name, `.default` as what it stands for.
+    /// Each requested scope by its API and short name. `.default` is replaced by the scopes that it
+    /// stands for.
     scopes: Vec<(Resource, String)>,
     challenge: Option<Challenge>,
     nonce: Option<String>,
@@ -36,17 +37,17 @@ struct AuthorizationRequest<'t> {
     asks_consent_again: bool,
 }
 
-/// The user's part in a sign-in.
+/// The choice of the user on the sign-in page.
 enum UserChoice {
-    /// None yet.
+    /// No choice yet.
     Nothing,
     SignsIn(String),
     Declines,
 }
 
 impl UserChoice {
-    /// Takes the choice out of the form: its fields `user` and `decline`. The others are parameters of
-    /// the request (OpenID Connect Core §3.1.2.1 lets it come as a form).
+    /// Takes the choice out of the form, from the fields `user` and `decline`. The other fields are
+    /// parameters of the request, which may come as a form (OpenID Connect Core §3.1.2.1).
     fn take(form: &mut Parameters) -> Self {
         let user = form.take("user").filter(|user| !user.is_empty());
         match (form.take("decline"), user) {
@@ -57,24 +58,24 @@ impl UserChoice {
     }
 }
 
-/// A request that is refused.
+/// The refusal of a request.
 enum RequestRefusal {
-    /// Until the client and its redirect URI are known to be registered.
+    /// Refused before the client and its redirect URI are known to be registered.
     ToUser(EntraError),
     ToClient(Redirect),
 }
 
 /// The next step of a sign-in.
 enum NextStep {
-    /// The user is asked.
+    /// The page asks the user to choose.
     Ask(Response),
-    /// The client gets an answer.
+    /// The client gets the result.
     Redirect(Redirect),
-    /// The user alone gets an answer.
+    /// Only the user sees the error.
     Fail(EntraError),
 }
 
-/// An answer to the client, by way of the browser.
+/// A response to the client, by way of the browser.
 #[derive(Clone)]
 struct Redirect {
     uri: String,
@@ -90,7 +91,7 @@ enum ResponseMode {
     FormPost,
 }
 
-/// Answers a request, whose form may hold the user's choice.
+/// Responds to a request, whose form may contain the user's choice.
 pub(crate) fn authorize(
     tenant: &Tenant,
     authority: &str,
@@ -107,7 +108,8 @@ pub(crate) fn authorize(
     }
 }
 
-/// Picks this user on the page, or declines, and returns the URL that the browser is sent to.
+/// Picks this user on the page, or declines if there is none, and returns the URL to which the
+/// browser is redirected.
 pub(crate) fn pick_user(
     tenant: &Tenant,
     authority: &str,
@@ -125,8 +127,10 @@ pub(crate) fn pick_user(
     }
 }
 
-/// Signs the browser out, and sends it to `post_logout_redirect_uri` where that is a redirect URI of any
-/// application, as no parameter names one; otherwise shows a page
+/// Signs the browser out, and redirects it to `post_logout_redirect_uri` if any application has
+/// registered this URI as a redirect URI.
+///
+/// No parameter names the application. Without such a URI, the response is a page
 /// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
 pub(crate) fn sign_out(tenant: &Tenant, authority: &str, parameters: &Parameters) -> Response {
     if let Err(error) = tenant.issuer.realm.authority(authority) {
@@ -173,7 +177,8 @@ fn next_step(
     }
 }
 
-/// Signs in the user of this name, who picked it and so consents to what only needs a user's consent.
+/// Signs in the user with this name. By signing in, the user consents to the scopes that need no
+/// administrator.
 fn signed_in(tenant: &Tenant, request: AuthorizationRequest<'_>, name: &str) -> NextStep {
     let Some(user) = tenant.user(name) else {
         let message = format!(
@@ -204,7 +209,7 @@ fn signed_in(tenant: &Tenant, request: AuthorizationRequest<'_>, name: &str) -> 
     NextStep::Redirect(with_code(tenant, request, user))
 }
 
-/// Returns the user who is signed in already, if nobody need be asked (`prompt=none`).
+/// Returns the user who is already signed in, if no interaction is needed (`prompt=none`).
 fn silent_user(tenant: &Tenant, request: &AuthorizationRequest<'_>) -> Result<String, EntraError> {
     let directory = tenant.directory();
     let user = directory.signed_in.clone().ok_or_else(|| {
@@ -223,7 +228,7 @@ fn silent_user(tenant: &Tenant, request: &AuthorizationRequest<'_>) -> Result<St
     Ok(user)
 }
 
-/// Sends the client a code of the sign-in that this was.
+/// Creates a code for this sign-in, and returns the redirect that brings it to the client.
 fn with_code(tenant: &Tenant, request: AuthorizationRequest<'_>, user: &str) -> Redirect {
     let code = Code {
         sign_in: Arc::new(SignIn {
@@ -245,7 +250,7 @@ fn with_code(tenant: &Tenant, request: AuthorizationRequest<'_>, user: &str) -> 
 }
 
 impl Redirect {
-    /// Adds the parameters of the answer; Entra sends no `iss` (RFC 9207).
+    /// Adds the parameters of the response, and `state`. Entra sends no `iss` (RFC 9207).
     fn with(mut self, parameters: Vec<(&'static str, String)>) -> Self {
         self.parameters = parameters;
         if let Some(state) = self.state.clone() {
@@ -258,7 +263,8 @@ impl Redirect {
         self.with(error.redirect_parameters(&tenant.issuer.clock))
     }
 
-    /// Returns the URL that the browser is sent to; a form has none, and then what a query would be.
+    /// Returns the URL to which the browser is redirected. For a form, which has no such URL, this
+    /// is the URL of a query.
     fn url(&self) -> String {
         let parameters = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.parameters)
@@ -281,7 +287,7 @@ impl Redirect {
         );
         match HeaderValue::from_str(&self.url()) {
             Ok(url) => (StatusCode::FOUND, [(header::LOCATION, url), no_store]).into_response(),
-            // A redirect URI that was registered with a control character in it.
+            // The redirect URI was registered with a control character in it.
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }

@@ -1,4 +1,4 @@
-//! The pages that users see: escaped, without scripts, and without anything from elsewhere.
+//! The pages that users see. All text is escaped, and pages have no scripts and load nothing.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -13,15 +13,17 @@ use super::AuthorizationRequest;
 use crate::endpoint::Parameters;
 use crate::oauth::Tenant;
 
-/// The style of every page. Line ends are as browsers have them, however the file came here: the
-/// policy has a hash of it.
+/// The style of every page. Its line ends are those of browsers, independent of the file's, because
+/// the policy has a hash of the style.
 static STYLE: LazyLock<String> = LazyLock::new(|| {
     let lines: Vec<&str> = include_str!("style.css").lines().collect();
     format!("\n{}\n", lines.join("\n"))
 });
 
-/// Asks who signs in, by one form: a button named `user` for each user, the one that is hinted at
-/// first, and one named `decline`. It is sent to the same address with the request in its query.
+/// Returns the page that asks who signs in.
+///
+/// Its form has a button named `user` for each user, with the hinted user first, and one named
+/// `decline`. The browser sends the form to the same address, with the request in the query.
 pub(super) fn ask(
     tenant: &Tenant,
     request: &AuthorizationRequest<'_>,
@@ -63,7 +65,8 @@ fn user_button(tenant: &Tenant, name: &str, attributes: &str) -> String {
     )
 }
 
-/// Brings parameters to the client by a form, which Entra sends by a script; here the user does it.
+/// Returns a page whose form sends the parameters to the client. Entra sends the form by a script,
+/// but here the user does it.
 pub(super) fn form(uri: &str, parameters: &[(&'static str, String)]) -> Response {
     let fields = parameters.iter().map(|(name, value)| hidden(name, value));
     let fields: String = fields.collect();
@@ -76,7 +79,7 @@ pub(super) fn form(uri: &str, parameters: &[(&'static str, String)]) -> Response
     page(StatusCode::OK, "Working...", &body)
 }
 
-/// Tells a user who is signed out.
+/// Returns the page for a user who has signed out.
 pub(super) fn signed_out() -> Response {
     page(
         StatusCode::OK,
@@ -85,14 +88,14 @@ pub(super) fn signed_out() -> Response {
     )
 }
 
-/// Tells a user who can be sent nowhere what went wrong.
+/// Returns the page that shows an error to a user who cannot be redirected.
 pub(super) fn trouble(description: &str) -> Response {
     let title = "Sorry, but we're having trouble signing you in";
     let body = format!("<p>{}</p>\n", escaped(description));
     page(StatusCode::BAD_REQUEST, title, &body)
 }
 
-/// Escapes text, also for values of attributes in double quotes.
+/// Escapes text for HTML, also for attribute values in double quotes.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -108,13 +111,13 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Writes a form's field that nobody sees.
+/// Returns a hidden field of a form.
 fn hidden(name: &str, value: &str) -> String {
     let (name, value) = (escaped(name), escaped(value));
     format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
 }
 
-/// Makes a page of a title, which is text, and a body, which is HTML.
+/// Makes a page from a title, which is text, and a body, which is HTML.
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let (title, style) = (escaped(title), &*STYLE);
     let mut html = String::new();
@@ -127,7 +130,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
          <footer><small>A local tenant for development. It asks for no password.</small></footer>\n\
          </main>\n</body>\n</html>\n",
     );
-    // No `form-action`: browsers apply it to the redirect that follows a form, too.
+    // No `form-action`: browsers also apply it to the redirect that follows a form.
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; frame-ancestors 'none'",
         STANDARD.encode(digest(&SHA256, style.as_bytes())),

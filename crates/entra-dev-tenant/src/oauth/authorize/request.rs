@@ -1,4 +1,4 @@
-//! Reads what a client asks for, and refuses what is wrong with it.
+//! Reads authorization requests, and refuses those that are wrong.
 
 use super::{AuthorizationRequest, Redirect, RequestRefusal, ResponseMode};
 use crate::application::AppRegistration;
@@ -9,7 +9,7 @@ use crate::oauth::{
     Challenge, ClaimsRequest, GRAPH_PERMISSIONS, Permission, RequestedScopes, Resource, Tenant,
 };
 
-/// Reads a request.
+/// Reads and checks a request.
 pub(super) fn read<'t>(
     tenant: &'t Tenant,
     authority: &str,
@@ -64,13 +64,13 @@ fn read_of<'t>(
     })
 }
 
-/// Returns the client and the redirect URI to which it is answered.
+/// Returns the client, and the redirect for its response.
 fn recipient<'t>(
     tenant: &'t Tenant,
     authority: &str,
     parameters: &Parameters,
 ) -> Result<(&'t AppRegistration, Redirect), EntraError> {
-    // The users here are a tenant's; there are no personal accounts to sign in with.
+    // The users belong to a tenant. There are no personal accounts to sign in with.
     if matches!(
         tenant.issuer.realm.authority(authority)?,
         Authority::Consumers
@@ -83,7 +83,7 @@ fn recipient<'t>(
         uri: client
             .requested_redirect_uri(parameters.get("redirect_uri"))?
             .to_owned(),
-        // A mode that there is not is said by the usual one.
+        // The error about an unknown mode is sent by the default mode.
         mode: response_mode(parameters.get("response_mode")).unwrap_or(ResponseMode::Query),
         state: parameters.get("state").map(str::to_owned),
         parameters: Vec::new(),
@@ -91,7 +91,7 @@ fn recipient<'t>(
     Ok((client, redirect))
 }
 
-/// Checks that every scope is one of its API's.
+/// Checks that each scope is one that its API exposes.
 fn check_exists(
     tenant: &Tenant,
     client: &AppRegistration,
@@ -117,7 +117,8 @@ fn check_exists(
     }
 }
 
-/// Lists each scope by its API and short name, `.default` as what it stands for.
+/// Lists each scope by its API and short name, with `.default` replaced by the scopes that it
+/// stands for.
 fn scopes(tenant: &Tenant, requested: &RequestedScopes) -> Vec<(Resource, String)> {
     let of = |permission: &Permission| {
         let names = match permission.is_default() {
@@ -130,7 +131,7 @@ fn scopes(tenant: &Tenant, requested: &RequestedScopes) -> Vec<(Resource, String
     requested.permissions.iter().flat_map(of).collect()
 }
 
-/// Returns the scopes of an API; `None` where it has any.
+/// Returns the scopes that an API exposes, or `None` if any scope counts as exposed.
 fn exposed<'t>(api: &Resource, tenant: &'t Tenant) -> Option<Vec<&'t str>> {
     match api {
         Resource::Graph => Some(GRAPH_PERMISSIONS.to_vec()),
@@ -141,8 +142,8 @@ fn exposed<'t>(api: &Resource, tenant: &'t Tenant) -> Option<Vec<&'t str>> {
     }
 }
 
-/// Returns what `.default` asks for: of an API all that it exposes, which stands for the permissions
-/// that are configured in the client's registration.
+/// Returns the scopes that `.default` asks for. For an API, these are all that it exposes. They
+/// stand for the permissions that are configured in the client's registration.
 fn default_scopes<'t>(api: &Resource, tenant: &'t Tenant) -> Vec<&'t str> {
     match (api, exposed(api, tenant)) {
         (Resource::Graph, _) => vec!["User.Read"],
@@ -163,7 +164,7 @@ fn response_mode(mode: Option<&str>) -> Result<ResponseMode, EntraError> {
     }
 }
 
-/// Reads the challenge, which is `plain` without a method (RFC 7636 §4.3).
+/// Reads the PKCE challenge. Without a method, it is `plain` (RFC 7636 §4.3).
 fn challenge(parameters: &Parameters) -> Result<Option<Challenge>, EntraError> {
     let method = parameters.get("code_challenge_method");
     let Some(challenge) = parameters.get("code_challenge").map(str::to_owned) else {

@@ -1,7 +1,7 @@
-//! The token endpoint: who asks, for which grant, and Entra's response.
+//! The token endpoint: client authentication, grants, and Entra's responses.
 //!
-//! An application is granted a token as itself here; [`user_grants`] follow from a user's [`SignIn`],
-//! and [`response`] makes the tokens for them.
+//! This module grants tokens to an application as itself. [`user_grants`] grants tokens that follow
+//! from a user's [`SignIn`], and [`response`] makes them.
 
 mod response;
 mod user_grants;
@@ -21,10 +21,10 @@ use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
 use crate::token::{Issuer, TokenBuilder, TokenKind};
 
-/// A client that is who it says, as far as it says so.
+/// The client of a token request, authenticated unless it is a public client.
 struct Client<'t> {
     application: &'t AppRegistration,
-    /// `azpacr` or `appidacr` of the tokens that it gets.
+    /// The `azpacr` or `appidacr` of the client's tokens.
     acr: &'static str,
 }
 
@@ -36,7 +36,7 @@ struct UserGrant<'a> {
     requested: &'a RequestedScopes,
     resource: Resource,
     nonce: Option<&'a str>,
-    /// Those of the request; the sign-in has its own.
+    /// Claims that the token request asks for. The sign-in has its own.
     claims: ClaimsRequest,
 }
 
@@ -108,7 +108,7 @@ fn client_credentials(
     }))
 }
 
-/// Refuses the shared authorities: only a tenant can say which applications are its own.
+/// Refuses the shared authorities, because only a tenant knows which applications are its own.
 fn check_authority(authority: Authority<'_>) -> Result<(), EntraError> {
     match authority {
         Authority::Tenant(_) => Ok(()),
@@ -150,7 +150,7 @@ fn default_resource(
     Ok(resource)
 }
 
-/// Makes the token one for this API, in the version that the API wants.
+/// Makes the token one for this API, in the API's token version.
 fn for_api<'t>(
     tenant: &Tenant,
     token: TokenBuilder<'t>,

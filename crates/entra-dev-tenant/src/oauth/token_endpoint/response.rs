@@ -1,4 +1,4 @@
-//! The token response that is made of a user's grant.
+//! The token response for a user's grant.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::oauth::{RefreshToken, Resource, opaque};
 use crate::text::{base64url, guid_for};
 use crate::token::{TokenBuilder, TokenKind};
 
-/// Makes the response with its tokens.
+/// Makes the token response with its tokens.
 pub(super) fn tokens(grant: &UserGrant<'_>, has_refresh_token: bool, form: &Parameters) -> Value {
     let granted = grant.tenant.directory().granted(
         &grant.sign_in.user,
@@ -46,8 +46,8 @@ pub(super) fn tokens(grant: &UserGrant<'_>, has_refresh_token: bool, form: &Para
     response
 }
 
-/// Returns `scope` in the long form, with the API named as the request named it. Scopes of OpenID Connect
-/// are Graph's, and listed only with Graph's.
+/// Returns `scope` in the long form, with the API named as in the request. Scopes of OpenID Connect
+/// belong to Graph, and are listed only with Graph's scopes.
 fn scope(grant: &UserGrant<'_>, granted: &[String]) -> String {
     let asked = grant.requested.permissions.first();
     let prefix = match asked.and_then(|permission| permission.prefix.clone()) {

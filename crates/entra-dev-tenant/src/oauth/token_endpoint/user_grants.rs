@@ -1,4 +1,4 @@
-//! The grants of a user to a client: a code, and the refresh tokens after it.
+//! The grants that follow from a user's sign-in: a code, and the refresh tokens after it.
 
 use std::mem;
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use crate::oauth::{
 };
 use crate::text::base64url;
 
-/// "Authorization codes are short lived, typically they expire after about 10 minutes."
+/// Lifetime of a code: "Authorization codes are short lived, typically they expire after about 10
+/// minutes."
 const CODE_LIFETIME_SECONDS: i64 = 600;
 
-/// 90 days, from each refresh token's own beginning.
+/// Lifetime of a refresh token: 90 days from its own issue.
 const REFRESH_TOKEN_LIFETIME_SECONDS: i64 = 90 * 24 * 3_600;
 
-/// Grants `authorization_code`: tokens for a code, once.
+/// Grants `authorization_code`: exchanges a code for tokens, once.
 pub(super) fn redeem_code(
     tenant: &Tenant,
     client: &Client<'_>,
@@ -56,7 +57,7 @@ pub(super) fn redeem_code(
     let mut grant = check_grant(tenant, client, &code.sign_in, &requested, form)?;
     grant.nonce = code.nonce.as_deref();
 
-    // Of two requests at once, one is the second.
+    // If two requests redeem the code at the same time, only one of them gets tokens.
     let was_redeemed = match tenant.grants().codes.get_mut(text) {
         Some(code) => mem::replace(&mut code.is_redeemed, true),
         None => true,
@@ -93,7 +94,8 @@ fn redeemed() -> EntraError {
     EntraError::new("invalid_grant", 54_005, message)
 }
 
-/// Checks the verifier; one without a challenge is as wrong as the other way round.
+/// Checks the PKCE verifier. A verifier without a challenge is refused, and so is a challenge
+/// without a verifier.
 fn check_verifier(code: &Code, verifier: Option<&str>) -> Result<(), EntraError> {
     let is_met = match (&code.challenge, verifier) {
         (None, None) => true,
@@ -118,7 +120,7 @@ fn is_met_by(challenge: &Challenge, verifier: &str) -> bool {
     }
 }
 
-/// Grants `refresh_token`: new tokens without the user. The old refresh token stays good.
+/// Grants `refresh_token`: issues new tokens without the user. The old refresh token stays valid.
 pub(super) fn refresh(
     tenant: &Tenant,
     client: &Client<'_>,
@@ -151,8 +153,8 @@ fn check_age(tenant: &Tenant, token: &RefreshToken) -> Result<(), EntraError> {
     Err(EntraError::new("invalid_grant", 700_082, message))
 }
 
-/// Asks for all that was granted of the same API; but an application that is the API, too, must say
-/// so.
+/// Returns the scopes of a refresh request without `scope`: all that the user has granted for the
+/// same API. A client that is the API itself must name the scope.
 fn without_scope(client: &Client<'_>, token: &RefreshToken) -> Result<RequestedScopes, EntraError> {
     let app = client.application;
     if token.resource == Resource::Api(app.id.clone()) {
@@ -175,8 +177,8 @@ fn without_scope(client: &Client<'_>, token: &RefreshToken) -> Result<RequestedS
     Ok(requested)
 }
 
-/// Checks that the sign-in still counts, for this client and for what the request asks for, and makes
-/// a grant of it.
+/// Checks that the sign-in is still valid, for this client and the requested scopes, and returns
+/// its grant.
 fn check_grant<'a>(
     tenant: &'a Tenant,
     client: &'a Client<'a>,
@@ -225,7 +227,8 @@ fn check_sign_in(
         .map_err(|error| error.with_suberror("consent_required"))
 }
 
-/// Reads a `scope`, which must name something that a token can be for.
+/// Parses a `scope`. Refuses one that is empty or asks only for `offline_access`, because no token
+/// can be for it.
 fn check_scope(tenant: &Tenant, scope: &str) -> Result<RequestedScopes, EntraError> {
     let requested = RequestedScopes::parse(tenant, scope)?;
     let is_nothing = requested.permissions.is_empty()
@@ -239,7 +242,7 @@ fn check_scope(tenant: &Tenant, scope: &str) -> Result<RequestedScopes, EntraErr
     }
 }
 
-/// Returns the one API that a token can be for; with none named it is Graph.
+/// Returns the one API that the token is for. If the scopes name none, this is Graph.
 fn resource_of(requested: &RequestedScopes) -> Result<Resource, EntraError> {
     match requested.resources()[..] {
         [] => Ok(Resource::Graph),
@@ -253,7 +256,7 @@ fn resource_of(requested: &RequestedScopes) -> Result<Resource, EntraError> {
     }
 }
 
-/// Returns the refusal of a code or a refresh token that is nobody's, or another client's.
+/// Returns the refusal of a code or refresh token that is unknown, or another client's.
 fn unknown_grant() -> EntraError {
     let message = "Provided grant is invalid or malformed.";
     EntraError::new("invalid_grant", 70_000, message)

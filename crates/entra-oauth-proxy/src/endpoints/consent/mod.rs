@@ -1,5 +1,7 @@
-//! The consent page, and `POST /consent`, what a person answered on it. Asked every time: a client cannot be
-//! told from another that says the same of itself.
+//! The consent page, and `POST /consent` with the user's decision.
+//!
+//! The server asks the user every time, because it cannot distinguish a client from another one
+//! that gives the same information about itself.
 
 mod page;
 
@@ -20,7 +22,7 @@ use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
 use crate::pages::ErrorPage;
 use crate::telemetry::{record, throttled};
 
-/// The page for a person who agreed to what is not offered any more.
+/// Page for a user who agreed to something that is no longer offered.
 const CHANGED: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "This application may not connect any more",
@@ -28,7 +30,7 @@ const CHANGED: ErrorPage = ErrorPage::new(
      again; if that does not help, ask whoever runs this server.",
 );
 
-/// The page where another site sent the form.
+/// Page for a form that another site sent.
 const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "Another site tried to answer for you",
@@ -36,7 +38,7 @@ const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
      otherwise close this page.",
 );
 
-/// The page for a browser to which no such page was shown.
+/// Page for a browser in which this consent page was not shown, or was shown too long ago.
 const NOT_ASKED: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "Your answer came too late, or from another browser",
@@ -57,18 +59,20 @@ const CANNOT_BEGIN: ErrorPage = ErrorPage::new(
      connect it again.",
 );
 
-/// The page for whoever opens the address that the form is sent to.
+/// Page for a user who opens the URL that the form is sent to.
 const NOTHING_TO_SEE: ErrorPage = ErrorPage::new(
     StatusCode::METHOD_NOT_ALLOWED,
     "There is nothing to see at this address",
     "A sign-in begins in the application that you want to connect. Go back to it, and connect it again.",
 );
 
-/// The most pages that one browser may have open: each has its own cookie, so that two of them do not end each
-/// other, and browsers send them all with every request.
+/// Maximum number of consent pages that one browser may have open.
+///
+/// Each page has its own cookie, so that two pages do not end each other. Browsers send all of
+/// these cookies with every request.
 const MAX_PAGES: usize = 8;
 
-/// Shows the page to the browser that brought a client's request.
+/// Returns the consent page for the browser that brought a client's request.
 pub(super) fn show(
     server: &Server,
     client: &Client,
@@ -76,15 +80,16 @@ pub(super) fn show(
     mut request: AuthorizationRequest,
     headers: &HeaderMap,
 ) -> Response {
-    // When it was shown stands before it, so that the oldest can go.
+    // The value begins with the time of the request, so that the oldest cookies can be deleted.
     let value = format!("{}.{}", request.at, random_text::<18>());
     request.cookie = hash(&value);
     let Some(sealed) = server.keys.seal(Purpose::Consent, b"", &request) else {
         return CANNOT_BEGIN.response();
     };
     let body = page::body(server, client, target, &request, &base64url(&sealed));
-    // A browser applies the policy to every redirect that follows the form: to Entra, to the identity
-    // provider of a company that Entra sends to, whose host nobody here knows, and to the client.
+    // A browser applies `form-action` to every redirect that follows the form: to Entra, to a
+    // company's identity provider that Entra redirects to, and to the client. This server does not
+    // know the host of the identity provider, so it allows `https:`.
     let form_action = format!(
         "'self' https: {} {}",
         server.entra.origin(),
@@ -102,7 +107,8 @@ pub(super) fn show(
     response
 }
 
-/// Returns the oldest cookies, so that with a new one there are not too many.
+/// Returns the ids of the oldest cookies to delete, so that a new one does not exceed
+/// [`MAX_PAGES`].
 fn superfluous(cookies: &Cookies) -> Vec<&str> {
     let age = |value: &str| {
         let at = value.split('.').next();
@@ -115,7 +121,7 @@ fn superfluous(cookies: &Cookies) -> Vec<&str> {
     all.into_iter().map(|(_, id)| id).collect()
 }
 
-/// Answers a person who agreed, or did not.
+/// Responds to the user's decision.
 pub(super) async fn answer<B>(server: &Server, head: &Parts, body: UnreadBody<'_, B>) -> Response
 where
     B: Body,
@@ -153,7 +159,7 @@ where
             if let Err(error) = can_sign_in(server).await {
                 return target.error_redirect(&error);
             }
-            // Who comes, nobody knows yet.
+            // The user is not known yet, so only the client's own claims are requested.
             let claims = request.claims.clone();
             let claims = claims.map_or(RequestedClaims::None, RequestedClaims::Asked);
             sign_in::begin(server, request, claims, &target, &cookies)
@@ -167,7 +173,7 @@ where
             throttled!(info, server.log, (what, ""), "{what}");
             let error = OAuthError::new(ErrorCode::AccessDenied, "the user did not agree");
             let mut response = target.error_redirect(&error);
-            // The cookie has served.
+            // The cookie is no longer needed.
             let id = cookie_id(&request.cookie);
             cookies.expire(&mut response, CookieKind::Consent, id);
             response
@@ -176,7 +182,7 @@ where
     }
 }
 
-/// Reads the request that a person was asked about, and the decision.
+/// Reads the request that the user was asked about, and the decision.
 fn parse(
     server: &Server,
     cookies: &Cookies,
@@ -199,8 +205,10 @@ fn parse(
     Ok((request, decision.map(str::to_owned)))
 }
 
-/// Returns whether a form comes from the page here, as far as a browser says so by `Sec-Fetch-Site` and
-/// `Origin`. As the page sends no referrer, some say `null` for its origin. The cookie decides in any case.
+/// Returns whether the form comes from this server's page, as far as the browser says so.
+///
+/// A browser says so in `Sec-Fetch-Site` and `Origin`. The page sends no referrer, so some browsers
+/// send `null` as its origin. The cookie is checked in any case.
 fn is_own_page(server: &Server, headers: &HeaderMap) -> bool {
     let is_ours = |name: &str, ours: &[&str]| {
         let mut values = headers.get_all(name).iter();
@@ -209,7 +217,7 @@ fn is_own_page(server: &Server, headers: &HeaderMap) -> bool {
     is_ours("sec-fetch-site", &["same-origin"]) && is_ours("origin", &[&server.urls.origin, "null"])
 }
 
-/// Checks that a sign-in can be kept, as far as that can be known before Entra is asked.
+/// Checks that a sign-in can be stored, as far as this is known before Entra is involved.
 async fn can_sign_in(server: &Server) -> Result<(), OAuthError> {
     server.records.room()?;
     Ok(server.records.probe().await?)

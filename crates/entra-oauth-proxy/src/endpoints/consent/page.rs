@@ -1,11 +1,13 @@
-//! The text that a person reads before agreeing.
+//! The HTML of the consent page.
 
 use super::super::{AuthorizationRequest, Server};
 use crate::oauth::{Client, RedirectTarget, RedirectUriKind};
 use crate::pages::escaped;
 
-/// Makes the page's HTML. Nothing in it has an id or the focus: a URL could give the focus to what has an id,
-/// and a key that is held down would then answer.
+/// Builds the HTML of the page.
+///
+/// No element has an id or the focus. A URL could give the focus to an element with an id, and a
+/// key that is held down would then submit the user's decision.
 pub(super) fn body(
     server: &Server,
     client: &Client,
@@ -62,7 +64,7 @@ fn scopes_in_words(server: &Server, names: &[String]) -> String {
     all
 }
 
-/// Says what the application calls itself, and what that is worth.
+/// Returns HTML with the name that the application gives itself, and how far that can be trusted.
 fn application(client: &Client) -> String {
     let (mark, note) = match (client.is_preregistered, &client.name) {
         (true, _) => (

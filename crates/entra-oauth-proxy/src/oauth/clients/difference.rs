@@ -1,4 +1,4 @@
-//! The difference between a redirect URI that was sent and those that a client registered, in words.
+//! Describes how a redirect URI differs from those that a client registered.
 
 use entra_http::is_loopback_host;
 use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
@@ -6,7 +6,7 @@ use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 use super::{before_path, host_of};
 use crate::telemetry::Finding;
 
-/// Returns the parts in which an address differs from the nearest that is registered.
+/// Describes how a redirect URI differs from the nearest registered one.
 pub(super) fn difference(sent: &str, registered: &[String]) -> Finding {
     let compared = by_nearness(sent, registered);
     let parts = compared.first().map(|(parts, _)| in_words(parts));
@@ -20,7 +20,7 @@ pub(super) fn difference(sent: &str, registered: &[String]) -> Finding {
         .expected(listed(&registered))
 }
 
-/// Returns the registered addresses, the nearest first, each with the parts in which it differs.
+/// Returns the registered URIs, nearest first, each with the parts in which it differs.
 pub(super) fn by_nearness<'r>(sent: &str, registered: &'r [String]) -> Vec<(Vec<String>, &'r str)> {
     let with_parts = registered.iter().map(|registered| {
         let parts = differing_parts(sent, registered);
@@ -31,10 +31,10 @@ pub(super) fn by_nearness<'r>(sent: &str, registered: &'r [String]) -> Vec<(Vec<
     compared
 }
 
-/// The most addresses of a list in a line of the log.
+/// Maximum number of URIs in a log line.
 const MOST_LISTED: usize = 3;
 
-/// Returns the first of some addresses, for the log.
+/// Returns the first few URIs as text for the log, with the number of those left out.
 pub(super) fn listed(uris: &[&str]) -> String {
     let shown = uris.iter().take(MOST_LISTED);
     let shown: Vec<String> = shown.map(|uri| EscapedUrl(uri).to_string()).collect();
@@ -45,7 +45,7 @@ pub(super) fn listed(uris: &[&str]) -> String {
     format!("{}{more}", shown.join(" "))
 }
 
-/// The parts of a URI as it is written: scheme, host, port, path, query, fragment.
+/// Splits a URI, as written, into scheme, host, port, path, query and fragment.
 fn parts(uri: &str) -> [Option<&str>; 6] {
     let split = |text, at| match str::split_once(text, at) {
         Some((before, behind)) => (before, Some(behind)),
@@ -60,8 +60,10 @@ fn parts(uri: &str) -> [Option<&str>; 6] {
     [Some(scheme), Some(host), port, Some(path), query, fragment]
 }
 
-/// Returns the names of the parts in which two addresses differ. The port on this machine is none, as a
-/// program gets another each time (RFC 8252 §7.3).
+/// Returns the names of the parts in which two URIs differ.
+///
+/// The port of a loopback URI is not compared, because a program gets a different port each time
+/// (RFC 8252 §7.3).
 fn differing_parts(sent: &str, registered: &str) -> Vec<String> {
     let [of_sent, of_registered] = [parts(sent), parts(registered)];
     let hosts = [of_sent[1], of_registered[1]].map(Option::unwrap_or_default);
@@ -92,7 +94,7 @@ fn differing_parts(sent: &str, registered: &str) -> Vec<String> {
     differing
 }
 
-/// The usual addresses of this machine.
+/// The usual loopback hosts.
 const USUAL: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 const NAMES: [&str; 6] = [

@@ -1,8 +1,8 @@
-//! Clients: which there are, and the addresses to which responses for them may be sent.
+//! Clients, and their redirect URIs.
 //!
-//! The [`registry`] finds and authenticates clients, the [`registration`] makes them, and both ask here for
-//! their addresses: which [`RedirectUri`] can be registered, when one is a registered one, and what the
-//! operator's [`AllowList`] says of it.
+//! The [`registry`] finds and authenticates clients, and [`registration`] parses their metadata.
+//! Both use this module to decide about redirect URIs: whether a [`RedirectUri`] can be registered,
+//! whether it equals a registered one, and whether the operator's [`AllowList`] permits it.
 
 mod difference;
 mod registration;
@@ -25,8 +25,9 @@ use crate::http::{Response, see_other};
 use crate::keys::Versioned;
 use crate::telemetry::set_outcome;
 
-/// The place to which a browser carries what a client's authorization request came to; shown, it is the
-/// redirect URI.
+/// Destination of the browser with the result of an authorization request.
+///
+/// Displays the redirect URI.
 #[derive(Clone)]
 pub(crate) struct RedirectTarget {
     uri: RedirectUri,
@@ -34,57 +35,58 @@ pub(crate) struct RedirectTarget {
     issuer: String,
 }
 
-/// A URI to which a browser may be sent with a code in it.
+/// A URI to which a browser may be redirected with a code.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct RedirectUri {
     text: String,
     kind: RedirectUriKind,
-    /// The host, in words for people.
+    /// The host, or the scheme of an application, for users.
     host: String,
 }
 
-/// The kinds of addresses.
+/// Kind of a redirect URI.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum RedirectUriKind {
     Https,
-    /// `http` on this machine: any program there can listen.
+    /// `http` on the user's own machine, where any program can listen.
     Loopback,
-    /// An application's own scheme: any application can claim it.
+    /// An application's own scheme, which any application can claim.
     Custom,
 }
 
-/// The reason for which a URI is refused; it completes the sentence "the redirect URI …".
+/// Cause of a refused redirect URI. Displays the end of the sentence "the redirect URI …".
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum UnfitUri {
     Unsafe(&'static str),
-    /// Nothing speaks against it but that its scheme is not known to be an application's.
+    /// The URI is safe, but its scheme is not known to be an application's.
     UnknownScheme,
-    /// Nothing but the operator's list speaks against it.
+    /// The URI is acceptable, but the operator's list does not contain it.
     NotListed,
 }
 
-/// The operator's word on redirect URIs, beyond what is safe in general.
+/// The operator's rules for redirect URIs, in addition to the general safety checks.
 #[derive(Clone, Debug, Default)]
 struct AllowList {
-    /// `None`: all that is safe.
+    /// Entries of the list. `None` permits every acceptable URI.
     entries: Option<Vec<Entry>>,
-    /// Schemes of applications that are known here beside the list, as `myapp:`.
+    /// Schemes of applications that are known in addition to the list, as `myapp:`.
     schemes: Vec<String>,
 }
 
-/// An entry of the list.
+/// An entry of an [`AllowList`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Entry {
-    /// `https://claude.ai`, or `http://localhost` for any port there.
+    /// An origin such as `https://claude.ai`, or `http://localhost` for any port of that host.
     Origin(String),
-    /// `cursor:`
+    /// A scheme such as `cursor:`.
     Scheme(String),
-    /// `https://claude.ai/api/mcp/auth_callback`: this very URI.
+    /// An exact URI, such as `https://claude.ai/api/mcp/auth_callback`.
     Exact(String),
 }
 
-/// The registration of a client, which is kept in its id, encrypted. The names are short, as it is in
-/// every URL.
+/// Registration of a client, which is encrypted in its client id.
+///
+/// The serialized names are short, because the client id is part of every URL.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Registration {
     #[serde(rename = "r")]
@@ -95,7 +97,7 @@ struct Registration {
     method: AuthMethod,
     #[serde(rename = "a")]
     application_type: ApplicationType,
-    /// True if it asked for refresh tokens.
+    /// `true` if the client may receive refresh tokens.
     #[serde(rename = "g")]
     may_refresh: bool,
     #[serde(rename = "t")]
@@ -107,7 +109,7 @@ impl Versioned for Registration {
     const VERSION: u8 = 1;
 }
 
-/// The way in which a client proves at the token endpoint who it is (RFC 7591 §2).
+/// Authentication method of a client at the token endpoint (RFC 7591 §2).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 enum AuthMethod {
     #[serde(rename = "n")]
@@ -118,7 +120,9 @@ enum AuthMethod {
     Post,
 }
 
-/// OpenID Connect Dynamic Registration §2. Kept and returned; it decides nothing.
+/// Application type of a client (OpenID Connect Dynamic Registration §2).
+///
+/// Kept and returned, but without any effect.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 enum ApplicationType {
     #[serde(rename = "n")]
@@ -127,11 +131,11 @@ enum ApplicationType {
     Web,
 }
 
-/// The longest redirect URI, in bytes: it is kept in the client's id, and in a cookie.
+/// Maximum length of a redirect URI, in bytes. It is kept in the client's id and in a cookie.
 const MAX_BYTES: usize = 512;
 
 impl RedirectTarget {
-    /// Returns the host, or the scheme of an application, for people.
+    /// Returns the host, or the scheme of an application, for users.
     pub(crate) fn shown_host(&self) -> &str {
         &self.uri.host
     }
@@ -140,8 +144,9 @@ impl RedirectTarget {
         self.uri.kind
     }
 
-    /// Returns what a browser has to know of it to let a form end up there (CSP `form-action`). An address of
-    /// IPv6 cannot be said there.
+    /// Returns the CSP `form-action` source that permits a form to end at this target.
+    ///
+    /// For an IPv6 address it is `http:`, because CSP cannot express such an address.
     pub(crate) fn form_source(&self) -> String {
         match self.uri.host.starts_with('[') {
             true => "http:".to_owned(),
@@ -149,20 +154,23 @@ impl RedirectTarget {
         }
     }
 
-    /// Sends the browser there with a code.
+    /// Redirects the browser to the target with a code.
     pub(crate) fn code_redirect(&self, code: &str) -> Response {
         see_other(&self.url(&[("code", code)]))
     }
 
-    /// Sends the browser there with an error: after a person agreed or said no in it, or where somebody
-    /// vouches for the address.
+    /// Redirects the browser to the target with an error.
+    ///
+    /// Call it only after the user agreed or declined in this browser, or if the target is [vouched
+    /// for](ClientRegistry::vouches_for).
     pub(crate) fn error_redirect(&self, error: &OAuthError) -> Response {
         let mut response = see_other(&self.error_url(error));
         set_outcome(&mut response, error.outcome());
         response
     }
 
-    /// Returns the address that tells a client of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
+    /// Returns the URL that carries an error to the client (RFC 6749 §4.1.2.1, with RFC 9207's
+    /// `iss`).
     pub(crate) fn error_url(&self, error: &OAuthError) -> String {
         self.url(&[
             ("error", error.code().as_str()),
@@ -185,7 +193,7 @@ impl fmt::Display for RedirectTarget {
 }
 
 impl RedirectUri {
-    /// Parses a URI that may be registered.
+    /// Parses a URI that a client may register.
     fn parse(text: &str, allowed: &AllowList) -> Result<Self, UnfitUri> {
         let uri = Self::safe(text).map_err(UnfitUri::Unsafe)?;
         let (scheme, rest) = text.split_once(':').unwrap_or_default();
@@ -199,7 +207,8 @@ impl RedirectUri {
         }
     }
 
-    /// Parses a URI that nobody runs or reads, and in which everybody reads the same.
+    /// Parses a URI that browsers neither execute nor read as data, and that all software reads
+    /// alike.
     fn safe(text: &str) -> Result<Self, &'static str> {
         if text.len() > MAX_BYTES {
             return Err("is longer than 512 bytes");
@@ -231,12 +240,13 @@ impl RedirectUri {
         let host = parsed.host_str().unwrap_or_default();
         let kind = match scheme {
             "https" | "http" => {
-                // Read by everybody alike, or by nobody.
+                // All software must read the host alike.
                 let written = authority.map(host_of).unwrap_or_default();
                 if host.is_empty() || written != host {
                     return Err("has a host that is not written as browsers write it");
                 }
-                // It goes into the policy of the consent page, where `;` and `,` end what is said.
+                // The host becomes part of the consent page's CSP, in which `;` and `,` are
+                // separators.
                 let is_of_host =
                     |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
                 if !host.bytes().all(is_of_host) {
@@ -265,8 +275,10 @@ impl RedirectUri {
         })
     }
 
-    /// Returns whether it is this registered one: the same text, but for the port on this machine, which a
-    /// program gets anew each time (RFC 8252 §7.3).
+    /// Returns whether the URI equals this registered one.
+    ///
+    /// The texts must be equal, except for the port of a loopback URI: a program gets a different
+    /// port each time (RFC 8252 §7.3).
     fn is(&self, registered: &str) -> bool {
         self.text == registered
             || self.kind == RedirectUriKind::Loopback
@@ -285,7 +297,7 @@ impl RedirectUri {
         }
     }
 
-    /// Returns it with these parameters, added to those that it has.
+    /// Returns the URI with these parameters added to its query.
     fn with(&self, parameters: &[(&str, &str)]) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parameters);
@@ -311,14 +323,14 @@ impl fmt::Display for UnfitUri {
     }
 }
 
-/// Splits into the authority, and what follows.
+/// Splits a text into the authority and the rest.
 fn before_path(rest: &str) -> (&str, &str) {
     rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
 }
 
 fn host_of(authority: &str) -> &str {
     match authority.rfind(':') {
-        // Inside brackets it belongs to the address.
+        // A colon inside brackets belongs to the address.
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
     }
@@ -330,7 +342,7 @@ fn without_port(uri: &str) -> String {
     format!("{scheme}://{}{path}", host_of(authority))
 }
 
-/// Returns whether a path has `.` or `..` in it, however it is written.
+/// Returns whether a path contains a `.` or `..` segment, also in an escaped form.
 fn has_dot_segment(rest: &str) -> bool {
     let path = rest
         .split('?')
@@ -345,7 +357,7 @@ fn has_dot_segment(rest: &str) -> bool {
 }
 
 impl AllowList {
-    /// Parses the entries of a list. The error is the one that is none.
+    /// Parses the entries of a list. The error is the first invalid entry.
     fn new(entries: &[String]) -> Result<Self, &str> {
         let entries = entries.iter().map(|text| Entry::parse(text).ok_or(&**text));
         Ok(Self {
@@ -354,10 +366,10 @@ impl AllowList {
         })
     }
 
-    /// Adds schemes that are known beside the list. The error is the one that is none.
+    /// Adds schemes that are known in addition to the list. The error is the first invalid scheme.
     fn with_schemes(mut self, schemes: &[String]) -> Result<Self, &str> {
         for text in schemes {
-            // Here nothing else could be meant.
+            // Here a name without a colon can only be a scheme.
             let scheme = match text.ends_with(':') {
                 true => Entry::parse(text),
                 false => Entry::parse(&format!("{text}:")),
@@ -370,7 +382,7 @@ impl AllowList {
         Ok(self)
     }
 
-    /// Returns whether an answer may go there.
+    /// Returns whether the list permits redirects to this URI.
     fn allows(&self, uri: &RedirectUri) -> bool {
         let Some(entries) = &self.entries else {
             return true;
@@ -378,16 +390,18 @@ impl AllowList {
         entries.iter().any(|entry| entry.allows(uri))
     }
 
-    /// Returns whether the operator named the application's scheme, or the very URI.
+    /// Returns whether the operator named the application's scheme, or the exact URI.
     fn names(&self, uri: &RedirectUri) -> bool {
         let mut entries = self.entries.iter().flatten();
         self.schemes.contains(&uri.host)
             || entries.any(|entry| !matches!(entry, Entry::Origin(_)) && entry.allows(uri))
     }
 
-    /// Returns whether a browser may be sent there before a person agreed to anything (RFC 9700
-    /// §4.11.2): to this machine, or where the operator named the very URI. An origin or a scheme
-    /// does not vouch for everything in it: `https://claude.ai/redirect?to=…`.
+    /// Returns whether a browser may be redirected to this URI before the user agreed to anything
+    /// (RFC 9700 §4.11.2).
+    ///
+    /// This is permitted for loopback URIs, and for URIs that the operator listed exactly. A listed
+    /// origin or scheme does not vouch for all its URIs, such as `https://claude.ai/redirect?to=…`.
     fn vouches_for(&self, uri: &RedirectUri) -> bool {
         let mut entries = self.entries.iter().flatten();
         uri.kind == RedirectUriKind::Loopback
@@ -395,7 +409,7 @@ impl AllowList {
     }
 }
 
-/// The entries for the log, of which there may be many.
+/// Writes the first few entries, for the log.
 impl fmt::Display for AllowList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.entries.iter().flatten();
@@ -425,14 +439,14 @@ impl Entry {
             return Some(Self::Origin(bare.to_owned()));
         }
         let uri = RedirectUri::safe(text).ok()?;
-        // `localhost:8080` would be of the scheme `localhost`.
+        // Otherwise `localhost:8080` would be a URI with the scheme `localhost`.
         let (scheme, rest) = text.split_once(':')?;
         let is_address = uri.kind != RedirectUriKind::Custom
             || rest.starts_with('/') && !scheme::is_taken_for_host(scheme, true);
         is_address.then_some(Self::Exact(uri.text))
     }
 
-    /// Returns what is wrong with a text that is no entry, and what to write in its place.
+    /// Describes why a text is not a valid entry, and what to write in its place.
     fn problem(text: &str) -> String {
         let shown = EscapedUrl(text);
         if text.contains('*') {
@@ -456,8 +470,9 @@ impl Entry {
         )
     }
 
-    /// Returns the address that a host, with or without port and path, has most likely: over TLS, but for
-    /// this machine.
+    /// Returns the most likely URL for a host with or without port and path.
+    ///
+    /// It is `http` for a loopback host, and `https` for any other.
     fn with_scheme(text: &str) -> Option<String> {
         let rest = text.strip_prefix("http://").unwrap_or(text);
         let rest = rest.trim_end_matches(':');

@@ -1,5 +1,6 @@
-//! Registration (RFC 7591): what a client says of itself comes to a [`Registration`], and that to what it is
-//! told.
+//! Client registration (RFC 7591).
+//!
+//! Parses a client's metadata into a [`Registration`], and builds the response from that.
 
 use serde::Deserialize;
 use serde_json::error::Category;
@@ -11,11 +12,12 @@ use super::super::{ErrorCode, GrantedScopes, OAuthError};
 use super::{AllowList, ApplicationType, AuthMethod, RedirectUri, Registration, UnfitUri};
 use crate::telemetry::Finding;
 
-/// The most redirect URIs of one client.
+/// Maximum number of redirect URIs of a client.
 const MAX_URIS: usize = 10;
 
-/// The part of a client's metadata that is looked at. Everything else is ignored, as RFC 7591 §2 has it:
-/// clients say much about themselves that concerns nobody here.
+/// The part of a client's metadata that this server reads.
+///
+/// Everything else is ignored, as RFC 7591 §2 says. Clients send many other members.
 #[derive(Deserialize)]
 struct Metadata {
     #[serde(default)]
@@ -37,14 +39,15 @@ struct Metadata {
 const CODE_GRANT: &str = "authorization_code";
 const REFRESH_GRANT: &str = "refresh_token";
 
-/// Parses what a client says of itself, and returns the scope that it names beside the registration.
+/// Parses a client's metadata, and returns its registration and the scope that it names.
 pub(super) fn parse(
     metadata: &[u8],
     allow_list: &AllowList,
     now: u64,
 ) -> Result<(Registration, Option<String>), OAuthError> {
     let invalid = |finding| OAuthError::new(ErrorCode::InvalidClientMetadata, finding);
-    // An object, as a list of the members' values would pass for one.
+    // The body must be an object. Without this step, an array of the members' values would be
+    // accepted.
     let metadata: Metadata = serde_json::from_slice::<Map<String, Value>>(metadata)
         .and_then(|metadata| serde_json::from_value(Value::Object(metadata)))
         .map_err(|error| {
@@ -86,18 +89,20 @@ pub(super) fn parse(
     let registration = Registration {
         name: name.filter(|name| !name.is_empty()),
         method: match metadata.token_endpoint_auth_method.as_deref() {
-            // RFC 7591 would have client_secret_basic: a secret that nobody asked for.
+            // By RFC 7591, a client that names no method would get client_secret_basic. It would
+            // then have a secret that it did not ask for, so it gets none here.
             Some("client_secret_basic") => AuthMethod::Basic,
             Some("client_secret_post") => AuthMethod::Post,
-            // Also where it asks for what there is not: the answer says what it gets.
+            // Also if the client asks for an unsupported method: the response names the method it
+            // gets.
             _ => AuthMethod::None,
         },
         application_type: match metadata.application_type.as_deref() {
             Some("web") => ApplicationType::Web,
             _ => ApplicationType::Native,
         },
-        // Left out, it is the code alone (RFC 7591 §2); but a client that does not say gets what every
-        // client here wants.
+        // By RFC 7591 §2, a client that names no grant types gets the code grant alone. Here it may
+        // also refresh, as every client of this server wants.
         may_refresh: !lacks(&metadata.grant_types, REFRESH_GRANT),
         redirect_uris,
         issued_at: now,
@@ -105,7 +110,7 @@ pub(super) fn parse(
     Ok((registration, metadata.scope))
 }
 
-/// Makes the document that tells a client what it got.
+/// Builds the registration response for a client.
 pub(super) fn document(
     registration: &Registration,
     id: &str,
@@ -141,7 +146,7 @@ pub(super) fn document(
     }
     if let Some(secret) = secret {
         add("client_secret", json!(secret));
-        // Never (RFC 7591 §3.2.1).
+        // The secret never expires (RFC 7591 §3.2.1).
         add("client_secret_expires_at", json!(0));
     }
     document
@@ -159,8 +164,8 @@ fn check_uris(uris: &[String], allow_list: &AllowList) -> Result<(), OAuthError>
         let finding = Finding::from(format!("redirect_uris has more than {MAX_URIS} addresses"));
         return Err(invalid(finding.found(uris.len().to_string())));
     }
-    // An unsafe one is refused, whatever stands beside it. Of the others one must be on the list, if
-    // there is one; with each sign-in it is looked at again.
+    // An unsafe URI, or one with an unknown scheme, is refused regardless of the others. If there
+    // is an allow list, one of the URIs must be on it. Each sign-in checks its URI again.
     let mut is_one_allowed = false;
     let mut not_allowed = None;
     for (index, uri) in uris.iter().enumerate() {
@@ -190,10 +195,10 @@ fn check_uris(uris: &[String], allow_list: &AllowList) -> Result<(), OAuthError>
     }
 }
 
-/// The longest name, in characters.
+/// Maximum length of a client's name, in characters.
 const MAX_NAME: usize = 60;
 
-/// Returns a name that somebody gave without what cannot be seen, or turns the text around it, and short.
+/// Returns a client's name without invisible characters and text direction marks, and shortened.
 fn plain_text(text: &str) -> String {
     let is_hidden = |c: char| {
         c.is_control()

@@ -1,5 +1,5 @@
-//! The clients that there are: those that registered themselves, whose registration is in their id, and those
-//! that an operator named.
+//! The clients of this server: those that registered themselves, whose registration is in their id,
+//! and those that the operator configured.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,9 @@ use crate::crypto::{base64url, from_base64url, hash, is_same};
 use crate::keys::{Keyring, Purpose, Unreadable};
 use crate::telemetry::Finding;
 
-/// A client that is known in advance: for products that want an id, and perhaps a secret, typed in.
+/// A client that the operator configures in advance.
+///
+/// It is for products in which a user types in a client id, and perhaps a secret.
 #[derive(Clone)]
 #[must_use = "it is not known before it is given to the builder"]
 pub struct PreregisteredClient {
@@ -33,7 +35,9 @@ pub struct PreregisteredClient {
 }
 
 impl PreregisteredClient {
-    /// Makes a client without a secret: PKCE alone tells it from others.
+    /// Creates a client without a secret.
+    ///
+    /// Only PKCE distinguishes it from other clients.
     pub fn public(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -43,7 +47,8 @@ impl PreregisteredClient {
         }
     }
 
-    /// Makes a client with a secret, which it sends by `client_secret_basic` or `client_secret_post`.
+    /// Creates a client with a secret, which it sends by `client_secret_basic` or
+    /// `client_secret_post`.
     pub fn confidential(id: impl Into<String>, secret: impl Into<String>) -> Self {
         Self {
             secret: Some(secret.into()),
@@ -51,19 +56,23 @@ impl PreregisteredClient {
         }
     }
 
-    /// Adds an address to which its answers may be sent: at least one.
+    /// Adds a redirect URI.
+    ///
+    /// At least one is required.
     pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.redirect_uris.push(uri.into());
         self
     }
 
-    /// Sets what people read as its name. Default: its id.
+    /// Sets the name that users read.
+    ///
+    /// Default: the client's id.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Returns everything that is wrong with clients that are to be known.
+    /// Returns all faults of pre-registered clients.
     fn problems(clients: &[Self], allow_list: &AllowList) -> Vec<String> {
         let mut problems = Vec::new();
         for (index, client) in clients.iter().enumerate() {
@@ -116,27 +125,27 @@ impl fmt::Debug for PreregisteredClient {
     }
 }
 
-/// A client, however it is known.
+/// A client, registered by itself or by the operator.
 pub(crate) struct Client {
-    /// The hash that stands for the id in the store and in the log.
+    /// The hash of the client id, used in the store and in the log.
     pub(crate) hash: String,
     pub(crate) name: Option<String>,
     redirect_uris: Vec<String>,
     pub(crate) may_refresh: bool,
-    /// True if the operator configured it, and so vouches for it.
+    /// `true` if the operator configured the client, and so vouches for it.
     pub(crate) is_preregistered: bool,
     secret: Secret,
 }
 
 enum Secret {
-    /// It has none.
+    /// The client has no secret.
     None,
-    /// It follows from the id.
+    /// The secret is derived from the client id.
     OfId,
     Fixed(String),
 }
 
-/// The clients that there are.
+/// The clients of this server, and their registration.
 #[derive(Debug)]
 pub(crate) struct ClientRegistry {
     preregistered: Vec<PreregisteredClient>,
@@ -147,11 +156,11 @@ pub(crate) struct ClientRegistry {
     issuer: String,
 }
 
-/// The longest id of a client: it goes into URLs.
+/// Maximum length of a client id, in bytes, because it is part of URLs.
 pub(crate) const MAX_CLIENT_ID: usize = 2_048;
 
 impl Client {
-    /// Returns its redirect URIs, those first that differ from this address in the fewest parts.
+    /// Returns the client's redirect URIs, ordered by the number of parts that differ from `sent`.
     pub(crate) fn nearest_redirect_uris(&self, sent: &str) -> Vec<&str> {
         let compared = by_nearness(sent, &self.redirect_uris);
         compared.into_iter().map(|(_, uri)| uri).collect()
@@ -159,8 +168,11 @@ impl Client {
 }
 
 impl ClientRegistry {
-    /// Takes the pre-registered clients, whether others may register themselves, and the addresses and
-    /// schemes that the operator allows and names. Adds what is wrong with them, and returns `None` then.
+    /// Builds the registry from the pre-registered clients and the settings.
+    ///
+    /// `can_register` says whether other clients may register themselves. `allow_list` and
+    /// `schemes` are the redirect URIs and schemes that the operator permits. Adds every fault to
+    /// `problems`, and returns `None` if there is one.
     pub(crate) fn new(
         (preregistered, can_register): (Vec<PreregisteredClient>, bool),
         (allow_list, schemes): (Option<&[String]>, &[String]),
@@ -203,8 +215,10 @@ impl ClientRegistry {
         self.can_register
     }
 
-    /// Registers a client by its metadata in JSON, and returns the document that says what it got (RFC 7591
-    /// §3.2.1). Nothing is stored.
+    /// Registers a client by its metadata in JSON, and returns the response document (RFC 7591
+    /// §3.2.1).
+    ///
+    /// Nothing is stored.
     pub(crate) fn register(
         &self,
         metadata: &[u8],
@@ -222,7 +236,8 @@ impl ClientRegistry {
         Ok(registration::document(&registration, &id, secret, granted))
     }
 
-    /// Makes the id of a registration, and its secret if it has one. `None` if the id would be too long.
+    /// Returns the id of a registration, and the secret if the client has one; `None` if the id is
+    /// too long.
     fn id_of(&self, registration: &Registration) -> Option<(String, Option<String>)> {
         let id = self.keys.seal(Purpose::ClientId, b"", registration)?;
         let id = Some(base64url(&id)).filter(|id| id.len() <= MAX_CLIENT_ID)?;
@@ -266,8 +281,8 @@ impl ClientRegistry {
         })
     }
 
-    /// Returns where to respond to a request, if the redirect URI is one that the client registered and that
-    /// is allowed today.
+    /// Returns the redirect target of a request, if the client registered its URI and the operator
+    /// permits it today.
     pub(crate) fn target(
         &self,
         client: &Client,
@@ -286,7 +301,8 @@ impl ClientRegistry {
         Ok(self.target_at(uri, state))
     }
 
-    /// Returns the target of a request that had one before, if its redirect URI is still allowed.
+    /// Returns the redirect target of an earlier request again, if its redirect URI is still
+    /// permitted.
     pub(crate) fn target_again(&self, uri: &str, state: Option<&str>) -> Option<RedirectTarget> {
         let uri = RedirectUri::parse(uri, &self.allow_list).ok()?;
         Some(self.target_at(uri, state))
@@ -300,13 +316,16 @@ impl ClientRegistry {
         }
     }
 
-    /// Returns whether a browser may be sent there before a person agreed to anything (RFC 9700 §4.11.2):
-    /// anybody registers any address, and has others open a request for it.
+    /// Returns whether a browser may be redirected to the target before the user agreed to anything
+    /// (RFC 9700 §4.11.2).
+    ///
+    /// An attacker can register any address, and lead users to a request for it.
     pub(crate) fn vouches_for(&self, client: &Client, target: &RedirectTarget) -> bool {
         client.is_preregistered || self.allow_list.vouches_for(&target.uri)
     }
 
-    /// Authenticates the client of a request to the token endpoint, and returns its id with it.
+    /// Authenticates the client of a request to the token or revocation endpoint, and returns its
+    /// id and the client.
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -356,7 +375,7 @@ impl ClientRegistry {
         }
         let (id, client) = found.map_err(|unreadable| match unreadable {
             Unreadable::Malformed => refused("a client_id that is known to nobody here"),
-            // Told that it is unknown, it would forget its registration.
+            // With `invalid_client`, the client would discard its registration.
             Unreadable::Later => OAuthError::later(),
         })?;
         let is_right = match &client.secret {
@@ -382,8 +401,9 @@ impl ClientRegistry {
     }
 }
 
-/// `Authorization: Basic` (RFC 7617), as it is and as RFC 6749 §2.3.1 would have it, form-encoded:
-/// clients do either.
+/// Credentials from `Authorization: Basic` (RFC 7617).
+///
+/// They are compared as sent, and form-decoded as in RFC 6749 §2.3.1. Clients send either.
 struct Basic {
     plain: (String, String),
 }
@@ -399,7 +419,7 @@ impl Basic {
 }
 
 fn decoded(text: &str) -> String {
-    // One value without a name: everything else would end it.
+    // The text is one name without a value. A `&` or `=` would otherwise end it.
     let text = text.replace('&', "%26").replace('=', "%3D");
     let mut pairs = form_urlencoded::parse(text.as_bytes());
     pairs

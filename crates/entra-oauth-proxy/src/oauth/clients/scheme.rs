@@ -1,27 +1,29 @@
-//! The schemes of applications to which an answer may be sent.
+//! Schemes of applications that may receive OAuth responses.
 
 use std::sync::LazyLock;
 
-/// A product whose scheme is no domain name, and where in it answers are taken: such a scheme also
-/// opens files, runs commands and installs things.
+/// A product whose scheme is not a domain name, with the place in its URIs that accepts OAuth
+/// responses.
+///
+/// Such a scheme also opens files, runs commands and installs software.
 struct Product {
     scheme: &'static str,
     place: Place,
 }
 
 enum Place {
-    /// An extension of an editor, by its id: `publisher.name`.
+    /// An extension of an editor, identified as `publisher.name`.
     Extension,
-    /// This host with this path, and below it.
+    /// This host with this path, and the paths below.
     At(&'static str, &'static str),
 }
 
-/// Those that are known to register themselves with MCP servers:
+/// Products that are known to register themselves with MCP servers:
 ///
 /// - `cursor`: `cursor://anysphere.cursor-mcp/oauth/callback`
 ///   (<https://github.com/modelcontextprotocol/python-sdk/issues/897>);
-/// - `vscode`, `vscode-insiders`, `windsurf` and `cursor` by extensions such as Cline, which takes the
-///   scheme of the editor that it runs in (`src/services/mcp/McpOAuthManager.ts` of
+/// - `vscode`, `vscode-insiders`, `windsurf` and `cursor` by extensions such as Cline, which uses
+///   the scheme of the editor that it runs in (`src/services/mcp/McpOAuthManager.ts` of
 ///   <https://github.com/cline/cline>, and for Windsurf
 ///   <https://github.com/Mermaid-Chart/issue-tracker/issues/145>);
 /// - `warp`: `warp://mcp/oauth2callback` (<https://github.com/warpdotdev/warp>);
@@ -36,16 +38,17 @@ const PRODUCTS: [Product; 6] = [
     Product::of("windsurf", Place::Extension),
 ];
 
-/// The makers of these editors, whose own extensions also act upon what is sent to them:
-/// `vscode.git` clones, `anysphere.cursor-deeplink` installs MCP servers,
+/// The publishers of these editors, whose extensions also act upon other URIs.
+///
+/// For example, `vscode.git` clones, `anysphere.cursor-deeplink` installs MCP servers, and
 /// `ms-vscode-remote.remote-containers` clones and starts a container
 /// (<https://code.visualstudio.com/docs/devcontainers/containers>).
 const MAKERS: [&str; 5] = ["anysphere", "codeium", "github", "microsoft", "vscode"];
 
-/// The beginning of the names under which Microsoft publishes extensions beside those.
+/// Prefix of the other publisher names that Microsoft uses.
 const OF_MICROSOFT: &str = "ms-";
 
-/// The extensions of the makers that take answers.
+/// The extensions of these publishers that accept OAuth responses.
 const OF_MAKERS: [&str; 4] = [
     "anysphere.cursor-mcp",
     "anysphere.cursor-retrieval",
@@ -53,12 +56,13 @@ const OF_MAKERS: [&str; 4] = [
     "vscode.microsoft-authentication",
 ];
 
-/// Beginnings of domain names that are a system's or a browser's own. Each stands for itself and
-/// for what follows it after a dot.
+/// Beginnings of domain names that belong to a system or a browser.
+///
+/// Each stands for itself, and for every name that continues it after a dot.
 const OF_SYSTEMS: [&str; 26] = [
-    // The domain names of infrastructure are no company's.
+    // Domain names of infrastructure belong to no company.
     "arpa",
-    // Top-level domains of those who make systems and browsers: nobody else has a name below them.
+    // Top-level domains of makers of systems and browsers. No other company has a name below them.
     // Windows has `microsoft.windows.camera:`.
     "android",
     "apple",
@@ -71,20 +75,20 @@ const OF_SYSTEMS: [&str; 26] = [
     "xbox",
     // Applications and settings of macOS and iOS.
     "com.apple",
-    // Of Windows, and of what comes with it.
+    // Windows, and software that comes with it.
     "com.microsoft.builder3d",
     "com.microsoft.edge",
     "com.microsoft.print3d",
     "com.microsoft.windows",
-    // Of Android, of Google's services for it, and of those who build it into their telephones.
+    // Android, Google's services for it, and makers of telephones.
     "com.android",
     "com.google.android",
     "com.samsung.android",
     "com.sec.android",
-    // Of Chrome and Chromium.
+    // Chrome and Chromium.
     "com.google.chrome",
     "org.chromium",
-    // Of Firefox.
+    // Firefox.
     "org.mozilla.firefox",
     // Addresses of Windows Communication Foundation, which are no domain names.
     "net.msmq",
@@ -93,7 +97,7 @@ const OF_SYSTEMS: [&str; 26] = [
     "net.tcp",
 ];
 
-/// Schemes that no setting allows either: browsers run or read them, or a system acts upon them.
+/// Schemes that no setting can permit: browsers execute or read them, or a system acts upon them.
 const ACTED_UPON: [&str; 40] = [
     "about",
     "android-app",
@@ -137,7 +141,7 @@ const ACTED_UPON: [&str; 40] = [
     "wss",
 ];
 
-/// Beginnings of such.
+/// Beginnings of further schemes that no setting can permit.
 const ACTED_UPON_BEGINNINGS: [&str; 6] =
     ["chrome", "microsoft-edge", "moz-", "ms-", "web+", "x-apple"];
 
@@ -150,7 +154,7 @@ impl Product {
     }
 }
 
-/// Returns whether a scheme is none of an application's, whoever names it.
+/// Returns whether a scheme cannot be an application's, even if a setting names it.
 pub(super) fn is_acted_upon(scheme: &str) -> bool {
     ACTED_UPON.contains(&scheme)
         || ACTED_UPON_BEGINNINGS
@@ -160,9 +164,10 @@ pub(super) fn is_acted_upon(scheme: &str) -> bool {
         || OF_SYSTEMS.iter().any(|of| is_at_or_below(scheme, of))
 }
 
-/// Returns whether a scheme is one that an application may have without that anybody names it: a
-/// domain name in reverse (RFC 8252 §7.1), or a known product's at the place where that takes
-/// answers. `rest` is what follows the colon.
+/// Returns whether an application may use a scheme that no setting names.
+///
+/// These are domain names in reverse (RFC 8252 §7.1), and the scheme of a known product at the
+/// place that accepts OAuth responses. `rest` is the text after the colon.
 pub(super) fn is_private_use(scheme: &str, rest: &str) -> bool {
     is_domain_name_in_reverse(scheme)
         || PRODUCTS
@@ -170,15 +175,16 @@ pub(super) fn is_private_use(scheme: &str, rest: &str) -> bool {
             .any(|product| product.scheme == scheme && product.place.is_of(rest))
 }
 
-/// Returns whether the name of a scheme is more likely that of a host, as in `localhost:8080`.
-/// `app.example.com`, of which both ends are top-level domains, is one without a colon.
+/// Returns whether a scheme's name is more likely the name of a host, as in `localhost:8080`.
+///
+/// Both ends of `app.example.com` are top-level domains. Without a colon, it counts as a host.
 pub(super) fn is_taken_for_host(scheme: &str, has_colon: bool) -> bool {
     scheme == "localhost"
         || scheme.contains('.') && !is_domain_name_in_reverse(scheme)
         || !has_colon && is_domain_name(scheme)
 }
 
-/// Returns whether there are at least two labels, of which the first is a top-level domain.
+/// Returns whether a text has at least two labels, and begins with a top-level domain.
 fn is_domain_name_in_reverse(scheme: &str) -> bool {
     const MAX_BYTES: usize = 253;
 
@@ -189,13 +195,13 @@ fn is_domain_name_in_reverse(scheme: &str) -> bool {
     is_below_the_root && scheme.len() <= MAX_BYTES && scheme.contains('.') && labels.all(is_label)
 }
 
-/// Returns whether there are at least two labels, of which the last is a top-level domain.
+/// Returns whether a text has at least two labels, and ends with a top-level domain.
 fn is_domain_name(name: &str) -> bool {
     name.rsplit_once('.')
         .is_some_and(|(_, last)| TOP_LEVEL_DOMAINS.binary_search(&last).is_ok())
 }
 
-/// Returns whether it is a label of a host's name (RFC 1123 §2.1), in lower case.
+/// Returns whether a text is a label of a host name (RFC 1123 §2.1), in lower case.
 fn is_label(label: &str) -> bool {
     let is_of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&label.len())

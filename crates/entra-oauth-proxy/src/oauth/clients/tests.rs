@@ -140,8 +140,10 @@ fn what_could_lead_elsewhere_is_refused() {
     assert!(parse(&format!("https://example.com/{}", "a".repeat(500))).is_err());
 }
 
-/// Schemes of systems and applications on Windows, macOS, iOS, Android and Linux, by what each
-/// documents: one that opens such a link does something with it.
+/// Schemes of systems and applications on Windows, macOS, iOS, Android and Linux, from their
+/// documentation.
+///
+/// Opening such a link has an effect.
 const OTHERS_SCHEMES: &str = "\
     shortcuts workflow x-man-page x-apple.systempreferences x-apple-helpbasic x-apple-reminder \
     x-web-search x-dictionary help apple-feedback prefs app-prefs app-settings calshow maps music musics \
@@ -422,7 +424,7 @@ fn entries_of_the_allow_list_are_origins_schemes_and_uris_that_could_be_register
         assert!(with_schemes(AllowList::default(), &[entry]).is_ok());
     }
     assert!(list_of(&["com.example.app:"]).is_ok());
-    // Which are addresses, and no schemes.
+    // These are addresses, not schemes.
     for entry in ["https://claude.ai", "myapp:/callback", "https://x/cb"] {
         assert!(list_of(&[entry]).is_ok());
         assert!(with_schemes(AllowList::default(), &[entry]).is_err());
@@ -438,7 +440,7 @@ fn schemes_that_are_named_are_known_with_a_list_and_without() {
         assert!(!known.vouches_for(&uri), "{text}");
     }
     assert!(parse_with(&known)("notes-desks:/cb").is_err());
-    // Known is not yet allowed.
+    // A known scheme that the list does not contain is not permitted.
     let listed = list_of(&["https://claude.ai"]).unwrap();
     let listed = with_schemes(listed, &["notes-desk"]).unwrap();
     let refused = parse_with(&listed)("notes-desk:/cb").unwrap_err();

@@ -1,4 +1,4 @@
-//! The store over the file.
+//! A store over a file.
 
 use std::fmt;
 use std::path::Path;
@@ -14,39 +14,43 @@ use super::writer::Writer;
 use super::{Clock, Disk, Opened, Pace, Task};
 use crate::store::{Store, StoreError, StoreFuture};
 
-/// Keeps records in one file: for one instance, over restarts and whatever ends the process.
+/// A store in one file, for one instance.
 ///
-/// A write that was answered is on the disk. Writes that come at once share one transaction, and one
-/// wait for the disk. One process at a time has the file: the operating system lets it go when the
-/// process ends, in whichever way.
+/// It survives restarts and crashes of the process. A write that was answered is on the disk.
+/// Concurrent writes share one transaction, and one wait for the disk. Only one process at a time
+/// can open the file. The operating system releases the file when the process ends, however it
+/// ends.
 ///
-/// It reads and writes in threads of its own. A disk that does not answer holds up those alone who ask
-/// for a record, and the proxy gives up on it after 10 s. It is used on a tokio runtime with timers, as
-/// the proxy is.
+/// The store reads and writes in its own threads. A disk that does not respond delays only callers
+/// that need a record, and the proxy gives up after 10 s. The store needs a tokio runtime with
+/// timers, as the proxy does.
 ///
-/// Where the disk is full or fails, what cannot be written is refused, reads go on, and it works again
-/// by itself once it can. It tries after 1 s, and each time later, up to 30 s. After each failure the
-/// file is opened again, and looked through: reads fail in these moments. What was answered with an
-/// error is written, or it is not.
+/// If the disk is full or fails, writes that cannot be done are refused, and reads continue. The
+/// store recovers without a restart once the disk works. It tries again after 1 s, and then after
+/// longer pauses, up to 30 s. After each failure it opens the file again and checks it. Meanwhile,
+/// reads fail. A write that was answered with an error may be on the disk, or not.
 ///
-/// The file grows to what was ever needed at the same time. The place of a record is used again a day
-/// after its end, so that a wall clock that is wrong for a moment, by less, signs nobody out for good;
-/// where the store is nearly full, at its end.
-/// Its owner alone can read the file (on Unix). A copy is a backup if the process was stopped while it
-/// was made.
+/// The file grows to the largest size that was ever needed at one time. The space of an expired
+/// record is reused after a day. A wall clock that is wrong for a moment, by less than a day,
+/// therefore signs no user out permanently. If the store is nearly full, the space is reused
+/// immediately. Only the owner can read the file (on Unix). A copy of the file is a backup if the
+/// process was stopped during the copy.
 ///
-/// It keeps a [bounded](DiskStoreOptions::capacity) number of records. When it is full, it refuses new
-/// ones, and goes on to replace those that are there and to take them away. From a sixteenth before that
-/// (1 024 records at most) it takes no new sign-ins, so that those under way come to their end.
+/// The store keeps a [bounded](DiskStoreOptions::capacity) number of records. When it is full, it
+/// refuses new records, but existing ones can still be replaced and removed. When only a sixteenth
+/// of the capacity (1 024 records at most) is left, it accepts no new sign-ins, so that those in
+/// progress can complete.
 ///
-/// A cheap handle: clones share everything. When the last one is dropped, that waits until everything
-/// that was accepted is written, and for reads that have begun.
+/// This is a cheap handle: clones share everything. Dropping the last clone waits for all accepted
+/// writes, and for reads that have begun.
 #[derive(Clone)]
 pub struct DiskStore {
     shared: Arc<Shared>,
 }
 
-/// The options of opening a [`DiskStore`]; begin with [`DiskStore::options`].
+/// Options for opening a [`DiskStore`].
+///
+/// Begin with [`DiskStore::options`].
 #[derive(Clone)]
 #[must_use = "nothing is opened before open()"]
 pub struct DiskStoreOptions {
@@ -54,7 +58,7 @@ pub struct DiskStoreOptions {
     capacity: u64,
 }
 
-/// The state that clones share. The writer ends first, then those who read.
+/// State that clones share. The writer ends first, and then the readers.
 struct Shared {
     disk: Arc<Disk>,
     writer: Writer,
@@ -62,14 +66,17 @@ struct Shared {
 }
 
 impl DiskStore {
-    /// The default [capacity](DiskStoreOptions::capacity): 500 000 records. A sign-in has one of 3 to
-    /// 20 KB as long as it lasts, and one of up to 3 KB for half an hour and the day for which what is
-    /// over stays; a user has one of up to some KB. With 5 KB each, that is 2.5 GB.
+    /// Default [capacity](DiskStoreOptions::capacity): 500 000 records.
+    ///
+    /// A sign-in has one record of 3 to 20 KB for as long as it lasts. It has another record of up
+    /// to 3 KB for half an hour, and for the day that expired records stay in the file. A user has
+    /// one record of up to a few KB. With 5 KB for each record, that is 2.5 GB.
     pub const DEFAULT_CAPACITY: u64 = 500_000;
 
-    /// Opens the file, or makes it if there is none. Its directory must be there.
+    /// Opens the file, or creates it if it does not exist.
     ///
-    /// It is looked through first, so that no damage is met later: a second for each GB, more or less.
+    /// Its directory must exist. Opening checks the whole file, so that damage is found now and not
+    /// later. This takes about a second for each GB.
     ///
     /// # Errors
     /// If the store cannot be opened: see [`OpenStoreError`].
@@ -77,8 +84,8 @@ impl DiskStore {
         Self::options().open(path)
     }
 
-    /// Begins with the defaults: the system's clock, and the
-    /// [default capacity](Self::DEFAULT_CAPACITY).
+    /// Returns the default options: the system's clock, and the [default
+    /// capacity](Self::DEFAULT_CAPACITY).
     pub fn options() -> DiskStoreOptions {
         DiskStoreOptions {
             clock: Arc::new(SystemTime::now),
@@ -86,14 +93,14 @@ impl DiskStore {
         }
     }
 
-    /// Returns whether no record is good.
+    /// Returns whether the store has no valid record.
     pub(crate) fn is_empty(&self) -> Result<bool, StoreError> {
         let disk = &self.shared.disk;
         let latest = disk.read(Opened::latest_end)?;
         Ok(latest.is_none_or(|latest| latest <= disk.now()))
     }
 
-    /// Starts the threads over the disk.
+    /// Starts the reader threads and the writer thread.
     pub(super) fn start(disk: Arc<Disk>, pace: Pace) -> Result<Self, OpenStoreError> {
         let failed = |error| OpenStoreError::of(&disk.path, error);
         let readers = Readers::start(&disk).map_err(failed)?;
@@ -109,14 +116,16 @@ impl DiskStore {
 }
 
 impl DiskStoreOptions {
-    /// Sets the wall clock, by which records end.
+    /// Sets the wall clock that decides when records expire.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Sets the number of records that it keeps at most. Default: [`DiskStore::DEFAULT_CAPACITY`]. One
-    /// that has more when it is opened keeps them, and takes no new ones until there are fewer.
+    /// Sets the maximum number of records.
+    ///
+    /// Default: [`DiskStore::DEFAULT_CAPACITY`]. If the file already has more records when it is
+    /// opened, the store keeps them, and accepts no new ones until there are fewer.
     pub fn capacity(mut self, records: u64) -> Self {
         self.capacity = records;
         self
@@ -177,8 +186,8 @@ impl Store for DiskStore {
         })
     }
 
-    /// Compares the number of records after the last write, or sweep, with the capacity less the part
-    /// for sign-ins under way.
+    /// Compares the number of records after the last write or sweep with the capacity, less the
+    /// part for sign-ins in progress.
     fn has_room(&self) -> bool {
         let disk = &self.shared.disk;
         disk.count.load(Ordering::Relaxed) < disk.nearly_full()

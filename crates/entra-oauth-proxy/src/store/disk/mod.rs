@@ -1,4 +1,4 @@
-//! Records in a file: the database over it, and what those who read and write share.
+//! A store in a file: the database, and the state that the readers and the writer share.
 
 mod disk_store;
 mod open;
@@ -26,54 +26,59 @@ pub use self::disk_store::{DiskStore, DiskStoreOptions};
 pub use self::open::{OpenStoreError, OpenStoreErrorKind};
 use super::{StoreError, reserve};
 
-/// The version of the tables in the file, not of what is in the records.
+/// Version of the tables in the file. The contents of the records have their own versions.
 const FORMAT_VERSION: u64 = 1;
 
-/// The end of each record (milliseconds since 1970) and its value, by its key.
+/// Time of expiry (milliseconds since 1970) and value of each record, by its key.
 const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
 
-/// The ends of the records, and their keys: a sweep looks at nothing that stays.
+/// Times of expiry of the records, and their keys. With them, a sweep reads expired records only.
 const ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("ends");
 
-/// The version of these tables, under the one name: every version can read that of a later one. Version
-/// 0 had no such table.
+/// Version of these tables, under the key `VERSION`.
+///
+/// Every version can read this table of a later one. Version 0 did not have the table.
 const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
 
 const VERSION: &str = "version";
 
-/// The bytes that redb keeps in memory: little in tests, so that they reach the file.
+/// Size of redb's cache, in bytes. It is small in tests, so that they access the file.
 const CACHE: usize = match cfg!(test) {
     true => 128 * 1024,
     false => 64 * 1024 * 1024,
 };
 
-/// The number of threads that read: on a disk that is slow, those whose records are in memory do not wait
-/// for the one whose record is not.
+/// Number of reader threads.
+///
+/// On a slow disk, reads of cached records do not wait for a read that needs the disk.
 const READERS: usize = 4;
 
-/// The most reads, and the most writes, that wait; more wait to be accepted. So a disk that does not answer
-/// costs little memory, however many ask and give up.
+/// Maximum number of pending reads, and of pending writes.
+///
+/// More requests wait to be accepted. A disk that does not respond therefore costs little memory,
+/// however many callers ask and give up.
 const PLACES: usize = 1_024;
 
 /// The wall clock.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// The opened file, shared by the writer and those who read.
+/// The opened file, which the writer and the readers share.
 struct Disk {
     path: Box<Path>,
-    /// Stays while databases over it come and go, and with it the lock on the file.
+    /// The file with its lock. It stays open when another database over it replaces the current
+    /// one.
     backend: Arc<dyn StorageBackend>,
     opened: RwLock<Opened>,
     clock: Clock,
     capacity: u64,
-    /// The number of records after the last write.
+    /// Number of records after the last write.
     count: AtomicU64,
     places_to_read: Arc<Semaphore>,
     places_to_write: Arc<Semaphore>,
 }
 
 impl Disk {
-    /// A day, in milliseconds.
+    /// Time for which an expired record stays in the file: a day, in milliseconds.
     const STAYS: u64 = 24 * 60 * 60 * 1_000;
 
     /// Opens the database over a file.
@@ -97,14 +102,16 @@ impl Disk {
         })
     }
 
-    /// Returns the number of records from which on there is no room for new sign-ins.
+    /// Returns the number of records at which there is no more room for new sign-ins.
     fn nearly_full(&self) -> u64 {
         self.capacity.saturating_sub(reserve(self.capacity))
     }
 
-    /// Returns the milliseconds for which a record stays after its end, in a file of `count` records: a
-    /// clock that is wrong for less, and for a moment, takes nobody's sign-in. Where it is nearly full,
-    /// none: what is good needs the room.
+    /// Returns the time for which an expired record stays in a file of `count` records, in
+    /// milliseconds.
+    ///
+    /// A clock that is wrong for a moment, by less than this, ends no sign-in. If the store is
+    /// nearly full, the time is zero, because valid records need the room.
     fn stays(&self, count: u64) -> u64 {
         match count < self.nearly_full() {
             true => Self::STAYS,
@@ -112,7 +119,7 @@ impl Disk {
         }
     }
 
-    /// Returns the milliseconds since 1970.
+    /// Returns the current time, in milliseconds since 1970.
     fn now(&self) -> u64 {
         let since = (self.clock)().duration_since(UNIX_EPOCH);
         millis(since.unwrap_or_default())
@@ -122,27 +129,27 @@ impl Disk {
         self.opened.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts another database in the place of this one.
+    /// Replaces the database by another one.
     fn replace(&self, by: Opened) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *opened, by);
         drop(opened);
-        // What made it fail may make it panic at its end, too.
+        // A fault of the old database may also cause a panic when it is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
     }
 
-    /// Reads from the database, and notes where that fails.
+    /// Reads from the database, and records a failure.
     fn read<T>(&self, what: impl FnOnce(&Opened) -> Result<T, Failed>) -> Result<T, StoreError> {
         let opened = self.opened();
         what(&opened).map_err(|Failed(error)| {
-            // The writer opens it anew.
+            // The writer opens the database again.
             opened.record_failure();
             StoreError::new(format!("{} cannot be read: {error}", self.path.display()))
         })
     }
 }
 
-/// Why nothing is read or written.
+/// Cause of a failed access to the database.
 #[derive(Debug)]
 struct Failed(Box<redb::Error>);
 
@@ -152,18 +159,18 @@ impl<E: Into<redb::Error>> From<E> for Failed {
     }
 }
 
-/// Makes a panic an error like any other: redb panics of some damage, and where its file does.
+/// Turns a panic into an error. redb panics on some damage, and if its file panics.
 fn caught<T, E: From<redb::Error>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes no sense".to_owned()).into()))
 }
 
-/// Why no database can be opened.
+/// Cause of a failure to open the database.
 #[derive(Debug)]
 enum NotOpened {
-    /// There are tables of something else.
+    /// The file has tables that are not a store's.
     Foreign,
-    /// A later version of this server made it, with this version of the tables.
+    /// A later version of this server made the file, with this version of the tables.
     Later(u64),
     Failed(Failed),
 }
@@ -174,7 +181,7 @@ impl<E: Into<redb::Error>> From<E> for NotOpened {
     }
 }
 
-/// A database over the file, until it fails. Another takes its place then.
+/// A database over the file. After a failure, another one replaces it.
 struct Opened {
     database: Database,
     is_over: Arc<AtomicBool>,
@@ -182,7 +189,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Opens the database, or makes one. Repairs it if it was not closed.
+    /// Opens the database, or creates one. Repairs a database that was not closed.
     fn over(backend: &Arc<dyn StorageBackend>) -> Result<Self, NotOpened> {
         caught(|| Self::open(backend))
     }
@@ -195,7 +202,7 @@ impl Opened {
         };
         let database = Database::builder()
             .set_cache_size(CACHE)
-            // Of pages that are damaged it may panic later, when it comes to them.
+            // Without this check, redb may panic later when it reads a damaged page.
             .set_check_integrity_on_open(true)
             .create_with_backend(file)?;
         let opened = Self {
@@ -218,7 +225,7 @@ impl Opened {
         if tables.iter().any(|table| !ours.contains(&table.name())) {
             return Err(NotOpened::Foreign);
         }
-        // Version 0 has the same tables but for this one.
+        // Version 0 has the same tables, except this one.
         if !has_version {
             let transaction = opened.database.begin_write()?;
             transaction.open_table(RECORDS)?;
@@ -230,12 +237,12 @@ impl Opened {
         Ok(opened)
     }
 
-    /// Keeps the database from its file from now on.
+    /// Separates the database from its file permanently.
     fn close(&self) {
         self.is_over.store(true, Ordering::SeqCst);
     }
 
-    /// Notes that it can neither read nor write before it is opened again.
+    /// Records that the database must be opened again before it can read or write.
     fn record_failure(&self) {
         self.has_failed.store(true, Ordering::SeqCst);
     }
@@ -244,7 +251,7 @@ impl Opened {
         self.has_failed.load(Ordering::SeqCst)
     }
 
-    /// Reads what was committed, in one transaction.
+    /// Reads committed records, in one transaction.
     fn get_all(&self, keys: &[Box<str>], now: u64) -> Result<Vec<Option<Bytes>>, Failed> {
         caught(|| {
             let transaction = self.database.begin_read()?;
@@ -253,7 +260,9 @@ impl Opened {
         })
     }
 
-    /// Returns the number of records, with those that are over and stay for a while. The table knows it.
+    /// Returns the number of records, including expired ones that are still in the file.
+    ///
+    /// The table stores this number.
     fn count(&self) -> Result<u64, Failed> {
         caught(|| {
             let transaction = self.database.begin_read()?;
@@ -261,7 +270,7 @@ impl Opened {
         })
     }
 
-    /// Returns when the last record ends.
+    /// Returns the time at which the last record expires.
     fn latest_end(&self) -> Result<Option<u64>, Failed> {
         caught(|| {
             let transaction = self.database.begin_read()?;
@@ -270,7 +279,7 @@ impl Opened {
         })
     }
 
-    /// Returns whether a record has been over for `stays` milliseconds.
+    /// Returns whether a record expired at least `stays` milliseconds ago.
     fn has_to_sweep(&self, now: u64, stays: u64) -> Result<bool, Failed> {
         caught(|| {
             let transaction = self.database.begin_read()?;
@@ -281,7 +290,7 @@ impl Opened {
     }
 }
 
-/// Returns the value of a record, unless it is over.
+/// Returns the value of a record, unless the record has expired.
 fn good(
     records: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
     key: &str,
@@ -294,8 +303,10 @@ fn good(
     }))
 }
 
-/// The file in the hands of one database. When that is over, it reaches the file no more, whatever it
-/// may still want to do to it; the file itself stays open, and locked.
+/// The file, as one database accesses it.
+///
+/// After [`close`](Opened::close), this database cannot access the file any more. The file itself
+/// stays open and locked.
 #[derive(Debug)]
 struct FileOfDatabase {
     backend: Arc<dyn StorageBackend>,
@@ -333,7 +344,7 @@ impl StorageBackend for FileOfDatabase {
     }
 }
 
-/// A change of one record.
+/// A change to one record.
 enum Task {
     Put {
         value: Bytes,
@@ -347,22 +358,22 @@ enum Task {
     },
 }
 
-/// The outcome of a task.
+/// Outcome of a task.
 #[derive(Default)]
 struct Written {
     taken: Option<Bytes>,
     is_swapped: bool,
-    /// It was not done, as there is no room.
+    /// `true` if the task was not done, because there was no room.
     is_full: bool,
 }
 
-/// The waits of the writer: for work, and after failures.
+/// Wait times of the writer, for work and after failures.
 struct Pace {
-    /// The time that it waits for work before it looks whether records are over.
+    /// Time that the writer waits for work before it looks for expired records.
     idle: Duration,
-    /// The time since it began, by which its rests are measured.
+    /// Time since the start, by which the pauses are measured.
     elapsed: Box<dyn Fn() -> Duration + Send>,
-    /// The first rest after a failure. Each is longer than the one before.
+    /// First pause after a failure. Each further pause is longer.
     rest: Duration,
 }
 
@@ -377,8 +388,9 @@ impl Default for Pace {
     }
 }
 
-/// Writes a directory to the disk: then a new name in it is there after power was lost. Only Unix can, and
-/// needs to.
+/// Writes a directory to the disk, so that a new name in it survives a power failure.
+///
+/// Only Unix can do this, and needs it.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     match cfg!(unix) {
         true => File::open(directory)?.sync_all(),

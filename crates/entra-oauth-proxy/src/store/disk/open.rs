@@ -1,4 +1,4 @@
-//! The file: opened for this process alone, and what is wrong where it cannot be.
+//! Opens the file for this process alone, and describes why it cannot be opened.
 
 use std::error::Error;
 use std::fmt;
@@ -12,28 +12,30 @@ use redb::backends::FileBackend;
 
 use super::{FORMAT_VERSION, Failed, NotOpened, sync_directory};
 
-/// A [`DiskStore`](crate::store::DiskStore) cannot be opened. Displays what to do about it.
+/// A failure to open a [`DiskStore`](crate::store::DiskStore).
+///
+/// Displays what to do about it.
 pub struct OpenStoreError(Fault);
 
-/// The kinds of [`OpenStoreError`].
+/// Kind of an [`OpenStoreError`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum OpenStoreErrorKind {
     /// The directory of the file does not exist.
     NoDirectory,
-    /// There is a directory in place of the file.
+    /// The path is a directory, not a file.
     IsDirectory,
-    /// The file or its directory does not let this process in.
+    /// This process may not access the file or its directory.
     NotPermitted,
-    /// It is open: in another process, or in this one.
+    /// The file is already open, in another process or in this one.
     InUse,
-    /// The file is something else, or damaged.
+    /// The file is not a store, or is damaged.
     NotAStore,
     /// A later version of this server made the file.
     LaterVersion,
     /// The disk is full.
     Full,
-    /// The operating system refused something else.
+    /// Another error of the operating system.
     Io,
 }
 
@@ -90,7 +92,7 @@ impl OpenStoreError {
         }
     }
 
-    /// Returns the path, of the file or of the directory that lacks.
+    /// Returns the path of the file, or of the missing directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         match &self.0 {
@@ -112,7 +114,7 @@ impl fmt::Display for OpenStoreError {
     }
 }
 
-/// The same text, as that is what `fn main() -> Result<..>` prints.
+/// Writes the same text as `Display`, because `fn main() -> Result<..>` prints `Debug`.
 impl fmt::Debug for OpenStoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
@@ -126,7 +128,7 @@ impl Error for OpenStoreError {
 }
 
 impl OpenStoreError {
-    /// Says what is wrong with the file.
+    /// Builds the error from its cause.
     pub(super) fn of(path: &Path, error: impl Into<NotOpened>) -> Self {
         let path = path.to_owned();
         let reason = match error.into() {
@@ -149,19 +151,21 @@ impl OpenStoreError {
     }
 }
 
-/// A locked file. Dropped, it is unlocked.
+/// A locked file. Dropping it unlocks the file.
 #[derive(Debug)]
 struct LockedFile {
     backend: FileBackend,
-    /// The same opened file, as the lock is its.
+    /// A handle to the same opened file, which owns the lock.
     lock: File,
 }
 
 impl Drop for LockedFile {
-    /// Unlocks the file. Closing it is not enough: where this process starts another at the moment,
-    /// that has the opened file, too, until its program begins.
+    /// Unlocks the file.
+    ///
+    /// Closing the file is not enough. If this process is just starting another one, that process
+    /// also has the opened file until its program begins.
     fn drop(&mut self) {
-        // Then closing it has to do.
+        // If unlocking fails, closing the file must be enough.
         let _ = self.lock.unlock();
     }
 }
@@ -242,12 +246,14 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
     Ok(file)
 }
 
-/// Empties a file that redb began to make and did not finish: redb would take it for something else, as it
-/// writes its mark at the beginning last. What has no mark has no records, if it is that and nothing else.
+/// Empties a file that redb began to create and did not finish.
+///
+/// redb writes its mark at the beginning of the file last, and rejects a file without it. A file of
+/// this length without a mark, with nothing after the header, contains no records.
 fn begin_anew_if_unfinished(mut file: &File) -> io::Result<()> {
-    /// The length of the file that redb makes before it writes anything into it.
+    /// Length of the file that redb creates before it writes anything into it, in bytes.
     const UNFINISHED: u64 = 18 * 4_096;
-    /// The length of the header, which redb writes before the mark at its beginning.
+    /// Length of the header, which redb writes before the mark at its beginning, in bytes.
     const HEADER: usize = 320;
     const MARK: usize = 9;
     if file.metadata()?.len() != UNFINISHED {
@@ -271,7 +277,7 @@ mod tests {
         let name = format!("entra-oauth-proxy {} lock.redb", std::process::id());
         let path = std::env::temp_dir().join(name);
         let file = locked(opened(&path).unwrap()).unwrap();
-        // What such a process has until its program begins.
+        // A process that is being started has this copy until its program begins.
         let copy = file.lock.try_clone().unwrap();
         assert!(matches!(
             backend(&path),

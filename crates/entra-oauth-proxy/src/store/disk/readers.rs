@@ -1,4 +1,4 @@
-//! The threads that read: a disk that does not answer holds up nobody but them.
+//! The reader threads. A disk that does not respond blocks only these threads.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,23 +13,25 @@ use tokio::time::timeout;
 use super::{Disk, READERS};
 use crate::store::StoreError;
 
-/// Reads records in threads of their own, beside the writer.
+/// Threads that read records, in addition to the writer.
 pub(super) struct Readers {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Records that are to be read.
+/// A request for records.
 struct Read {
     keys: Vec<Box<str>>,
-    /// The time of the question.
+    /// Time of the request, in milliseconds since 1970.
     now: u64,
     answer: oneshot::Sender<Result<Vec<Option<Bytes>>, StoreError>>,
-    /// Given back when it is answered, or nobody waits for it any more.
+    /// Permit for a pending read.
+    ///
+    /// It is returned once the read is answered, or once its caller has given up.
     _place: OwnedSemaphorePermit,
 }
 
-/// The reads that wait for whichever thread comes first.
+/// The reads that wait for the next free thread.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -39,17 +41,18 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     reads: VecDeque<Read>,
-    /// The number of threads that sleep.
+    /// Number of sleeping threads.
     asleep: usize,
-    /// True from when one of them is notified until a thread takes a read.
+    /// `true` from the notification of a thread until a thread takes a read.
     is_called: bool,
     is_over: bool,
 }
 
 impl Readers {
-    /// The time after which a read without an answer wakes another thread: those that are awake may be
-    /// held up. One thread alone is the fastest while the disk answers, as to wake one costs more than
-    /// what it reads.
+    /// Time after which a read without an answer wakes another thread.
+    ///
+    /// The threads that are awake may be blocked. While the disk responds, one thread alone is
+    /// fastest, because waking another costs more than a read.
     const HELD_UP: Duration = Duration::from_millis(1);
 
     /// Starts the threads.
@@ -68,8 +71,9 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Reads the records of this moment. Whoever gives up leaves nothing behind but the read
-    /// that has begun.
+    /// Reads the records that are valid now.
+    ///
+    /// A caller that gives up leaves nothing except a read that has begun.
     pub(super) async fn get_all(
         &self,
         keys: &[&str],
@@ -77,7 +81,7 @@ impl Readers {
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let gone = || StoreError::new("its readers have ended; an error in the log says why");
         let now = disk.now();
-        // Whoever reads at the same moment is to wake one thread together.
+        // Lets concurrent reads join the queue first, so that they wake only one thread.
         tokio::task::yield_now().await;
         let places = Arc::clone(&disk.places_to_read);
         let place = places.acquire_owned().await.map_err(|_| gone())?;
@@ -104,7 +108,9 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes a thread only if none is awake: the one that is comes by.
+    /// Adds a read, and wakes a thread if all are asleep.
+    ///
+    /// A thread that is awake takes the read by itself.
     fn push(&self, read: Read) {
         let mut waiting = self.lock();
         waiting.reads.push_back(read);
@@ -115,7 +121,7 @@ impl Queue {
         }
     }
 
-    /// Takes the next read, once there is one; `None` when it is over.
+    /// Waits for the next read, and returns it; `None` once the store is dropped.
     fn next(&self) -> Option<Read> {
         let mut waiting = self.lock();
         while waiting.reads.is_empty() && !waiting.is_over {
@@ -133,7 +139,7 @@ impl Queue {
 
     fn serve(&self, disk: &Disk) {
         while let Some(read) = self.next() {
-            // On a disk that did not answer for a while, most have given up.
+            // After a disk has not responded for a while, most callers have given up.
             if read.answer.is_closed() {
                 continue;
             }
@@ -144,13 +150,14 @@ impl Queue {
 }
 
 impl Drop for Readers {
-    /// Waits for the reads that have begun, as the file is locked as long as they go on. Nobody waits
-    /// for the others: whoever does has the store.
+    /// Waits for the reads that have begun, because the file stays locked until they finish.
+    ///
+    /// No caller waits for the other reads: a waiting caller would still have the store.
     fn drop(&mut self) {
         self.queue.lock().is_over = true;
         self.queue.changed.notify_all();
         for thread in self.threads.drain(..) {
-            // A panic was said.
+            // A panic has already been reported.
             let _ = thread.join();
         }
     }

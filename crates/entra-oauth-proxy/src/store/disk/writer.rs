@@ -1,4 +1,4 @@
-//! The thread that writes: all who wait at once, in one transaction.
+//! The writer thread, which puts all waiting writes into one transaction.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Writes records in a thread of its own.
+/// The handle of the thread that writes records.
 pub(super) struct Writer {
     disk: Arc<Disk>,
-    /// There until it is dropped.
+    /// `Some` until this handle is dropped.
     thread: Option<(Sender<Operation>, JoinHandle<()>)>,
 }
 
@@ -36,8 +36,9 @@ impl Writer {
         })
     }
 
-    /// Hands a task to the thread. From when it is accepted it is carried out, whether or not anybody waits
-    /// for the answer.
+    /// Sends a task to the thread, and waits for the outcome.
+    ///
+    /// Once the thread has accepted the task, it carries out the task even if the caller gives up.
     pub(super) async fn write(&self, key: &str, task: Task) -> Result<Written, StoreError> {
         let gone = || StoreError::new("its writer has ended; an error in the log says why");
         let places = Arc::clone(&self.disk.places_to_write);
@@ -67,9 +68,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.thread.take() {
-            // The thread ends when it has written everything.
+            // The thread ends once it has written everything.
             drop(sender);
-            // If it panicked, that was said.
+            // A panic has already been reported.
             let _ = thread.join();
         }
     }
@@ -80,25 +81,27 @@ struct Operation {
     key: Box<str>,
     task: Task,
     answer: oneshot::Sender<Result<Written, StoreError>>,
-    /// Given back when it is answered.
+    /// Permit for a pending write. It is returned once the task is answered.
     _place: OwnedSemaphorePermit,
 }
 
-/// The state of the writer's thread.
+/// State of the writer thread.
 struct WriterThread {
     disk: Arc<Disk>,
     pace: Pace,
-    /// Before it writes again. Trying costs the readers the database, as long as it is opened again.
+    /// Pause before the next write.
+    ///
+    /// After a failed write, the database is opened again, and reads fail meanwhile.
     before_writing: Patience,
-    /// Before it opens the database again.
+    /// Pause before the database is opened again.
     before_opening: Patience,
-    /// `true` while there may be more records that are to be swept out.
+    /// `true` while there may be more expired records to sweep out.
     has_to_sweep: bool,
-    /// The last problem, in words.
+    /// Description of the last failure.
     reason: String,
 }
 
-/// The rest before what failed is tried again: each time longer.
+/// A pause before a retry, which becomes longer with each failure.
 struct Patience {
     first: Duration,
     next: Duration,
@@ -131,10 +134,11 @@ impl Patience {
 }
 
 impl WriterThread {
-    /// The most operations in one transaction.
+    /// Maximum number of operations in one transaction.
     const BATCH: usize = 512;
 
-    /// The most records that are swept out in one transaction, beside two for each operation.
+    /// Maximum number of records that one transaction sweeps out, in addition to two for each
+    /// operation.
     const PORTION: usize = 64;
 
     fn new(disk: Arc<Disk>, pace: Pace) -> Self {
@@ -148,7 +152,7 @@ impl WriterThread {
         }
     }
 
-    /// Carries out what is sent, until all of it is done and nobody can send any more.
+    /// Carries out operations until all are done and there are no more senders.
     fn run(mut self, operations: &Receiver<Operation>) {
         loop {
             let wait = match self.has_to_sweep {
@@ -169,16 +173,16 @@ impl WriterThread {
         }
     }
 
-    /// Returns whether there is something to do though nobody asks for anything.
+    /// Returns whether there is work although no operation is waiting.
     fn has_work(&self) -> bool {
         let stays = self.disk.stays(self.disk.count.load(Ordering::Relaxed));
         let opened = self.disk.opened();
-        // If that cannot be told, trying it tells why.
+        // If this cannot be determined, a write attempt shows the cause.
         opened.is_failed() || opened.has_to_sweep(self.disk.now(), stays).unwrap_or(true)
     }
 
     fn carry_out(&mut self, batch: Vec<Operation>) {
-        // Whoever asked may be gone.
+        // The caller may have given up.
         match self.write(&batch) {
             Ok(answers) => {
                 for (operation, written) in batch.into_iter().zip(answers) {
@@ -186,7 +190,7 @@ impl WriterThread {
                 }
             }
             Err(reason) => {
-                // Not at once.
+                // Avoids an immediate retry of the sweep.
                 self.has_to_sweep = false;
                 for operation in batch {
                     let _ = operation.answer.send(Err(StoreError::new(reason.clone())));
@@ -195,7 +199,7 @@ impl WriterThread {
         }
     }
 
-    /// Writes all of it, or returns why none of it.
+    /// Writes the whole batch, or returns the reason why nothing of it was written.
     fn write(&mut self, batch: &[Operation]) -> Result<Vec<Written>, String> {
         self.open_again_if_failed()?;
         if self.before_writing.is_needed((self.pace.elapsed)()) {
@@ -218,7 +222,7 @@ impl WriterThread {
                 Ok(answers)
             }
             Err(error) => {
-                // After an error redb neither reads nor writes before it is opened again.
+                // After an error, redb neither reads nor writes before it is opened again.
                 opened.record_failure();
                 drop(opened);
                 let text = self.text(&error);
@@ -227,16 +231,17 @@ impl WriterThread {
                     "the store cannot write: sign-ins and refreshes wait"
                 );
                 self.reason.clone_from(&text);
-                // At once, so that reads go on.
+                // Opens the database immediately, so that reads continue.
                 let _ = self.open_again();
-                // It may have taken long.
+                // Opening may have taken long, so the time is read again.
                 self.before_writing.begin((self.pace.elapsed)());
                 Err(text)
             }
         }
     }
 
-    /// Opens the database again, but not all the time: it is looked through then.
+    /// Opens the database again after a failure, but not all the time, because opening checks the
+    /// whole file.
     fn open_again_if_failed(&mut self) -> Result<(), String> {
         if !self.disk.opened().is_failed() {
             return Ok(());
@@ -311,7 +316,7 @@ impl Operation {
 }
 
 impl Opened {
-    /// Writes, durably, what `work` changes in the tables.
+    /// Writes the changes that `work` makes in the tables durably.
     fn write<T>(
         &self,
         now: u64,
@@ -319,7 +324,8 @@ impl Opened {
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
         caught(|| {
-            // One phase is enough, as nobody chooses the bytes that are written: they are encrypted.
+            // One phase is enough: no attacker chooses the written bytes, because they are
+            // encrypted.
             let transaction = self.database.begin_write()?;
             let records = transaction.open_table(RECORDS)?;
             let mut tables = Tables {
@@ -342,13 +348,13 @@ impl Opened {
     }
 }
 
-/// The tables in a transaction that writes, at one moment.
+/// The tables in a write transaction, at one moment.
 struct Tables<'t> {
     records: Table<'t, &'static str, (u64, &'static [u8])>,
     ends: Table<'t, (u64, &'static str), ()>,
-    /// The number of records.
+    /// Number of records.
     count: u64,
-    /// The time of the batch, in milliseconds since 1970.
+    /// Time of the batch, in milliseconds since 1970.
     now: u64,
     capacity: u64,
     is_changed: bool,
@@ -363,8 +369,10 @@ impl Tables<'_> {
         Ok(found.map(|(_, value)| value) == value)
     }
 
-    /// Makes room for the record by removing one after its end, where the tables are full, and returns whether
-    /// it may be written. One that is there always may.
+    /// Makes room for a record, and returns whether it may be written.
+    ///
+    /// If the tables are full, removes one expired record. A record that exists may always be
+    /// written.
     fn make_room(&mut self, key: &str) -> Result<bool, Failed> {
         if self.count < self.capacity || self.records.get(key)?.is_some() {
             return Ok(true);
@@ -383,7 +391,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Writes the record where there is room, and returns whether there was.
+    /// Writes a record if there is room for it, and returns whether there was.
     fn put(&mut self, key: &str, value: &[u8], ttl: Duration) -> Result<bool, Failed> {
         if !self.make_room(key)? {
             return Ok(false);
@@ -415,8 +423,10 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Removes records at least `stays` milliseconds after their ends, `most` of them at once, and returns
-    /// whether there may be more.
+    /// Removes records that expired at least `stays` milliseconds ago, and returns whether there
+    /// may be more.
+    ///
+    /// Removes `most` records at most.
     fn sweep(&mut self, stays: u64, most: usize) -> Result<bool, Failed> {
         let over = ..(self.now.saturating_sub(stays).saturating_add(1), "");
         let over = self.ends.range::<(u64, &str)>(over)?;

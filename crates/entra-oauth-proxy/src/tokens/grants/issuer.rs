@@ -1,4 +1,4 @@
-//! The tokens that clients get: written, and refresh tokens read.
+//! Writes the tokens that clients receive, and reads refresh tokens.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -11,30 +11,32 @@ use crate::entra::User;
 use crate::keys::{Keyring, Purpose, Unreadable};
 use crate::oauth::{GrantedScopes, MAX_CLIENT_ID, OAuthError};
 
-/// The version of refresh tokens that is written.
+/// Version of the refresh tokens that this server writes.
 const VERSION: u8 = 1;
 
-/// The characters of a grant's id in a refresh token.
+/// Length of a grant's id in a refresh token, in characters.
 const ID_LEN: usize = 24;
 
-/// The length of its tag, in bytes.
+/// Length of a refresh token's tag, in bytes.
 const TAG_LEN: usize = 32;
 
-/// The longest payload of an access token, in bytes of JSON: in base64, with header and signature, the token
-/// must be one that the Layer reads.
+/// Maximum length of an access token's payload, in bytes of JSON.
+///
+/// In base64, with header and signature, the token must be short enough for the Layer.
 const MAX_PAYLOAD: usize = (Unverified::DEFAULT_MAX_LENGTH - 160) / 4 * 3;
 
-/// The names and numbers of a token's own claims, and its ids of a fixed length, in bytes.
+/// Space for the names, numbers and ids of fixed length in this server's own claims, in bytes.
 const OWN: usize = 350;
 
-/// Returns how many bytes of JSON the claims of a user and the scopes may have together, so that the Layer
-/// reads a token with them, whichever client gets it.
+/// Returns the space for a user's claims and the scopes together, in bytes of JSON.
+///
+/// Within it, the Layer reads the token of every client, however long the client's id is.
 pub(crate) fn room_for_claims((issuer, resource): (&str, &str)) -> usize {
     let text = |text: &str| json!(text).to_string().len();
     MAX_PAYLOAD.saturating_sub(OWN + MAX_CLIENT_ID + text(issuer) + text(resource))
 }
 
-/// Makes the response with the tokens of a grant.
+/// Builds the response with the tokens of a grant.
 pub(super) fn tokens(
     grants: &Grants,
     client_id: &str,
@@ -48,7 +50,7 @@ pub(super) fn tokens(
             (Some(tokens.access_token().to_owned()), tokens.left(now))
         }
         Some(lifetime) => {
-            // Never longer than the sign-in.
+            // The token must not outlive the sign-in.
             let left = grant.ends_at.saturating_sub(now);
             let lifetime = lifetime.as_secs().min(left);
             let of = (client_id, &**id);
@@ -70,11 +72,11 @@ pub(super) fn tokens(
     Ok(response)
 }
 
-/// Writes the token with its tag, which depends on nothing but the grant and its generation.
+/// Writes a refresh token, which depends on the grant and its generation only.
 ///
-/// It has its version, its generation, the grant's id, and the tag of all that. Every version begins with
-/// its number and ends with the tag of all that is before. The first had no number, and is known by
-/// its length, which no other version has.
+/// It contains its version, its generation, the grant's id, and the tag of these three. Every
+/// version begins with its number and ends with the tag of everything before. The first version had
+/// no number. Its length identifies it, because no other version has this length.
 fn write_refresh_token(keys: &Keyring, grant: &str, generation: u32) -> String {
     let generation = generation.to_be_bytes();
     let message = [&[VERSION], &generation[..], grant.as_bytes()].concat();
@@ -111,7 +113,7 @@ pub(super) fn read_refresh_token(keys: &Keyring, text: &str) -> Result<RefreshTo
     read().ok_or(Unreadable::Malformed)
 }
 
-/// Makes an access token of our own (RFC 9068); `None` if it cannot be signed.
+/// Builds an access token of this server (RFC 9068); `None` if it cannot be signed.
 fn access_token(
     grants: &Grants,
     (client_id, grant_id): (&str, &str),
@@ -124,7 +126,7 @@ fn access_token(
     let own = [
         ("iss", json!(grants.issuer)),
         ("aud", json!(grants.resource)),
-        // Entra's, which is the user's for this application.
+        // Entra's `sub`, which identifies the user for this application.
         (
             "sub",
             of_user("sub")
@@ -143,7 +145,7 @@ fn access_token(
     grants.keys.token("at+jwt", &claims)
 }
 
-/// The claims of a token: our own, and the user's under other names.
+/// The claims of a token: this server's own, and those of the user that have other names.
 struct Claims<'a> {
     own: [(&'static str, Value); 9],
     user: &'a User,

@@ -1,10 +1,12 @@
 //! The grants in the store.
 //!
-//! A sign-in writes the reference to its grant first and then the grant; what ends a grant leaves the
-//! reference. So a process that ends in between leaves a reference to nothing, which goes when there are too
-//! many or when its time is over, and never a grant that nobody knows of. Nobody's sign-in is ended before
-//! the new one is complete: whoever ends a grant for another takes the grant away first, and its reference
-//! with the next change.
+//! A sign-in writes the reference to its grant first, and then the grant. The end of a grant leaves
+//! the reference. A process that stops in between therefore leaves a reference to nothing, but
+//! never a grant without a reference. A reference to nothing is removed when the user has too many
+//! references, or when it expires.
+//!
+//! No sign-in is ended for a new one before the new one is complete. The older grant is removed
+//! first, and its reference with the next change of the record.
 
 mod issuer;
 mod refresh;
@@ -29,46 +31,50 @@ use crate::store::{Records, StoreError};
 use crate::telemetry::record;
 use crate::time::Clock;
 
-/// The grants in the store, and all that is done with them.
+/// The grants in the store, and all operations on them.
 pub(crate) struct Grants {
     records: Records,
     users: Arc<Users>,
     entra: Arc<Entra>,
     scopes: Arc<Scopes>,
     keys: Arc<Keyring>,
-    /// The URL of this server.
+    /// URL of this server.
     issuer: String,
     resource: String,
-    /// The lifetime of an access token of our own; `None` where clients get Entra's.
+    /// Lifetime of this server's access tokens; `None` if clients receive Entra's.
     issued_lifetime: Option<Duration>,
     clock: Clock,
-    /// The greatest difference between two clocks, in seconds.
+    /// Maximum difference between two clocks, in seconds.
     skew: u64,
-    /// The longest times of a grant: that of an access token, without a refresh, and in all.
+    /// Maximum lifetimes: of an access token, of a grant without a refresh, and of a grant with
+    /// refreshes.
     lifetimes: [Duration; 3],
     rotations: Rotations,
     locks: RefreshLocks,
-    /// The end of the keys of its user's records, by grant: it never changes.
+    /// Last part of the keys of a user's records, by grant. It never changes.
     owners: Cache<String, Arc<str>>,
 }
 
-/// A grant that is in the store, and what stands about it.
+/// A grant that is in the store, with the state of its user and client.
 struct FoundGrant {
     id: String,
     grant: Grant,
     stored: Option<Bytes>,
     standing: Standing,
-    /// The demand on its user that was met.
+    /// The pending claims challenge that Entra has met.
     met: Option<String>,
 }
 
 impl Grants {
-    /// The most grants of which the owner is known at once.
+    /// Maximum number of grants in `owners`.
     const MAX_OWNERS: u64 = 100_000;
 
-    /// Takes the URLs of this server and of the resource, the greatest difference between two clocks in
-    /// seconds, the lifetimes of an access token and of a grant, without a refresh and however often it is
-    /// refreshed, and the grace of a refresh token.
+    /// Builds the grants from the settings.
+    ///
+    /// `issuer` and `resource` are the URLs of this server and of the resource. `skew` is the
+    /// maximum difference between two clocks, in seconds. `lifetimes` are those of an access token,
+    /// of a grant without a refresh, and of a grant with refreshes. `grace` is the grace period of
+    /// a refresh token.
     pub(crate) fn new(
         (records, users, keys): (Records, Arc<Users>, Arc<Keyring>),
         (entra, scopes): (Arc<Entra>, Arc<Scopes>),
@@ -96,9 +102,12 @@ impl Grants {
         }
     }
 
-    /// Admits a user whom Entra has signed in, if not too often; compares what is demanded of the user with
-    /// the claims that were sent; and has that kept of which a grant is made. A demand that is met is open
-    /// until then. An open demand is an error, if it may be.
+    /// Admits a user who signed in at Entra, within the rate limit.
+    ///
+    /// Compares the user's pending claims challenge with the claims that were sent to Entra. If
+    /// Entra has not met the challenge, and `may_demand` is set, the result is the error
+    /// [`NoTokens::Demanded`]. Otherwise `keep` stores the data for the grant. A challenge that was
+    /// met stays pending until then.
     pub(crate) async fn sign_in<K: Future<Output = Result<(), StoreError>>>(
         &self,
         client: &str,
@@ -107,7 +116,7 @@ impl Grants {
         rate_limiter: &RateLimiter,
         keep: impl FnOnce(SignedIn) -> K,
     ) -> Result<(), NoTokens> {
-        // Before the store is asked.
+        // Before the request to the store.
         rate_limiter.admit_user(&hash(&user.ids().concat()))?;
         let standing = self.users.standing(&user, client).await;
         let standing = standing.map_err(OAuthError::from)?;
@@ -131,10 +140,12 @@ impl Grants {
         Ok(())
     }
 
-    /// Makes a grant of a code, has the code marked as used for it, and makes its first tokens. `None` if
-    /// another request has used the code: then the grant is gone again.
+    /// Makes a grant from a code, marks the code as used, and issues the first tokens.
     ///
-    /// In this order, so that whoever uses the code again ends the grant, even before it is answered.
+    /// Returns `None` if another request has used the code. The grant is then removed again.
+    ///
+    /// The grant is written before the code is marked. A second use of the code therefore ends the
+    /// grant, even before the first request is answered.
     pub(crate) async fn create<U: Future<Output = Result<bool, StoreError>>>(
         &self,
         (client_id, client, may_refresh): (&str, &str, bool),
@@ -146,7 +157,8 @@ impl Grants {
         match use_code(found.id.clone()).await {
             Ok(true) => {}
             Ok(false) => {
-                // It was written: whoever has taken it away, its reference is to nothing.
+                // This request wrote the grant. Even if another one has removed it, the reference
+                // now points to nothing.
                 self.end(&found.id).await?;
                 self.users
                     .remove_reference(&found.standing, &found.id)
@@ -154,7 +166,7 @@ impl Grants {
                 return Ok(None);
             }
             Err(error) => {
-                // Where the store does not answer at all, it ends by time.
+                // If the store does not respond at all, the grant expires.
                 let _ = self.abandon(&found).await;
                 return Err(error.into());
             }
@@ -165,8 +177,10 @@ impl Grants {
         issuer::tokens(self, client_id, &found, &scopes).map(Some)
     }
 
-    /// Makes a grant and writes it, for as long as its first access token, as one of which the store says
-    /// nothing more may be nobody's. An error leaves nothing that works.
+    /// Makes a grant, and writes it with the lifetime of its first access token.
+    ///
+    /// If the store fails after that, perhaps no client receives the grant. The lifetime is
+    /// therefore short at first. An error leaves no usable grant.
     async fn add(
         &self,
         (client, may_refresh): (&str, bool),
@@ -214,10 +228,11 @@ impl Grants {
         }
     }
 
-    /// Ends a grant of which the store did not say that it was written, or that its code was used.
+    /// Ends a grant if the store did not confirm that the grant was written, or that its code was
+    /// used.
     async fn abandon(&self, found: &FoundGrant) -> Result<(), StoreError> {
-        // If it was not there, it may still be on its way to the store: it keeps its reference then, and
-        // goes like any other that nobody uses.
+        // A grant that was not there may still be on its way to the store. It keeps its reference,
+        // and ends like any other unused grant.
         if self.end(&found.id).await? {
             self.users
                 .remove_reference(&found.standing, &found.id)
@@ -226,8 +241,10 @@ impl Grants {
         Ok(())
     }
 
-    /// Keeps a grant whose client is about to be answered for its whole time, after it has ended the
-    /// longest unused ones of a user who has too many. The error is that this one is among them, or gone.
+    /// Extends a grant to its full lifetime, before the client receives its tokens.
+    ///
+    /// First ends the longest unused grants of a user who has too many. The error means that this
+    /// grant is one of them, or that it was removed.
     async fn confirm(&self, found: &FoundGrant) -> Result<(), OAuthError> {
         let FoundGrant {
             id,
@@ -260,8 +277,10 @@ impl Grants {
         is_there.then_some(()).ok_or_else(ended)
     }
 
-    /// Checks that the scopes that are required today are among those that the user agreed to and that
-    /// Entra granted. If not, the sign-in has to begin again, with the page.
+    /// Checks that the user agreed to all scopes that are required today, and that Entra granted
+    /// them.
+    ///
+    /// If not, the sign-in must begin again, with the consent page.
     fn check_scopes(&self, grant: &Grant) -> Result<(), OAuthError> {
         let has_required = |names| self.scopes.has_required(names);
         match has_required(&grant.names) && has_required(grant.user.scopes()) {
@@ -272,7 +291,7 @@ impl Grants {
         }
     }
 
-    /// Returns the scopes of a grant's tokens, or those of them that are requested.
+    /// Returns the scopes of a grant's tokens, or the requested part of them.
     fn downscoped(
         &self,
         found: &FoundGrant,
@@ -284,7 +303,7 @@ impl Grants {
             .downscoped(agreed, grant.user.scopes(), requested)
     }
 
-    /// Replaces a refresh token that a client shows by the next, and makes tokens of its grant.
+    /// Replaces a client's refresh token by the next one, and issues tokens for its grant.
     pub(crate) async fn refresh(
         &self,
         client: (&str, &str),
@@ -295,18 +314,19 @@ impl Grants {
         refresh::refresh(self, client, token, scope, rate_limiter).await
     }
 
-    /// Reads a refresh token, if it was made here.
+    /// Reads a refresh token, if this server made it.
     pub(crate) fn read_refresh_token(&self, text: &str) -> Result<RefreshToken, Unreadable> {
         issuer::read_refresh_token(&self.keys, text)
     }
 
-    /// Ends a grant: its refresh token at once, its access tokens when the Layer asks next. Returns whether
-    /// there was one.
+    /// Ends a grant, and returns whether it existed.
+    ///
+    /// Its refresh token ends immediately, its access tokens with the Layer's next check.
     pub(crate) async fn end(&self, id: &str) -> Result<bool, StoreError> {
         self.records.remove(&grant_key(id)).await
     }
 
-    /// Ends a grant for its client: nobody ends what is another's.
+    /// Ends a grant for its client. A client cannot end the grant of another client.
     pub(crate) async fn revoke(&self, id: &str, client: &str) -> Result<(), OAuthError> {
         let (Some(grant), _) = self.records.get::<Grant>(&grant_key(id)).await? else {
             return Ok(());
@@ -320,8 +340,9 @@ impl Grants {
         Ok(())
     }
 
-    /// Returns the time to live of a grant from this moment on. Without refresh tokens it lasts as long as
-    /// its only access token.
+    /// Returns the time to live of a grant, from now on.
+    ///
+    /// Without refresh tokens, a grant lasts as long as its only access token.
     fn time_to_live(&self, grant: &Grant) -> Duration {
         let [_, idle, _] = self.lifetimes;
         match grant.may_refresh {
@@ -330,7 +351,7 @@ impl Grants {
         }
     }
 
-    /// Returns the time to live of a grant whose client has not been answered yet.
+    /// Returns the time to live of a grant whose client has not received its tokens yet.
     fn first_time_to_live(&self, grant: &Grant) -> Duration {
         const MORE: Duration = Duration::from_secs(600);
         let [access_token, ..] = self.lifetimes;

@@ -1,5 +1,7 @@
-//! A refresh: a refresh token is replaced with each use, after Entra was asked where its own token is about
-//! to end; one at a time of each sign-in.
+//! Refreshes of a grant, one at a time.
+//!
+//! Each use of a refresh token replaces it. If Entra's own token is about to expire, this server
+//! renews it first.
 
 use std::sync::Arc;
 
@@ -15,10 +17,10 @@ use crate::oauth::OAuthError;
 use crate::store::StoreError;
 use crate::telemetry::{Event, Served, count, record};
 
-/// The number of attempts at a refresh while other instances are faster.
+/// Maximum number of attempts at a refresh while other instances change the grant.
 const MAX_ROUNDS: usize = 4;
 
-/// Replaces a refresh token that a client shows by the next, and makes tokens of its grant.
+/// Replaces a client's refresh token by the next one, and issues tokens for its grant.
 pub(super) async fn refresh(
     grants: &Grants,
     (client_id, client): (&str, &str),
@@ -28,20 +30,21 @@ pub(super) async fn refresh(
 ) -> Result<Value, OAuthError> {
     let id = &*token.grant;
     record("grant", id);
-    // By when it came: what happens while it waits does not make it late.
+    // The time of arrival decides, so that the wait for the lock does not make the request late.
     let arrived_at = grants.clock.now();
     let lock = grants.locks.of(id);
     let lock = lock.hold().await?;
     for round in 0..MAX_ROUNDS {
         let (mut grant, rotation) = find(grants, token, client, arrived_at, &lock).await?;
-        // Whoever stole a token is not told to wait.
+        // The rate limit does not apply to a stolen token.
         if round == 0 && rotation != Rotation::Stolen {
             rate_limiter.admit(client, Some(id))?;
         }
         let current = match rotation {
             Rotation::Next => Some(token),
             Rotation::Again => None,
-            // It was good when it came: others were faster, more than once.
+            // The token was valid on arrival. Other requests have replaced it more than once since
+            // then.
             Rotation::Stolen if round > 0 => None,
             Rotation::Stolen => {
                 count(Event::RefreshTokenReused);
@@ -56,7 +59,7 @@ pub(super) async fn refresh(
             }
         };
         check(grants, &grant).await?;
-        // Before anything is asked or replaced: a scope that is refused costs nobody anything.
+        // Before any request to Entra and any change, so that a refused scope has no effect.
         let mut scopes = grants.downscoped(&grant, scope)?;
 
         let served = match renew(grants, &mut grant, &lock).await? {
@@ -64,13 +67,13 @@ pub(super) async fn refresh(
             Renewal::NotDue => Served::Held,
             Renewal::Postponed => Served::HeldInTrouble,
             Renewal::Renewed => {
-                // As Entra may have taken one back.
+                // Entra may have withdrawn a scope.
                 scopes = grants.downscoped(&grant, scope)?;
                 Served::Renewed
             }
             Renewal::Overtaken => continue,
         };
-        // A repeat has its successor, and its grace, already.
+        // A repeated token already has its successor and its grace period.
         let is_changed = current.is_some() || served == Served::Renewed;
         if is_changed && !replace(grants, &mut grant, current, &lock).await? {
             continue;
@@ -82,19 +85,20 @@ pub(super) async fn refresh(
     Err(OAuthError::unavailable(None))
 }
 
-/// The result for Entra's tokens in a refresh.
+/// Result of the renewal of Entra's tokens.
 enum Renewal {
-    /// They are good for long enough.
+    /// The tokens are valid for long enough.
     NotDue,
     Renewed,
-    /// They are good for a little, as Entra could not be asked.
+    /// The tokens are still valid, and their renewal at Entra failed.
     Postponed,
-    /// Entra or the Layer says that the sign-in is over, but somebody was faster: what they made of it is
-    /// what there is.
+    /// Entra or the Layer refused the sign-in, but another request changed the grant first.
+    ///
+    /// Its result is used.
     Overtaken,
 }
 
-/// Reads a grant that a client shows by a refresh token, and decides what is to be done with that.
+/// Reads the grant of a client's refresh token, and decides what to do with the token.
 async fn find(
     grants: &Grants,
     token: &RefreshToken,
@@ -128,8 +132,10 @@ async fn find(
     Ok((found, rotation))
 }
 
-/// Checks that no operator ended a sign-in which is still in the store, and that the user agreed to all
-/// that is required today; else ends it.
+/// Checks that the sign-in may continue, and ends it otherwise.
+///
+/// It may not continue if an operator ended it, or if the user did not agree to all scopes that are
+/// required today.
 async fn check(grants: &Grants, found: &FoundGrant) -> Result<(), OAuthError> {
     let FoundGrant {
         id,
@@ -139,7 +145,7 @@ async fn check(grants: &Grants, found: &FoundGrant) -> Result<(), OAuthError> {
     } = found;
     let checked = match standing.numbers == grant.numbers {
         true => grants.check_scopes(grant).inspect_err(|_| {
-            // Nobody has agreed to that scope: the client begins another sign-in.
+            // The user has not agreed to that scope. The client must begin another sign-in.
             tracing::info!(
                 client = grant.client,
                 grant = id,
@@ -154,9 +160,11 @@ async fn check(grants: &Grants, found: &FoundGrant) -> Result<(), OAuthError> {
     checked
 }
 
-/// Renews Entra's tokens of a grant where they are about to end, or where something is demanded of its
-/// user; unless whoever refreshed before asked meanwhile, in vain. Ends a grant of which Entra or the
-/// Layer says that it is over.
+/// Renews Entra's tokens of a grant if they are about to expire, or if a claims challenge is
+/// pending.
+///
+/// If Entra failed while this request waited for the lock, this request shares the failure and
+/// sends no request. Ends the grant if Entra or the Layer refuses the sign-in.
 async fn renew(
     grants: &Grants,
     found: &mut FoundGrant,
@@ -189,7 +197,7 @@ async fn renew(
             error
         }
         Err(over) => {
-            // Until the next sign-in, which this begins.
+            // The claims are kept for the next sign-in, which this error starts.
             if let NoTokens::Demanded(claims) = over {
                 keep_demand(&grants.users, standing, &claims).await;
             }
@@ -200,16 +208,18 @@ async fn renew(
             return Err(OAuthError::invalid_grant("the sign-in is over"));
         }
     };
-    // Entra's own token is good for a while: so is the user.
+    // While Entra's own token is valid, the user stays signed in.
     match grant.upstream.left(grants.clock.now()) > 0 {
         true => Ok(Renewal::Postponed),
         false => Err(failed),
     }
 }
 
-/// Writes a grant that was found, and replaces its refresh token by the next if this one is the current;
-/// unless somebody was faster, and returns whether it is written. One that an earlier version made
-/// without a reference gets that first.
+/// Writes a refreshed grant, and returns whether it was written.
+///
+/// If `current` is set, replaces this refresh token by the next one. Writes nothing if another
+/// request changed the grant first. If an earlier version made the grant without a reference, adds
+/// the reference first.
 async fn replace(
     grants: &Grants,
     found: &mut FoundGrant,
@@ -244,7 +254,7 @@ async fn replace(
     Ok(replaced)
 }
 
-/// Returns whether nobody has replaced a grant that was found.
+/// Returns whether the grant is still stored unchanged.
 async fn is_unchanged(grants: &Grants, found: &FoundGrant) -> Result<bool, StoreError> {
     let (grant, stored) = grants.records.get::<Grant>(&grant_key(&found.id)).await?;
     Ok(grant.is_some() && stored == found.stored)

@@ -1,11 +1,14 @@
-//! The records of users and clients across sign-ins: references to the grants of a user, the demands on the
-//! user's next sign-in or refresh, and how often an operator ended the sign-ins of a user or a client. Most
-//! users have nothing but references, and most clients no record: each refresh looks for both. Decided here,
-//! without any I/O; [`changes`] carries it out.
+//! Records of users and clients that are shared by all their sign-ins.
 //!
-//! An operator ends sign-ins by numbers: one for each user and each client, which a sign-in takes when
-//! Entra's answer is verified, and which an end raises. Numbers are compared, never clocks; no index is
-//! needed, and what is under way ends as well.
+//! For a user they are references to grants, pending claims challenges, and a revocation counter.
+//! For a client there is a revocation counter. Most users have references only, and most clients
+//! have no record, but each refresh looks for both. This module decides, without any I/O.
+//! [`changes`] reads and writes the records.
+//!
+//! An operator ends sign-ins by revocation counters, one for each user and each client. A sign-in
+//! stores the values of its counters when Entra's response has been verified. Ending sign-ins
+//! raises a counter. Every sign-in with an earlier value is then invalid. Only counters are
+//! compared, never clocks. This needs no index, and sign-ins in progress end as well.
 
 mod changes;
 
@@ -17,30 +20,30 @@ use super::{DEMAND_LIFETIME, Grant, MAX_DEMAND};
 use crate::keys::Versioned;
 use crate::oauth::merge_claims;
 
-/// A record that many change, and that cleans itself then.
+/// A record that many requests change, and that removes expired entries with each change.
 trait SelfCleaning: Versioned + Default {
-    /// Takes away what is over by time.
+    /// Removes expired entries.
     fn clean(&mut self, now: u64);
 
-    /// Returns its time to live from this moment on, in seconds: as long as anything in it.
+    /// Returns the time to live from now on, in seconds: until the last entry expires.
     fn time_to_live(&self, now: u64) -> u64;
 }
 
-/// The most grants that there may be of a user, and of a user by one client.
+/// Maximum number of grants of a user, and of a user by one client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct GrantCaps {
     of_user: usize,
     of_client: usize,
 }
 
-/// The record of one user, as it is stored (encrypted). The names are short, as it is written with each
-/// sign-in.
+/// References to the grants of one user, as they are stored (encrypted).
 ///
-/// It cleans itself: with each change go the references to grants that have ended by time. References to
-/// grants that ended before go when there are too many.
+/// The serialized names are short, because each sign-in writes this record. Each change removes
+/// references to grants that have expired. References to grants that ended earlier are removed when
+/// there are too many.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct UserRecord {
-    /// The one made first comes first.
+    /// References in the order of their creation.
     #[serde(rename = "g")]
     grants: Vec<Reference>,
 }
@@ -62,35 +65,37 @@ impl SelfCleaning for UserRecord {
     }
 }
 
-/// A reference to a grant that was made, or is about to be.
+/// A reference to a grant that was made, or is about to be made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Reference {
     #[serde(rename = "i")]
     grant: String,
     #[serde(rename = "c")]
     client: String,
-    /// The time when it was made, in seconds since 1970, as the next.
+    /// Time of creation, in seconds since 1970.
     #[serde(rename = "m")]
     made_at: u64,
-    /// The latest end of the grant.
+    /// Latest end of the grant, in seconds since 1970.
     #[serde(rename = "e")]
     ends_at: u64,
 }
 
-/// A grant to which there is a reference, as the store has it.
+/// State of a referenced grant in the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    /// It is there, and was last refreshed, or made, then.
+    /// The grant exists. The value is the time of its last refresh, or of its creation.
     UsedAt(u64),
-    /// It is not there yet: a sign-in is under way.
+    /// The grant does not exist yet: the sign-in is in progress.
     Pending,
-    /// It is not there any more.
+    /// The grant no longer exists.
     Over,
 }
 
 impl State {
-    /// The longest time between a reference and its grant, in seconds: as long as the store may
-    /// take for both, and some. Another process may have made it, by a clock that differs by the skew.
+    /// Maximum time between a reference and its grant, in seconds.
+    ///
+    /// It covers the store's timeout for both writes, and some more time. If another process made
+    /// the reference, its clock may differ by the skew.
     const PENDING: u64 = 60;
 
     fn of(reference: &Reference, grant: Option<&Grant>, now: u64, skew: u64) -> Self {
@@ -104,15 +109,15 @@ impl State {
 }
 
 impl UserRecord {
-    /// The most sign-ins of one user that may be under way beside the grants.
+    /// Maximum number of a user's sign-ins in progress, in addition to the grants.
     const UNDER_WAY: usize = 64;
 
-    /// Returns whether references that are over must go before there is a place for another.
+    /// Returns whether references to ended grants must be removed before another one can be added.
     fn is_full(&self, caps: GrantCaps) -> bool {
         self.grants.len() >= caps.of_user.saturating_add(Self::UNDER_WAY)
     }
 
-    /// Adds the reference, once.
+    /// Adds a reference, unless the record already has it.
     fn add(&mut self, reference: Reference) {
         if !self.has(&reference.grant) {
             self.grants.push(reference);
@@ -130,7 +135,7 @@ impl UserRecord {
         self.grants.iter().any(|reference| reference.grant == grant)
     }
 
-    /// Returns the references among which there may be too many: all, or those of clients that have too many.
+    /// Returns the references that may exceed a cap: all, or those of clients that have too many.
     fn excessive(&self, caps: GrantCaps) -> Vec<Reference> {
         let is_excessive = |reference: &&Reference| {
             self.grants.len() > caps.of_user || self.count(&reference.client) > caps.of_client
@@ -143,8 +148,11 @@ impl UserRecord {
         of_client.count()
     }
 
-    /// Returns the grants that have to end, so that no cap is exceeded: of those that are there, the longest
-    /// unused. `looked` are the [`excessive`](Self::excessive) references with their states.
+    /// Returns the grants that must end so that no cap is exceeded.
+    ///
+    /// Of the existing grants, these are the longest unused. `looked` are the
+    /// [`excessive`](Self::excessive) references with their states. `is_all` says whether the user
+    /// has too many.
     fn superfluous(looked: &[(Reference, State)], caps: GrantCaps, is_all: bool) -> Vec<String> {
         let mut there: Vec<(u64, &Reference)> = looked
             .iter()
@@ -153,7 +161,8 @@ impl UserRecord {
                 State::Pending | State::Over => None,
             })
             .collect();
-        // The longest unused first; of those that were used last at the same time, the one made first.
+        // The longest unused grant comes first. Grants with the same time stay in the order of
+        // creation.
         there.sort_by_key(|(at, _)| *at);
         let mut superfluous = Vec::new();
         let mut left = there.clone();
@@ -177,7 +186,8 @@ impl UserRecord {
     }
 }
 
-/// The record of what stands about one user, as it is stored (encrypted).
+/// The pending claims challenges and the revocation counter of one user, as they are stored
+/// (encrypted).
 #[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct UserStanding {
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
@@ -204,7 +214,7 @@ impl SelfCleaning for UserStanding {
     }
 }
 
-/// A claims challenge: what is demanded of the user's next sign-in or refresh by this client.
+/// A pending claims challenge for the user's next sign-in or refresh by this client.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Demand {
     #[serde(rename = "c")]
@@ -216,17 +226,21 @@ struct Demand {
 }
 
 impl UserStanding {
-    /// The most demands: one for each client, and a user has few at a time.
+    /// Maximum number of pending challenges.
+    ///
+    /// There is one for each client, and a user has few at a time.
     const MAX_DEMANDS: usize = 8;
 
-    /// Returns the open demand on the user's next sign-in, or refresh, by this client.
+    /// Returns the pending claims challenge for the user's next sign-in or refresh by this client.
     fn demand(&self, client: &str, now: u64) -> Option<&str> {
         let mut demands = self.demands.iter();
         let open = demands.find(|demand| demand.client == client && now < demand.until);
         open.map(|demand| &*demand.claims)
     }
 
-    /// Adds a demand on the next sign-in by this client to those of before, and returns whether it is kept.
+    /// Adds a claims challenge for this client to the pending one, and returns whether it is kept.
+    ///
+    /// If both together are too long, the new challenge replaces the pending one.
     fn add_demand(&mut self, client: &str, claims: &str, now: u64) -> bool {
         let before = self.demand(client, now);
         let both = before.and_then(|before| merge_claims(before, claims));
@@ -253,12 +267,14 @@ impl UserStanding {
     }
 }
 
-/// The number of one user or one client.
+/// Revocation counter of one user or one client.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct Ends {
     #[serde(rename = "n")]
     number: u64,
-    /// The end of the last sign-in that it decides about, in seconds since 1970.
+    /// Time until which the counter is kept, in seconds since 1970.
+    ///
+    /// All sign-ins that it affects have ended by then.
     #[serde(rename = "u")]
     until: u64,
 }
@@ -266,7 +282,7 @@ struct Ends {
 impl Ends {
     const DAY: u64 = 24 * 60 * 60;
 
-    /// The longest that a sign-in may last, in seconds, with whatever settings it began, and a day for clocks
+    /// Longest time that a sign-in may last under any settings, in seconds, and a day for clocks
     /// that differ.
     const LONGEST: u64 = 367 * Self::DAY;
 
@@ -282,26 +298,28 @@ impl Ends {
         self.number == 0
     }
 
-    /// Raises the number: every sign-in that took the one before is over.
+    /// Raises the counter, which ends every sign-in with an earlier value.
     fn raise(&mut self, now: u64) {
         self.number = self.number.saturating_add(1);
         self.keep(now);
     }
 
-    /// Keeps a number that is not zero for as long as any sign-in that begins now may last; with a day more,
-    /// so that it changes once a day. Were it forgotten before, the next end would give it a second time.
+    /// Keeps a counter above zero for as long as any sign-in that begins now may last.
+    ///
+    /// A day more is added, so that the counter's record changes only once a day. If the counter
+    /// were removed too early, it could reach a value again that a sign-in already has.
     fn keep(&mut self, now: u64) {
         if !self.is_kept(now) {
             self.until = now.saturating_add(Self::LONGEST + Self::DAY);
         }
     }
 
-    /// Returns whether there is nothing to keep for as long, or it is kept.
+    /// Returns whether the counter is zero, or is kept for long enough.
     fn is_kept(&self, now: u64) -> bool {
         self.is_zero() || self.until >= now.saturating_add(Self::LONGEST)
     }
 
-    /// Forgets a number about which no sign-in is left.
+    /// Removes a counter that no longer affects any sign-in.
     fn clean(&mut self, now: u64) {
         if now >= self.until {
             *self = Self::default();
@@ -309,7 +327,9 @@ impl Ends {
     }
 }
 
-/// The record of one client, as it is stored (encrypted): there is one only where its sign-ins were ended.
+/// Revocation counter of one client, as it is stored (encrypted).
+///
+/// It exists only if an operator ended the client's sign-ins.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct ClientStanding {
     #[serde(rename = "e")]
@@ -375,7 +395,7 @@ mod tests {
             ("e", "y", UsedAt(6)),
         ];
         assert_eq!(superfluous(&five), ["b"]);
-        // Of the client first: then there may be few enough.
+        // The client's grants end first. After that, the user may have few enough.
         let six = [
             ("a", "x", UsedAt(9)),
             ("b", "x", UsedAt(8)),
@@ -469,7 +489,7 @@ mod tests {
             });
         }
         let length = serde_json::to_vec(&record).unwrap().len();
-        // The suite for stores has values of 64 KiB.
+        // The conformance suite for stores uses values of 64 KiB.
         assert!(length < 64 * 1_024 - 64, "{length}");
     }
 
@@ -514,7 +534,7 @@ mod tests {
         assert!(record.demand("client 19", 0).is_some());
         let long = format!(r#"{{"x":"{}"}}"#, "a".repeat(1_020));
         assert!(!record.add_demand("x", &long, 0));
-        // Both together would be too long: the later one.
+        // Both together are too long, so the later one is kept.
         let (one, other) = (
             format!(r#"{{"a":"{}"}}"#, "a".repeat(600)),
             format!(r#"{{"b":"{}"}}"#, "b".repeat(600)),
@@ -532,10 +552,11 @@ mod tests {
         assert_eq!(ends, Ends::default(), "nothing was ended");
         ends.raise(1_000);
         assert_eq!(ends.number(), 1);
-        // A sign-in that took zero a moment before lasts for 366 days at most.
+        // A sign-in that stored zero a moment earlier lasts for 366 days at most.
         ends.clean(1_000 + 366 * DAY);
         assert_eq!(ends.number(), 1);
-        // One took it on the last day: no later end may come to the same number while it lasts.
+        // A sign-in stored the counter on the last day. While it lasts, the counter must not reach
+        // the same value again.
         ends.keep(1_000 + 366 * DAY);
         ends.clean(1_000 + 732 * DAY);
         ends.raise(1_000 + 732 * DAY);
@@ -555,7 +576,7 @@ mod tests {
         assert_ne!(ends, first);
     }
 
-    /// A store that forgets later than it should makes no difference.
+    /// Checks that the counter ends in time, even if the store keeps the record for longer.
     #[test]
     fn the_number_of_a_client_is_forgotten_at_its_time() {
         let mut record = ClientStanding::default();

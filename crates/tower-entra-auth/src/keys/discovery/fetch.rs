@@ -1,4 +1,4 @@
-//! Fetches the discovery document and the keys that it leads to.
+//! Fetches the discovery document, and the keys to which it leads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::keys::{
 };
 use crate::unavailable::Outage;
 
-/// The discovery document of one authority as the source of its keys.
+/// A key source that reads the discovery document of one authority.
 struct Discovery {
     endpoint: MetadataEndpoint,
     host: Box<str>,
@@ -30,7 +30,7 @@ struct Discovery {
     last_keys: Slot<KeySet>,
 }
 
-/// The last document of its kind that has an entity tag.
+/// The last document of one kind, if it has an entity tag.
 type Slot<T> = Mutex<Option<Tagged<T>>>;
 
 struct Tagged<T> {
@@ -39,7 +39,7 @@ struct Tagged<T> {
     document: Arc<T>,
 }
 
-/// Returns the host of a URI, with its port if that is not the scheme's own.
+/// Returns the host of a URI, with the port if the URI names one.
 fn host_of(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
     match uri.port() {
@@ -48,7 +48,7 @@ fn host_of(uri: &Uri) -> String {
     }
 }
 
-/// Entra's answer to a request that it refuses.
+/// Entra's response to a request that it refuses.
 #[derive(Default, Deserialize)]
 struct EntraError {
     #[serde(default)]
@@ -57,14 +57,14 @@ struct EntraError {
     error_codes: Vec<u32>,
 }
 
-/// A response, read to its end.
+/// A response with its whole body.
 struct FetchedResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// A document, and what the response said about it.
+/// A document, with the facts from the headers of its response.
 struct FetchedDocument<T> {
     document: Arc<T>,
     is_unchanged: bool,
@@ -72,9 +72,10 @@ struct FetchedDocument<T> {
 }
 
 impl Source {
-    /// Takes the keys to which the discovery document of an authority leads, by its metadata endpoint;
-    /// with the id of an application, the keys that this one has of its own. `None` if that makes no
-    /// address.
+    /// Creates a source that takes the keys from the discovery document of an authority.
+    ///
+    /// With the id of an application, it takes the application's own keys. Returns `None` if the
+    /// metadata endpoint makes no valid URL.
     pub(crate) fn discovery(
         metadata: &MetadataBase,
         authority: &Authority,
@@ -104,10 +105,11 @@ impl Fetch for Discovery {
 }
 
 impl Discovery {
-    /// The least time for which keys count as fresh, whatever the server says of them.
+    /// Minimum freshness of keys, even if the server says less.
     const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
 
-    /// Entity tags are short; longer ones are not sent back.
+    /// Maximum length of an entity tag in bytes. Usual tags are short, and longer ones are not sent
+    /// back.
     const LONGEST_ETAG: usize = 256;
 
     /// Fetches the keys that are published now.
@@ -176,8 +178,11 @@ impl Discovery {
         .await
     }
 
-    /// Fetches a document, which the server need not send again if it is the one that was read last.
-    /// Where a key is missing it must: a cache on the way may say "unchanged" for a long time.
+    /// Fetches a document.
+    ///
+    /// A scheduled fetch is conditional: the server need not send the last document again. A fetch
+    /// for a missing key is unconditional, because a cache on the way may say "unchanged" for a
+    /// long time.
     async fn document<T>(
         &self,
         uri: &Uri,
@@ -203,7 +208,8 @@ impl Discovery {
                 fresh_for,
             });
         }
-        // Only an answer that was asked for is one: a bare 304 is a status like any other.
+        // A 304 counts only if the request was conditional. Otherwise it is a status like any
+        // other.
         let document = read(&answer).map_err(|failed| FetchError {
             retry_after: retry_after(&answer.headers),
             ..failed

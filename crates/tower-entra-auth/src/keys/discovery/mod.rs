@@ -1,4 +1,4 @@
-//! The address of the discovery document, and which addresses for keys may follow from it.
+//! URL of the discovery document, and the URLs of keys that may follow from it.
 
 mod fetch;
 
@@ -6,34 +6,35 @@ use entra_http::{is_loopback_host, plain_host, secure_url};
 use entra_jwt_core::{ClientId, Cloud, TenantId, integration::Authority};
 use http::Uri;
 
-/// The place of discovery documents, before it is known of which tenant.
+/// Base URL of the discovery documents of all tenants, or the full URL of one document.
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataBase {
     text: String,
     is_document: bool,
 }
 
-/// The address of the discovery document. Always `https`, or `http` on loopback, unless a setting named
-/// dangerous says otherwise.
+/// URL of the discovery document. Always `https`, or `http` on loopback, unless a dangerous setting
+/// permits plain `http`.
 #[derive(Clone, Debug)]
 struct MetadataEndpoint {
     uri: Uri,
     aliases: Aliases,
 }
 
-/// The hosts that serve the same documents as each other.
+/// Hosts that serve the same documents as the host of the discovery document.
 #[derive(Clone, Debug)]
 enum Aliases {
-    /// Those of the cloud.
+    /// The hosts of the cloud.
     Cloud(Cloud),
-    /// The host that External ID names after the tenant, whatever host was asked.
+    /// The host that External ID names after the tenant, also if the discovery document is on
+    /// another host.
     ExternalId(String),
 }
 
 impl MetadataBase {
     const DOCUMENT: &str = "/v2.0/.well-known/openid-configuration";
 
-    /// Returns the cloud's own.
+    /// Returns the base URL of a cloud.
     pub(crate) fn of_cloud(cloud: Cloud) -> Self {
         Self {
             text: format!("https://{}", cloud.authority_host()),
@@ -41,8 +42,8 @@ impl MetadataBase {
         }
     }
 
-    /// Makes the base of an External ID tenant, by a host name such as `contoso.ciamlogin.com`. The
-    /// error completes the sentence "the host …".
+    /// Returns the base URL of an External ID tenant, for a host name such as
+    /// `contoso.ciamlogin.com`. The error completes the sentence "the host …".
     pub(crate) fn of_external_id(host: &str) -> Result<Self, &'static str> {
         let host = host.trim();
         let host = host.strip_prefix("https://").unwrap_or(host);
@@ -63,8 +64,8 @@ impl MetadataBase {
         })
     }
 
-    /// Takes a base such as `http://127.0.0.1:7580`, to which the tenant's path is added, or the full
-    /// address of a discovery document. The error completes the sentence "the URL …".
+    /// Parses a base URL such as `http://127.0.0.1:7580`, to which the tenant's path is added, or
+    /// the full URL of a discovery document. The error completes the sentence "the URL …".
     pub(crate) fn configured(text: &str, allow_plain_http: bool) -> Result<Self, &'static str> {
         let text = text.trim().trim_end_matches('/');
         let uri = secure_url(text, allow_plain_http)?;
@@ -88,15 +89,18 @@ impl MetadataBase {
         })
     }
 
-    /// Returns whether it is on this machine.
+    /// Returns whether the URL is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         let uri = self.text.parse::<Uri>().ok();
         uri.and_then(|uri| uri.host().map(is_loopback_host))
             .unwrap_or_default()
     }
 
-    /// Returns whether it is on a host of the cloud, on one of the External ID tenant, by the host that
-    /// was set or the tenant's own, or on loopback.
+    /// Returns whether the URL is on loopback, on a host of the cloud or on a host of the External
+    /// ID tenant.
+    ///
+    /// The hosts of the External ID tenant are the configured one and the tenant's own. Except on
+    /// loopback, the URL must be `https`.
     pub(crate) fn is_own(
         &self,
         cloud: Cloud,
@@ -122,7 +126,7 @@ impl MetadataBase {
         self.text.starts_with("http://")
     }
 
-    /// Returns the URL under which the authority's endpoints are.
+    /// Returns the base URL of the authority's endpoints.
     pub(crate) fn authority_url(&self, authority: &Authority) -> String {
         match self.text.split_once(Self::DOCUMENT) {
             Some((before, _)) => before.to_owned(),
@@ -130,8 +134,8 @@ impl MetadataBase {
         }
     }
 
-    /// Returns the address for an authority. With the id of an application, it is that of the documents
-    /// with its own keys.
+    /// Returns the URL of the discovery document of an authority, or `None` if it would not be
+    /// valid. With the id of an application, the document leads to the application's own keys.
     fn of_authority(
         &self,
         authority: &Authority,
@@ -173,9 +177,11 @@ impl MetadataEndpoint {
         self.uri.scheme_str() == Some("https")
     }
 
-    /// Returns the address for keys that a discovery document names, if it can be trusted as this
-    /// endpoint is: on the same origin, or between hosts that serve the same, never from `https`
-    /// down to `http`.
+    /// Returns the URL of the keys that a discovery document names, if it is as trustworthy as this
+    /// endpoint.
+    ///
+    /// The URL must be on the same origin, or `https` on a host that serves the same documents. It
+    /// never goes from `https` down to `http`.
     fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
         let uri: Uri = jwks_uri.parse().ok()?;
         let host = plain_host(&uri).ok()?;
@@ -349,7 +355,7 @@ mod tests {
         ] {
             assert!(MetadataBase::of_external_id(host).is_err(), "{host}");
         }
-        // A local tenant that plays External ID has its keys at home.
+        // A local tenant that acts as External ID must have its keys on its own origin.
         let local = MetadataBase::configured("http://127.0.0.1:7580", false).unwrap();
         let local = local.of_authority(&authority(true), None).unwrap();
         let elsewhere = format!("https://{TENANT}.ciamlogin.com/keys");

@@ -1,4 +1,4 @@
-//! A disk that is full or fails, and a process that ends at any moment.
+//! Tests of a disk that is full or fails, and of a process that ends at any moment.
 
 mod ram;
 mod stuck;
@@ -12,10 +12,10 @@ use crate::store::Store as _;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The time that what is over stays, in seconds.
+/// Time for which expired records stay in the file, in seconds.
 const DAY: u64 = 24 * 3_600;
 
-/// The time that a thread may take for what it does by itself.
+/// Maximum time for work that a thread does by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn impatient() -> Pace {
@@ -53,7 +53,7 @@ async fn get(store: &DiskStore, number: usize) -> Option<Bytes> {
     store.get(&format!("grant/{number}")).await.unwrap()
 }
 
-/// Waits until that is so, which a thread brings about by itself.
+/// Waits until a thread, by itself, has made a condition true.
 async fn comes_to_be(mut is_so: impl AsyncFnMut() -> bool) {
     let patience = Instant::now() + PATIENCE;
     while !is_so().await {
@@ -120,20 +120,20 @@ async fn while_the_disk_is_full_reads_go_on_and_it_is_tried_again_ever_more_rare
     while put(&store, written).await.is_ok() {
         written += 1;
     }
-    // For five minutes.
+    // Five minutes, in steps of 100 ms.
     for round in 0..3_000 {
         assert!(put(&store, written).await.is_err());
         let found = store.get(&format!("grant/{}", round % written)).await;
         assert_eq!(found.unwrap(), Some(value(round % written)), "{round}");
         passed.fetch_add(100, Ordering::SeqCst);
     }
-    // After 0, 1, 3, 7 and 15 s, and each 30 s from then on.
+    // Attempts after 0, 1, 3, 7 and 15 s, and every 30 s from then on.
     assert_eq!(ram.refused.load(Ordering::SeqCst), 14);
     ram.space.store(u64::MAX, Ordering::SeqCst);
     passed.fetch_add(30_000, Ordering::SeqCst);
     put(&store, written).await.unwrap();
     assert_eq!(get(&store, written).await, Some(value(written)));
-    // Also if it was opened again a moment ago, for another reason.
+    // The same must work if the database was opened again a moment ago, for another reason.
     ram.reads.store(0, Ordering::SeqCst);
     let mut has_failed = false;
     for number in 0..written {
@@ -169,7 +169,7 @@ async fn what_cannot_be_read_is_an_error_until_it_can() {
         put(&store, number).await.unwrap();
     }
     drop(store);
-    // Most of it is in memory no more.
+    // Most of it is no longer cached.
     let store = opened(&ram).unwrap();
     ram.reads.store(0, Ordering::SeqCst);
     let mut errors = Vec::new();
@@ -206,11 +206,11 @@ async fn a_store_that_is_only_read_recovers_too() {
     }
     let failed = format!("grant/{}", failed.expect("an error"));
     ram.reads.store(u64::MAX, Ordering::SeqCst);
-    // Nobody writes. Its thread opens it again.
+    // There are no writes. The writer thread opens the database again.
     comes_to_be(async || store.get(&failed).await.is_ok()).await;
 }
 
-/// Whatever is written in a moment of dying, in whichever order: what was answered is there.
+/// Checks that all answered writes survive, in any order in which the last steps reach the disk.
 #[tokio::test]
 async fn a_process_may_end_and_power_be_lost_at_any_moment() {
     let ram = Ram::new(Vec::new());
@@ -222,7 +222,7 @@ async fn a_process_may_end_and_power_be_lost_at_any_moment() {
     }
     drop(store);
     let steps = ram.file.lock().unwrap().1.clone();
-    // From the first answer: what is before that is tested with a file.
+    // From the first answer on. The next test covers the steps before it.
     let first = answered[0].0;
     let (mut killed, mut synced, mut unsynced) = (Vec::new(), Vec::new(), Vec::new());
     let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
@@ -253,7 +253,7 @@ async fn a_process_may_end_and_power_be_lost_at_any_moment() {
     }
 }
 
-/// Whatever redb writes before there is a record: the next process begins.
+/// Checks that the next process can start, after any step of redb before the first record.
 #[tokio::test]
 async fn a_process_may_end_and_power_be_lost_while_it_makes_the_file() {
     let ram = Ram::new(Vec::new());
@@ -266,7 +266,7 @@ async fn a_process_may_end_and_power_be_lost_while_it_makes_the_file() {
         step.apply(&mut killed);
         match step {
             Step::Sync => synced.clone_from(&killed),
-            // The length and what is in the file reach the disk apart.
+            // The length of the file and its content reach the disk separately.
             Step::Length(length) => synced.resize(usize::try_from(*length).unwrap(), 0),
             Step::Write(..) => {}
         }
@@ -291,7 +291,7 @@ async fn a_damaged_file_is_an_error_or_holds_what_it_held_and_never_a_panic() {
     drop(store);
     let content = ram.file.lock().unwrap().0.clone();
     let (mut refused, mut whole) = (0, 0);
-    // Each byte of the header, and others.
+    // Each byte of the header, and some others.
     let places = (0..320).chain((320..content.len()).step_by(97));
     for index in places {
         let mut damaged = content.clone();
@@ -320,7 +320,7 @@ async fn whatever_fails_while_it_is_opened_it_is_an_error_and_nothing_is_lost() 
     let ram = Ram::new(Vec::new());
     let store = opened(&ram).unwrap();
     put(&store, 1).await.unwrap();
-    // As a process leaves it that is killed.
+    // The file as a killed process leaves it.
     let killed = ram.file.lock().unwrap().0.clone();
     drop(store);
     let closed = ram.file.lock().unwrap().0.clone();
@@ -364,20 +364,22 @@ async fn a_store_that_cannot_be_opened_again_rests_in_between() {
         ..Pace::default()
     };
     let disk = disk(&ram, Arc::new(SystemTime::now)).unwrap();
-    // Before the writer has looked for what is over.
+    // Before the writer has looked for expired records.
     disk.opened().record_failure();
     ram.reads.store(0, Ordering::SeqCst);
     let store = DiskStore::start(Arc::new(disk), pace).unwrap();
     for number in 0..100 {
         assert!(put(&store, number).await.is_err());
     }
-    // Twice when it was opened in vain, and once for whoever asked, one of whom may have come first.
+    // Twice for the failed attempt to open the database, and once for each write. The first write
+    // may be part of that attempt.
     let looked = looked.load(Ordering::SeqCst);
     assert!((101..=102).contains(&looked), "{looked}");
 }
 
-/// Whichever operation of whichever kind fails, once: what is there is what was answered, or either of
-/// two where it was an error, and the store goes on.
+/// Checks that the store continues after any one operation on the file fails.
+///
+/// Answered writes are there. A write that returned an error may be there, or not.
 #[tokio::test]
 async fn whatever_fails_once_it_is_an_error_and_the_store_goes_on() {
     for mishap in [Mishap::Error, Mishap::Panic] {
@@ -388,7 +390,7 @@ async fn whatever_fails_once_it_is_an_error_and_the_store_goes_on() {
         }
         let mut errors = 0;
         for operation in 2..60 {
-            // One to write, to swap and to take.
+            // One record to write, one to swap and one to take.
             put(&store, 200).await.unwrap();
             put(&store, 201).await.unwrap();
             *ram.mishap.lock().unwrap() = (operation, mishap);
@@ -429,7 +431,7 @@ async fn whatever_fails_once_it_is_an_error_and_the_store_goes_on() {
     }
 }
 
-/// A store with a writer that nobody sends anything to, its disk, and its clock.
+/// Starts a store whose writer receives nothing, and returns its disk and its clock, too.
 fn writer_with_clock() -> (Arc<Ram>, DiskStore, Arc<Disk>, Arc<AtomicU64>) {
     let ram = Ram::new(Vec::new());
     let clock = Arc::new(AtomicU64::new(1_000));
@@ -456,7 +458,7 @@ async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
     }
     store.put("grant/1", value(1), 48 * HOUR).await.unwrap();
     clock.fetch_add(60 + DAY, Ordering::SeqCst);
-    // Its thread does it, in portions.
+    // The writer thread does it, in portions.
     comes_to_be(async || disk.count.load(Ordering::SeqCst) <= 1).await;
     assert_eq!(get(&store, 1).await, Some(value(1)));
 }
@@ -467,7 +469,7 @@ async fn a_clock_that_is_wrong_for_a_moment_takes_no_record() {
     put(&store, 1).await.unwrap();
     let jump = 3_600 + DAY - 1;
     clock.fetch_add(jump, Ordering::SeqCst);
-    // Over at once, and not swept out by who writes.
+    // The record has expired immediately, but the next write does not sweep it out.
     assert_eq!(get(&store, 1).await, None);
     put(&store, 2).await.unwrap();
     clock.fetch_sub(jump, Ordering::SeqCst);
@@ -489,7 +491,7 @@ async fn a_file_does_not_grow_by_records_that_are_over() {
         clock.fetch_add(1 + DAY, Ordering::SeqCst);
         lengths.push(StorageBackend::len(&*ram).unwrap());
     }
-    // All of them would be 4.5 MB.
+    // All records together would need 4.5 MB.
     assert!(
         lengths.iter().all(|length| *length < 1_000_000),
         "{lengths:?}"

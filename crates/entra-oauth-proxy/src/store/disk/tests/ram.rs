@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-/// One operation on the file.
+/// An operation on the file.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Write(u64, Vec<u8>),
@@ -15,25 +15,26 @@ pub(super) enum Step {
     Sync,
 }
 
-/// A file in memory, on a disk of limited size, that remembers what was done to it.
+/// A file in memory, on a disk of limited size. It records all operations.
 #[derive(Debug)]
 pub(super) struct Ram {
     pub(super) file: Mutex<(Vec<u8>, Vec<Step>)>,
     pub(super) space: AtomicU64,
     pub(super) reads: AtomicU64,
-    /// The number of times that there was no space.
+    /// Number of operations for which there was no space.
     pub(super) refused: AtomicU64,
-    /// The mishap at one of the next operations, counted down to one.
+    /// A failure of one of the next operations, with its countdown: the operation that reaches one
+    /// fails.
     pub(super) mishap: Mutex<(u32, Mishap)>,
     stuck: Mutex<Stuck>,
     released: Condvar,
 }
 
-/// The state of the hold on reads.
+/// State of the hold on reads.
 #[derive(Debug, Default)]
 struct Stuck {
     is_stuck: bool,
-    /// The number of reads that came since reads were held up first.
+    /// Number of reads since the first hold.
     came: Option<usize>,
 }
 
@@ -56,25 +57,25 @@ impl Ram {
         })
     }
 
-    /// Holds up all reads from now on.
+    /// Blocks all reads from now on.
     pub(super) fn hold_up_reads(&self) {
         let mut stuck = self.stuck.lock().unwrap();
         stuck.is_stuck = true;
         stuck.came.get_or_insert_default();
     }
 
-    /// Lets all reads go on.
+    /// Lets all reads continue.
     pub(super) fn release_reads(&self) {
         self.stuck.lock().unwrap().is_stuck = false;
         self.released.notify_all();
     }
 
-    /// Returns the number of reads that came since reads were held up first.
+    /// Returns the number of reads since the first hold.
     pub(super) fn reads_since_stuck(&self) -> usize {
         self.stuck.lock().unwrap().came.unwrap_or_default()
     }
 
-    /// Nobody is held up for good, so that a test that waits in vain comes to its end.
+    /// Waits while reads are blocked, but no longer than 30 s, so that a failing test ends.
     fn wait(&self) -> io::Result<()> {
         const LONGEST: Duration = Duration::from_secs(30);
 
@@ -91,7 +92,7 @@ impl Ram {
         }
     }
 
-    /// Before each operation.
+    /// Counts down to a failure before each operation.
     fn begin(&self) -> io::Result<()> {
         let mishap = {
             let mut mishap = self.mishap.lock().unwrap();
@@ -101,7 +102,7 @@ impl Ram {
         match mishap {
             None => Ok(()),
             Some(Mishap::Error) => Err(io::Error::other("a bad moment")),
-            // Without a word on the terminal.
+            // Without a message on the terminal.
             Some(Mishap::Panic) => std::panic::resume_unwind(Box::new("a bad moment")),
         }
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::keys::{Keyring, ProxyKeys};
 use crate::store::Records;
 
-/// A store of 200 records, most of which are in memory no more, and its disk, which does not answer.
+/// Starts a store of 200 records, most of which are not cached, on a disk that does not respond.
 async fn stuck() -> (Arc<Ram>, DiskStore, Arc<Disk>) {
     let ram = Ram::new(Vec::new());
     let store = opened(&ram).unwrap();
@@ -23,13 +23,13 @@ async fn stuck() -> (Arc<Ram>, DiskStore, Arc<Disk>) {
         ..Pace::default()
     };
     let store = DiskStore::start(Arc::clone(&disk), pace).unwrap();
-    // From then on its writer rests.
+    // After this write, the writer is idle.
     put(&store, 0).await.unwrap();
     ram.hold_up_reads();
     (ram, store, disk)
 }
 
-/// Asks for many records.
+/// Starts the given number of reads.
 fn asked(store: &DiskStore, reads: usize) -> JoinSet<()> {
     let mut asked = JoinSet::new();
     for number in 0..reads {
@@ -41,7 +41,7 @@ fn asked(store: &DiskStore, reads: usize) -> JoinSet<()> {
     asked
 }
 
-/// Reads records until the disk holds one up; returns its key, and the read.
+/// Reads records until the disk blocks one, and returns its key and the read.
 async fn held_up(ram: &Arc<Ram>, store: &DiskStore) -> (String, tokio::task::JoinHandle<()>) {
     let before = ram.reads_since_stuck();
     for number in 1..200 {
@@ -58,7 +58,7 @@ async fn held_up(ram: &Arc<Ram>, store: &DiskStore) -> (String, tokio::task::Joi
     panic!("all are in memory");
 }
 
-/// The fourth thread answers while the disk holds three up.
+/// Checks that the fourth thread answers while the disk blocks the other three.
 #[tokio::test]
 async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
     let (ram, store, _) = stuck().await;
@@ -79,14 +79,14 @@ async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
     }
 }
 
-/// On the runtime's only thread.
+/// Checks that a disk that does not respond blocks no other work, on a runtime with one thread.
 #[tokio::test]
 async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_after_ten_seconds() {
     let (ram, store, _) = stuck().await;
     let (key, _) = held_up(&ram, &store).await;
     let keyring = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
     let records = Records::new(Arc::new(store.clone()), Arc::new(keyring));
-    // It goes on where everybody waits.
+    // Paused time advances whenever all tasks wait.
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
     let error = records.all(&[&*key]).await.unwrap_err();
@@ -108,7 +108,7 @@ async fn of_those_who_gave_up_on_a_disk_that_does_not_answer_little_is_left() {
     asked.shutdown().await;
     ram.release_reads();
     comes_to_be(async || places.available_permits() == PLACES).await;
-    // What had begun: a few pages for each thread.
+    // Reads that had begun: a few pages for each thread.
     let reads = ram.reads_since_stuck();
     assert!(reads <= 8 * READERS, "{reads}");
     for number in 0..200 {
@@ -129,7 +129,7 @@ async fn a_store_that_was_dropped_reads_no_more() {
             drop(store);
             order.lock().unwrap().push("dropped");
         });
-        // Long enough for one that waits for nobody.
+        // Long enough for a drop that does not wait.
         for _ in 0..10_000 {
             if dropped.is_finished() {
                 break;

@@ -1,6 +1,8 @@
-//! The demands on a user's next sign-in or refresh by a client: of Entra, and of the routes behind
-//! this server, whose challenges are kept so that the next refresh sends them to Entra. Most
-//! clients refresh after a 401, and send no `claims`.
+//! Pending claims challenges for a user's next sign-in or refresh by a client.
+//!
+//! They come from Entra, and from the routes behind this server. The server keeps the challenge of
+//! a route, so that the next refresh sends it to Entra. Most clients refresh after a 401, and send
+//! no `claims`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +18,12 @@ use super::super::UserStanding;
 use super::{Challenged, Change, Users, standing_key};
 use crate::oauth::{carries_claims, merge_claims};
 
-/// The least time between two writes of one challenge: routes give it with every request until the client
-/// has refreshed.
+/// Minimum time between two writes of the same challenge.
+///
+/// Routes issue a challenge with every request until the client has refreshed.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Returns what is demanded: in the store, and here.
+/// Returns the pending claims challenge, merged from the store and this process.
 pub(crate) fn demand_of(users: &Users, standing: &Standing) -> Option<String> {
     let kept = standing.demand.as_deref();
     let here = challenge(users, &standing.user_key, &standing.client);
@@ -32,13 +35,15 @@ pub(crate) fn demand_of(users: &Users, standing: &Standing) -> Option<String> {
     }
 }
 
-/// Keeps what Entra demands of the next sign-in.
+/// Stores the claims that Entra demands of the next sign-in.
 pub(crate) async fn keep_demand(users: &Users, standing: &Standing, claims: &str) {
     let of = (&*standing.user_key, &*standing.client);
     keep(users, of, claims).await;
 }
 
-/// Removes what Entra has met where these claims were sent; not what came to it meanwhile.
+/// Removes the pending claims challenge if Entra has met it with these claims.
+///
+/// A challenge that was added meanwhile stays.
 pub(crate) async fn remove_demand(users: &Users, standing: &Standing, sent: Option<&str>) {
     let (user, client) = (&*standing.user_key, &*standing.client);
     let open = challenge(users, user, client);
@@ -50,7 +55,7 @@ pub(crate) async fn remove_demand(users: &Users, standing: &Standing, sent: Opti
     remove(users, (user, client), sent).await;
 }
 
-/// Keeps the challenge of a caller as the open demand on its user, by its client.
+/// Keeps the challenge of a route as a pending claims challenge for the caller's user and client.
 pub(crate) fn keep_challenge(users: &Arc<Users>, caller: &Caller, challenge: &ClaimsChallenge) {
     let (Some(user), Some(client)) = (caller.object_id(), caller.registered_client()) else {
         return;
@@ -74,8 +79,9 @@ fn challenge(users: &Users, user: &str, client: &str) -> Option<Arc<str>> {
     challenged.map(|challenged| challenged.claims)
 }
 
-/// Adds a challenge to what is open, and returns all of it if it is to be written: where it cannot be, the
-/// next challenge is.
+/// Adds a challenge to the pending one, and returns both if they must be written to the store.
+///
+/// If they cannot be written now, the next challenge is written.
 fn add(users: &Users, user: &str, client: &str, claims: &str, can_write: bool) -> Option<Arc<str>> {
     let entry = (user.to_owned(), client.to_owned());
     let before = users.challenges.get(&entry);
@@ -101,7 +107,7 @@ fn add(users: &Users, user: &str, client: &str, claims: &str, can_write: bool) -
     can_write.then_some(claims)
 }
 
-/// Writes what is open to the store, with a permit, on a runtime.
+/// Writes a pending claims challenge to the store in a task, with a permit, on a runtime.
 fn write(
     users: &Arc<Users>,
     user: String,
@@ -118,7 +124,7 @@ fn write(
     tasks.spawn_on(work.in_current_span(), &runtime);
 }
 
-/// Keeps what Entra, or a route, demands of the next sign-in of this user by this client.
+/// Stores the claims that Entra or a route demands of this user's next sign-in by this client.
 async fn keep(users: &Users, (user, client): (&str, &str), claims: &str) {
     let key = standing_key(user);
     let kept = users.change(&key, |record: &mut UserStanding, now| {
@@ -136,7 +142,9 @@ async fn keep(users: &Users, (user, client): (&str, &str), claims: &str) {
     }
 }
 
-/// Removes the demand that Entra has met where these claims were sent; not what came to it meanwhile.
+/// Removes the stored claims challenge if Entra has met it with these claims.
+///
+/// A challenge that was added meanwhile stays.
 async fn remove(users: &Users, (user, client): (&str, &str), sent: Option<&str>) {
     let key = standing_key(user);
     let removed = users.change(&key, |record: &mut UserStanding, now| {

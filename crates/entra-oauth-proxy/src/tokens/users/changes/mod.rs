@@ -1,5 +1,5 @@
-//! The records of users and clients in the store: references to the grants of a user, and what stands about
-//! a user and a client.
+//! The records of users and clients in the store: references to grants, pending claims challenges,
+//! and revocation counters.
 
 mod demands;
 
@@ -25,18 +25,18 @@ use crate::store::{Records, StoreError};
 use crate::telemetry::{ThrottledLog, record, throttled};
 use crate::time::Clock;
 
-/// The error of an end that was not carried out.
+/// A failure to end sign-ins.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct EndError(EndFault);
 
-/// The kinds of [`EndError`].
+/// Kind of an [`EndError`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum EndErrorKind {
-    /// The text is no hash of a client's id.
+    /// The text is not the hash of a client's id.
     NoClientHash,
-    /// The store did not answer, or has no room for the record of the end.
+    /// The store did not respond, or has no room for the record.
     Store,
 }
 
@@ -65,37 +65,40 @@ impl From<StoreError> for EndError {
     }
 }
 
-/// A challenge of this process that is not met yet.
+/// A pending claims challenge in this process.
 #[derive(Clone)]
 struct Challenged {
     claims: Arc<str>,
-    /// The time of the last write to the store that was begun with them.
+    /// Start of the last write of these claims to the store.
     written: Option<Instant>,
 }
 
-/// The records of users and clients. Instances do not wait for each other: the store's comparison decides.
+/// The records of users and clients.
+///
+/// Instances do not wait for each other. The store's compare-and-swap decides.
 pub(crate) struct Users {
     records: Records,
     clock: Clock,
-    /// The URL of this server: users of one are not those of another.
+    /// URL of this server. Servers with different URLs keep separate records.
     issuer: String,
     caps: GrantCaps,
-    /// The locks of the changes that are under way here, by key.
+    /// Locks of the changes in progress in this process, by record key.
     locks: Cache<String, Arc<Mutex<()>>>,
-    /// The challenges of this process, by user and client: at hand for the refresh that comes before the
-    /// store has them.
+    /// Challenges of this process, by user and client.
+    ///
+    /// A refresh may need one before it is in the store.
     challenges: Cache<(String, String), Challenged>,
-    /// The permits for their writes to the store.
+    /// Permits for writes of challenges to the store.
     challenge_writes: Arc<Semaphore>,
     tasks: TaskTracker,
     log: ThrottledLog,
 }
 
-/// The outcome of a change of a record.
+/// Outcome of a change of a record.
 enum Change<T> {
-    /// It is to be written.
+    /// The record changed, and must be written.
     Made(T),
-    /// There is nothing to write.
+    /// The record did not change.
     None(T),
 }
 
@@ -108,39 +111,43 @@ impl<T> Change<T> {
     }
 }
 
-/// Returns the key of the record of references to a user's grants.
+/// Returns the store key of the references to a user's grants.
 fn record_key(user: &str) -> String {
     format!("user/{user}")
 }
 
-/// Returns the key of the record of what stands about a user.
+/// Returns the store key of a user's pending claims challenges and revocation counter.
 fn standing_key(user: &str) -> String {
     format!("standing/{user}")
 }
 
-/// Returns the key of a client's record.
+/// Returns the store key of a client's revocation counter.
 fn client_key(client: &str) -> String {
     format!("client/{client}")
 }
 
 impl Users {
-    /// The most users that are known at once. One who is pushed out costs a change that is made again, and
-    /// challenges of one are in the store.
+    /// Maximum number of locks, and of challenges.
+    ///
+    /// If a lock is evicted, a change may have to be repeated. Challenges that are evicted are
+    /// still in the store.
     const MAX: u64 = 10_000;
 
     const IDLE: Duration = Duration::from_secs(60);
 
-    /// The most writes of challenges at a time.
+    /// Maximum number of concurrent writes of challenges.
     const CHALLENGE_WRITES: usize = 64;
 
-    /// The longest wait of a change for those before it: as long as for the store.
+    /// Maximum wait of a change for earlier ones: the same as the timeout of the store.
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// The most attempts at a change while other instances are faster.
+    /// Maximum number of attempts at a change while other instances change the record.
     const ROUNDS: usize = 16;
 
-    /// Takes the most grants that are kept of a user, and of a user by one client, and the list of tasks that
-    /// are waited for at the end.
+    /// Builds the records of users and clients from the settings.
+    ///
+    /// `of_user` and `of_client` are the maximum numbers of grants of a user, and of a user by one
+    /// client. The server's shutdown waits for `tasks`.
     pub(crate) fn new(
         records: Records,
         clock: Clock,
@@ -169,14 +176,16 @@ impl Users {
         }
     }
 
-    /// Returns the end of the keys of a user's records, by tenant and object id: whoever reads the store
-    /// learns nobody's id. It does not depend on the keys of this server, so that a new one loses no record.
+    /// Returns the last part of the keys of a user's records, from tenant and object id.
+    ///
+    /// A reader of the store cannot learn the user's id from it. It does not depend on the keys of
+    /// this server, so that a new key loses no record.
     fn key(&self, [tenant, object]: [&str; 2]) -> String {
-        // None of them has a line break.
+        // No part contains a line break.
         hash(&format!("{}\n{tenant}\n{object}", self.issuer))
     }
 
-    /// Reads what the records of a user and of a client say at this moment.
+    /// Reads the current state of a user and a client.
     pub(in crate::tokens) async fn standing(
         &self,
         user: &User,
@@ -202,8 +211,10 @@ impl Users {
         Ok((of_user.unwrap_or_default(), of_client.unwrap_or_default()))
     }
 
-    /// Reads a grant, and what stands about it: in one request to the store, if it is known whose it is. Its
-    /// client is the one that shows it; whether it is that client's is not looked at.
+    /// Reads a grant, with the state of its user and client.
+    ///
+    /// If the grant's `owner` is known, one request to the store is enough. `client` is the client
+    /// that presents the grant. Whether the grant belongs to that client is not checked here.
     pub(in crate::tokens) async fn grant_and_standing(
         &self,
         id: &str,
@@ -236,7 +247,7 @@ impl Users {
         Ok(Some((grant, stored_grant, standing)))
     }
 
-    /// Returns whether there is such a grant, and no operator has ended it.
+    /// Returns whether the grant exists, and no operator has ended it.
     pub(crate) async fn has_active_grant(&self, id: &str) -> Result<bool, StoreError> {
         let (Some(grant), _) = self.records.get::<Grant>(&grant_key(id)).await? else {
             return Ok(false);
@@ -264,14 +275,14 @@ impl Users {
         }
     }
 
-    /// Waits until nobody else here changes the record.
+    /// Waits until no other request of this process changes the record.
     async fn lock(&self, key: &str) -> Result<OwnedMutexGuard<()>, StoreError> {
         let lock = self.locks.get_with(key.to_owned(), Arc::default);
         let lock = timeout(Self::PATIENCE, lock.lock_owned()).await;
         lock.map_err(|_| self.crowded())
     }
 
-    /// Changes a record, until nobody else did so meanwhile.
+    /// Changes a record, and tries again if another instance changed it first.
     async fn change<R: SelfCleaning, T>(
         &self,
         key: &str,
@@ -295,16 +306,18 @@ impl Users {
         Err(self.crowded())
     }
 
-    /// Tells operators that a change is given up.
+    /// Logs that a change is given up, and returns the error.
     fn crowded(&self) -> StoreError {
         let what = "too many change the record of one user or client at once";
         throttled!(warn, self.log, (what, ""), "{what}");
         StoreError::new(what)
     }
 
-    /// Prepares a grant that is about to be made, and returns what stands about it: keeps the numbers that it
-    /// took for as long as it may last, and adds a reference to it; once it is made, too many of them are
-    /// [trimmed](Self::trim). `None` if it was ended already. Names it in the log from then on.
+    /// Prepares a grant that is about to be made, and returns the state of its user and client.
+    ///
+    /// Keeps the revocation counters for as long as the grant may last, and adds a reference to the
+    /// grant. Returns `None` if the sign-in was already ended; otherwise the span has the grant's
+    /// id from then on. Once the grant is made, the caller must [trim](Self::trim) excess grants.
     pub(in crate::tokens) async fn prepare(
         &self,
         id: &str,
@@ -318,7 +331,7 @@ impl Users {
         if standing.numbers != grant.numbers {
             return Ok(None);
         }
-        // Once a day: all sign-ins by a client would wait for each other.
+        // At most once a day. Otherwise all sign-ins by a client would wait for each other.
         let now = self.clock.now();
         if !ends.0.is_kept(now) {
             let user = &standing.user_key;
@@ -337,7 +350,7 @@ impl Users {
         Err(self.crowded())
     }
 
-    /// Adds a reference, if there is room for one, and returns whether it is there then.
+    /// Adds a reference if there is room for it, and returns whether the record then has it.
     async fn add_reference(&self, user: &str, id: &str, grant: &Grant) -> Result<bool, StoreError> {
         let added = |record: &mut UserRecord, now| {
             if record.is_full(self.caps) && !record.has(id) {
@@ -354,8 +367,10 @@ impl Users {
         self.change(&record_key(user), added).await
     }
 
-    /// Adds a reference to a grant that the version before made without one, at its next refresh, and
-    /// returns whether that was done: else the refresh after this one tries it again.
+    /// Adds a reference to a grant that an earlier version made without one, and returns whether
+    /// that succeeded.
+    ///
+    /// The grant's next refresh calls this. If it fails, the refresh after that tries again.
     pub(in crate::tokens) async fn adopt(
         &self,
         standing: &Standing,
@@ -380,11 +395,12 @@ impl Users {
         }
     }
 
-    /// Ends the longest unused grants of a user who has too many. Returns whether this one is left.
+    /// Ends the longest unused grants of a user who has too many, and returns whether this one is
+    /// left.
     ///
-    /// All who make a grant do so once theirs is there, so that whoever looks last sees all of them.
-    /// A grant that is used between the look and the end is ended all the same: a store cannot compare
-    /// and take.
+    /// Every request that makes a grant calls this once its grant exists, so that the last call
+    /// sees all of them. A grant that is used between the check and the end is ended nevertheless:
+    /// a store cannot compare and take.
     pub(in crate::tokens) async fn trim(
         &self,
         user: &str,
@@ -399,7 +415,8 @@ impl Users {
             let (seen, stored) = self.records.get::<UserRecord>(key).await?;
             let now = self.clock.now();
             let Some(mut record) = seen else {
-                // Whose reference was just written: an end has taken it away.
+                // The grant's reference was just written. If the record is gone, an operator has
+                // ended the sign-ins.
                 return Ok(id.is_empty());
             };
             record.clean(now);
@@ -409,7 +426,8 @@ impl Users {
                 let state = self.state(&reference, now, skew).await?;
                 looked.push((reference, state));
             }
-            // One that was ended here before another instance was faster would seem to be under way.
+            // A grant that this call ended in an earlier attempt would otherwise seem to be in
+            // progress.
             ended.extend(UserRecord::superfluous(&looked, caps, is_all));
             let is_over = |grant: &str| {
                 let mut over = looked.iter().filter(|(_, state)| *state == State::Over);
@@ -423,7 +441,7 @@ impl Users {
             if record.grants.len() == before {
                 return Ok(is_left);
             }
-            // Before the reference is gone, by which another would find it.
+            // Before the reference is removed, because other requests find the grant through it.
             for grant in &ended {
                 if self.records.remove(&grant_key(grant)).await? {
                     tracing::info!(
@@ -447,7 +465,7 @@ impl Users {
             .await
         {
             Ok((grant, _)) => Ok(State::of(reference, grant.as_ref(), now, skew)),
-            // A later version takes care of it: it neither counts nor goes here.
+            // A later version manages the grant. Here it neither counts nor ends.
             Err(error) if error.is_later() => Ok(State::Pending),
             Err(error) => Err(error),
         }
@@ -479,7 +497,7 @@ impl Users {
         self.change(&client_key(client), changed).await
     }
 
-    /// Ends all sign-ins of a user, and those that are under way.
+    /// Ends all sign-ins of a user, including those in progress.
     pub(crate) async fn end_sign_ins_of(
         &self,
         tenant: TenantId,
@@ -488,7 +506,7 @@ impl Users {
         let key = self.key([&tenant.to_string(), &user.to_string()]);
         self.change_user_number(&key, Ends::raise).await?;
         tracing::info!(%tenant, "the sign-ins of a user were ended by an operator");
-        // They are over in any case: this takes Entra's tokens out of the store.
+        // The sign-ins have ended in any case. This removes Entra's tokens from the store.
         let count = self.take_grants(&key).await;
         let count = count.unwrap_or_else(|error| {
             let error = error.to_string();
@@ -499,8 +517,9 @@ impl Users {
         Ok(())
     }
 
-    /// Takes the grants of a user to which there are references out of the store, and returns their number.
-    /// One that cannot be taken keeps none of the others there: the error is that of the last such.
+    /// Removes a user's referenced grants from the store, and returns their number.
+    ///
+    /// If one of them cannot be removed, the others still are. The error is the last one.
     async fn take_grants(&self, user: &str) -> Result<usize, StoreError> {
         let key = record_key(user);
         let taken = self.change(&key, |record: &mut UserRecord, _| {
@@ -517,7 +536,9 @@ impl Users {
         taken
     }
 
-    /// Ends all sign-ins by a client, and those that are under way: a client by the hash of its id.
+    /// Ends all sign-ins by a client, including those in progress.
+    ///
+    /// The hash of its id identifies the client.
     pub(crate) async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
         let is_of_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if client.len() != 43 || !client.bytes().all(is_of_base64url) {
@@ -528,7 +549,7 @@ impl Users {
         Ok(())
     }
 
-    /// Ends one sign-in, by the id of its grant, and returns whether there was one.
+    /// Ends one sign-in by the id of its grant, and returns whether it existed.
     pub(crate) async fn end_sign_in(&self, grant: &str) -> Result<bool, StoreError> {
         let was_there = self.records.remove(&grant_key(grant)).await?;
         if was_there {
