@@ -1,12 +1,12 @@
-//! Measures what a forged token costs before it is refused, in one table from one run:
-//! `cargo bench --bench forged`.
+//! Measures the cost of a forged token before it is refused, in one table from one run: `cargo
+//! bench --bench forged`.
 //!
-//! A bad signature is compared with the bare check of the same bytes, an unknown key with what
-//! cannot be saved: base64 of the whole token, and one skip of its payload by `serde_json`. Each
-//! ratio is that of the least times of all rounds: other work on the machine only adds to them.
-//! `-- --quick` takes half a minute.
+//! A bad signature is compared with the bare signature check of the same bytes. An unknown key is
+//! compared with the unavoidable work: base64 decoding of the whole token, and one pass over its
+//! payload with `serde_json`. Each ratio compares the minimum times of all rounds, because other
+//! work on the machine can only increase a time. `-- --quick` takes half a minute.
 //!
-//! How many bytes are allocated is counted by the core's `tests/allocations.rs`.
+//! The core's `tests/allocations.rs` counts the allocated bytes.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn main() {
         table.row("base64 and one skip", || {
             decode_and_skip(black_box(&segments));
         });
-        // As the Layer comes to it, when no fetch had the key.
+        // The Layer makes the same calls after a fetch did not bring the key.
         table.row("unknown key", || {
             let unverified = Unverified::parse(black_box(&token)).expect("a token in form");
             let prechecked = validator.precheck(&unverified, now);
@@ -66,7 +66,7 @@ fn main() {
     }
 }
 
-/// Does what nobody can save who has to know that the payload is JSON.
+/// Does the minimum work to learn that the payload is JSON.
 fn decode_and_skip(segments: &[&str]) {
     for (position, segment) in segments.iter().enumerate() {
         let bytes = URL_SAFE_NO_PAD.decode(segment).expect("base64url");

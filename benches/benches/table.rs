@@ -1,9 +1,9 @@
-//! What each way of judging a token costs, in one table from one run: `cargo bench`.
+//! Measures the cost of each way to validate a token, in one table from one run: `cargo bench`.
 //!
-//! All rows are measured in turn, round after round, so that whatever slows the machine slows all
-//! of them; the table shows each row's median, and the median of its ratio to the bare check of the
-//! same round. Ratios can be compared between machines, times cannot. `cargo bench -- --quick`
-//! takes a minute less and holds 20,000 tokens at most.
+//! All rows are measured in turn, round after round, so that a slow moment of the machine slows all
+//! of them. The table shows each row's median, and the median of its ratio to the bare signature
+//! check of the same round. Ratios can be compared between machines, times cannot. `cargo bench --
+//! --quick` takes a minute less and holds at most 20,000 tokens.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn main() {
     let many = if is_quick { 20_000 } else { 100_000 };
     eprintln!("signing {many} tokens ...");
     let material = Material::new(many);
-    // What waits for keys, or fetches them, does it there.
+    // Waiting for keys and fetching them needs a tokio runtime.
     let _tokio = material.tokio.enter();
     let token = &*material.tokens[0];
     eprintln!(
@@ -53,7 +53,8 @@ fn main() {
     table.row("empty inner service", getting(layer::empty(), &header));
     let off = material.protected(|settings| settings.token_cache(TokenCache::off()));
     table.row("cold, no tokens remembered", getting(off, &header));
-    // So small that the thousand tokens push each other out: none is ever found.
+    // The cache is so small that the thousand tokens evict each other: no token is ever found in
+    // it.
     let cold = material.protected(|settings| settings.token_cache(TokenCache::bytes(64 * 1024)));
     let turns = material.turns(1_000);
     table.row("cold, and to be remembered", taking_turns(cold, turns));
@@ -98,13 +99,13 @@ fn main() {
     two_threads(&material, is_quick);
 }
 
-/// A request with this header, over and over.
+/// Returns work that sends the same header in every request.
 fn getting<S: Serves>(mut service: Protected<S>, header: &HeaderValue) -> impl FnMut() + use<S> {
     let header = header.clone();
     move || service.get(&header)
 }
 
-/// A request with another token each time.
+/// Returns work that sends another token in each request.
 fn taking_turns<S: Serves>(mut service: Protected<S>, mut turns: Turns) -> impl FnMut() {
     move || service.get(turns.next_header())
 }
@@ -141,7 +142,7 @@ fn print(measured: &[Measured]) {
     }
 }
 
-/// How much more two threads do than one.
+/// Prints the calls per second of one thread and of two threads, and their ratio.
 fn two_threads(material: &Material, is_quick: bool) {
     println!(
         "\n{:36} {:>10} {:>10} {:>8}",

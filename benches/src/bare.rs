@@ -1,4 +1,4 @@
-//! The signature check alone, by aws-lc-rs.
+//! The signature check alone, with aws-lc-rs.
 
 use std::hint::black_box;
 
@@ -16,17 +16,17 @@ pub struct Check {
     signature: Vec<u8>,
 }
 
-/// A member of the first key in the document.
+/// Returns a member of the first key in the document.
 pub(crate) fn member(jwks: &str, name: &str) -> String {
     let jwks: Value = serde_json::from_str(jwks).expect("a key document");
     jwks["keys"][0][name].as_str().expect("a string").to_owned()
 }
 
 impl Check {
-    /// That of this token.
+    /// Prepares the check of a token's signature.
     ///
     /// # Panics
-    /// If it is none, or not signed with the first key.
+    /// If `token` is not a token, or the document has no usable first key.
     #[must_use]
     pub fn new(jwks: &str, token: &str) -> Self {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64url");
@@ -44,10 +44,10 @@ impl Check {
         }
     }
 
-    /// Checks it once.
+    /// Checks the signature once.
     ///
     /// # Panics
-    /// If it is not good.
+    /// If the signature is not valid.
     pub fn run(&self) {
         self.key
             .verify_sig(

@@ -1,25 +1,26 @@
-//! Tokens made to cost much before they are refused, of the sizes that a server sees.
+//! Forged tokens that are expensive to refuse, of the sizes that a server sees.
 
 use std::time::UNIX_EPOCH;
 
 use crate::{API, Material};
 
-/// The client of all of them.
+/// Client id in all of these tokens.
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
-/// Tokens of about 1 KB, 4 KB and 16 KB: good but for a payload that is large in one respect.
+/// Forged tokens of about 1 KB, 4 KB and 16 KB, valid except that the payload is large in one
+/// respect.
 #[derive(Debug)]
 pub struct Forgeries;
 
 impl Forgeries {
-    /// Makes all of them, by name, signed by the material's key.
+    /// Returns all tokens with their names, signed by the material's key.
     #[must_use]
     pub fn of(material: &Material) -> Vec<(String, String)> {
         let smallest = token(material, 0, &|_| "\"ver\":\"2.0\"".to_owned());
         let mut all = vec![("nothing more".to_owned(), smallest)];
         for (name, member) in shapes() {
             for kilobytes in [1, 4, 16] {
-                // Header and signature, and the dots, are no payload.
+                // Subtracts the header, the signature and the dots to get the size of the payload.
                 let room = (kilobytes * 1_024 - 344 - 92) * 3 / 4;
                 let token = token(material, room, &*member);
                 all.push((format!("{name}, {kilobytes} KB"), token));
@@ -29,7 +30,7 @@ impl Forgeries {
     }
 }
 
-/// Makes members that fill so many bytes.
+/// A function that returns members which fill the given number of bytes.
 type Member = Box<dyn Fn(usize) -> String>;
 
 fn shapes() -> Vec<(&'static str, Member)> {
@@ -72,12 +73,12 @@ fn shapes() -> Vec<(&'static str, Member)> {
     ]
 }
 
-/// Returns as many units as there is room for.
+/// Returns as many units as fit into `room` bytes.
 fn filled(room: usize, separator: &str, unit: &str) -> String {
     vec![unit; room / (separator.len() + unit.len())].join(separator)
 }
 
-/// Returns as many members as there is room for, none of them twice.
+/// Returns as many different members as fit into `room` bytes.
 fn members(room: usize, start: &str) -> String {
     let mut all = String::new();
     for count in 0.. {

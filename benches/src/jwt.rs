@@ -1,4 +1,4 @@
-//! jsonwebtoken, as strict as it can be set.
+//! jsonwebtoken with its strictest settings.
 
 use std::fmt;
 use std::hint::black_box;
@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use crate::{API, Material, bare};
 
-/// Its key and its rules.
+/// The key and the validation rules of jsonwebtoken.
 pub struct Jsonwebtoken {
     key: DecodingKey,
     rules: Validation,
@@ -27,10 +27,10 @@ struct Claims {
 }
 
 impl Jsonwebtoken {
-    /// For the tokens of the material.
+    /// Prepares the validation of the material's tokens.
     ///
     /// # Panics
-    /// If there is no key.
+    /// If the key document has no key.
     #[must_use]
     pub fn new(material: &Material) -> Self {
         let member = |name| bare::member(&material.jwks, name);
@@ -52,7 +52,7 @@ impl Jsonwebtoken {
     /// Validates a token.
     ///
     /// # Panics
-    /// If it is not good.
+    /// If the token is not valid.
     pub fn run(&self, token: &str) {
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.key, &self.rules);
         black_box(decoded.expect("a good token"));

@@ -1,4 +1,4 @@
-//! A request through a service, polled to its end on the spot.
+//! Requests through a service, polled to completion on the calling thread.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,7 +17,7 @@ use tower_entra_auth::{EntraAuth, layer::EntraService};
 
 use crate::{Material, bearer};
 
-/// The inner service: answers at once with nothing.
+/// The inner service, which responds immediately with an empty body.
 #[derive(Clone, Copy, Debug)]
 pub struct Inner;
 
@@ -36,14 +36,14 @@ impl Service<Request<Empty<Bytes>>> for Inner {
     }
 }
 
-/// The service alone, or behind the Layer.
+/// The inner service, alone or behind the Layer.
 #[derive(Clone)]
 pub struct Protected<S> {
     service: S,
     auth: Option<EntraAuth>,
 }
 
-/// The inner service without the Layer.
+/// Returns the inner service without the Layer.
 #[must_use]
 pub fn empty() -> Protected<Inner> {
     Protected {
@@ -53,7 +53,7 @@ pub fn empty() -> Protected<Inner> {
 }
 
 impl Protected<EntraService<Inner>> {
-    /// The inner service behind the Layer.
+    /// Puts the inner service behind the Layer.
     #[must_use]
     pub fn new(auth: EntraAuth) -> Self {
         Self {
@@ -62,10 +62,10 @@ impl Protected<EntraService<Inner>> {
         }
     }
 
-    /// Makes the tokens remembered.
+    /// Sends each token once, so that the Layer caches it.
     ///
     /// # Panics
-    /// If they are not.
+    /// If fewer than nine tenths of the tokens are cached.
     pub fn remember<'t>(&mut self, tokens: impl ExactSizeIterator<Item = &'t String>) {
         let count = tokens.len() as u64;
         for token in tokens {
@@ -79,10 +79,10 @@ impl Protected<EntraService<Inner>> {
         assert!(held() >= count * 9 / 10, "{} of {count}", held());
     }
 
-    /// Has tokens of an unknown key asked for until no fetch is begun for them.
+    /// Sends tokens of an unknown key until the Layer starts no more fetches for them.
     ///
     /// # Panics
-    /// If one is accepted, or a fetch is begun for the last one.
+    /// If one is accepted, or if the Layer starts a fetch for the last one.
     pub fn empty_the_bucket(&mut self, material: &Material, unknown: &HeaderValue) {
         material.tokio.block_on(async {
             let mut last = None;
@@ -99,7 +99,7 @@ impl Protected<EntraService<Inner>> {
 pub trait Serves:
     Service<Request<Empty<Bytes>>, Response = Response<Self::Body>, Error = Infallible>
 {
-    /// Of its responses.
+    /// Body type of the responses.
     type Body;
 }
 
@@ -111,34 +111,34 @@ where
 }
 
 impl<S: Serves> Protected<S> {
-    /// A request that is let through.
+    /// Sends a request that must be accepted.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the request is refused.
     pub fn get(&mut self, bearer: &HeaderValue) {
         assert_eq!(self.ask(Some(bearer)), StatusCode::OK);
     }
 
-    /// A request whose token is invalid.
+    /// Sends a request whose token is invalid.
     ///
     /// # Panics
-    /// If it is not refused as that.
+    /// If the response is not 401.
     pub fn refuse(&mut self, bearer: &HeaderValue) {
         assert_eq!(self.ask(Some(bearer)), StatusCode::UNAUTHORIZED);
     }
 
-    /// A request whose token has an unknown key.
+    /// Sends a request whose token has an unknown key.
     ///
     /// # Panics
-    /// If it is not refused as that.
+    /// If the response is neither 401 nor 503.
     pub fn refuse_unknown_key(&mut self, bearer: &HeaderValue) {
         of_unknown_key(self.ask(Some(bearer)));
     }
 
-    /// A request without a token.
+    /// Sends a request without a token.
     ///
     /// # Panics
-    /// If it is not refused.
+    /// If the response is not 401.
     pub fn refuse_without_token(&mut self) {
         assert_eq!(self.ask(None), StatusCode::UNAUTHORIZED);
     }
@@ -151,7 +151,8 @@ impl<S: Serves> Protected<S> {
             .poll(&mut Context::from_waker(Waker::noop()))
         {
             Poll::Ready(answer) => status(answer),
-            // The bucket has a token again: once in 30 s, which no median sees.
+            // The bucket has refilled and a fetch starts: this happens once in 30 s, too seldom to
+            // affect a median.
             Poll::Pending => status(Handle::current().block_on(answer)),
         }
     }
@@ -165,8 +166,9 @@ fn request(bearer: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
     request
 }
 
-/// Checks the status of a request whose token has an unknown key, and returns it: 401 if a fetch
-/// came back without the key, else 503 until the next one.
+/// Checks the status of a request whose token has an unknown key, and returns the status.
+///
+/// The status is 401 if a fetch did not bring the key, and otherwise 503 until the next fetch.
 fn of_unknown_key(status: StatusCode) -> StatusCode {
     let expected = [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE];
     assert!(expected.contains(&status), "{status}");

@@ -1,5 +1,5 @@
-//! What the benchmarks share: tokens of the shape and size that Entra issues, the services that
-//! judge them, and how they are measured.
+//! Shared parts of the benchmarks: tokens with the shape and size of Entra's, the services that
+//! validate them, and the measurement.
 
 #![expect(clippy::exhaustive_structs, reason = "not published")]
 
@@ -22,10 +22,10 @@ use crate::layer::{Inner, Protected};
 /// The application id of the API that the tokens are for.
 pub const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// A tenant, and tokens of it.
+/// A tenant and its tokens.
 #[derive(Debug)]
 pub struct Material {
-    /// Where the tenant runs, and where keys are fetched.
+    /// Runtime of the tenant and of key fetches.
     pub tokio: Runtime,
     tenant: DevTenant,
     /// The tenant's id.
@@ -34,15 +34,15 @@ pub struct Material {
     pub jwks: String,
     /// Valid tokens of users, of about 1.4 KB.
     pub tokens: Vec<String>,
-    /// A thousand with 200 groups each, of about 12 KB.
+    /// Up to a thousand valid tokens with 200 groups each, of about 12 KB.
     pub long_tokens: Vec<String>,
 }
 
 impl Material {
-    /// Makes a tenant and so many tokens, on two threads.
+    /// Starts a tenant and signs the given number of tokens, on two threads.
     ///
     /// # Panics
-    /// If no port of loopback is free.
+    /// If no loopback port is free.
     #[must_use]
     pub fn new(tokens: usize) -> Self {
         let tokio = tokio::runtime::Builder::new_multi_thread()
@@ -73,16 +73,16 @@ impl Material {
         }
     }
 
-    /// When the tokens are valid.
+    /// Returns a time at which the tokens are valid.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         SystemTime::now()
     }
 
-    /// A service behind the Layer that has its keys.
+    /// Returns a service behind the Layer that has fetched its keys.
     ///
     /// # Panics
-    /// If it cannot have them.
+    /// If the settings are invalid or the keys cannot be fetched.
     pub fn protected(
         &self,
         set: impl FnOnce(EntraAuthBuilder) -> EntraAuthBuilder,
@@ -96,7 +96,7 @@ impl Material {
         Protected::new(auth)
     }
 
-    /// A service that remembers the first so many tokens.
+    /// Returns a service that has cached the first `tokens` tokens.
     #[must_use]
     pub fn remembering(&self, tokens: usize) -> Protected<EntraService<Inner>> {
         let bytes = (8 * 1024 * tokens).max(32 * 1024 * 1024);
@@ -105,7 +105,7 @@ impl Material {
         service
     }
 
-    /// A service that remembers the long tokens.
+    /// Returns a service that has cached the long tokens.
     #[must_use]
     pub fn remembering_long(&self) -> Protected<EntraService<Inner>> {
         let bytes = 64 * 1024 * 1024;
@@ -114,17 +114,17 @@ impl Material {
         service
     }
 
-    /// The first so many tokens in turn, in an order without a pattern.
+    /// Returns the first `tokens` tokens in turn, in an order without a pattern.
     pub fn turns(&self, tokens: usize) -> Turns {
         Turns::new(&self.tokens[..tokens])
     }
 
-    /// The long tokens in turn.
+    /// Returns the long tokens in turn.
     pub fn long_turns(&self) -> Turns {
         Turns::new(&self.long_tokens)
     }
 
-    /// Makes a token of this payload, signed by the tenant's key.
+    /// Signs a token with this payload with the tenant's key.
     #[must_use]
     pub fn signed(&self, payload: &str) -> String {
         let key_id = self.tenant.signing_keys().current_id();
@@ -132,14 +132,14 @@ impl Material {
         self.tenant.sign(&header, payload)
     }
 
-    /// A token whose key nobody publishes.
+    /// Returns a token whose key is never published.
     #[must_use]
     pub fn unknown_key(&self) -> String {
         user(&self.tenant, 0).header("kid", "unknown").mint()
     }
 }
 
-/// The token with another signature.
+/// Returns the token with a different signature.
 #[must_use]
 pub fn with_bad_signature(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').expect("a token");
@@ -169,7 +169,7 @@ fn on_two_threads(count: usize, make: &(dyn Fn(usize) -> String + Sync)) -> Vec<
     })
 }
 
-/// Tokens in turn, as headers that nobody else has.
+/// Tokens in turn, as headers with their own memory.
 #[derive(Debug)]
 pub struct Turns {
     headers: Vec<HeaderValue>,
@@ -177,7 +177,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Coprime to every count here, so that each has its turn.
+    /// Step between two tokens, coprime to every count used here, so that each token has its turn.
     const STEP: usize = 7_919;
 
     fn new(tokens: &[String]) -> Self {
@@ -187,17 +187,17 @@ impl Turns {
         }
     }
 
-    /// The header with the next token.
+    /// Returns the header with the next token.
     pub fn next_header(&mut self) -> &HeaderValue {
         self.index = (self.index + Self::STEP) % self.headers.len();
         &self.headers[self.index]
     }
 }
 
-/// The header with the token.
+/// Returns the header value with the token.
 ///
 /// # Panics
-/// If it is no header.
+/// If the token is not valid in a header.
 #[must_use]
 pub fn bearer(token: &str) -> HeaderValue {
     HeaderValue::try_from(format!("Bearer {token}")).expect("a header")

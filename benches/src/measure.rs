@@ -1,4 +1,4 @@
-//! Rows that are measured in turn, and compared round by round.
+//! Measures rows in turn and compares them round by round.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a row runs in each round.
+/// Time that a row runs in each round.
 const BATCH: Duration = Duration::from_millis(5);
 
-/// The same where the least of all rounds counts: so short that something else seldom comes between.
+/// Time that a row runs in each round if the minimum of all rounds counts: so short that other work
+/// seldom interrupts it.
 const SHORT_BATCH: Duration = Duration::from_micros(200);
 
-/// Rows to be measured.
+/// Rows to measure.
 pub struct Table<'w> {
     rounds: usize,
     batch: Duration,
@@ -29,24 +30,24 @@ struct Row<'w> {
     times: Vec<Duration>,
 }
 
-/// What one call takes.
+/// Time of one call.
 #[derive(Debug)]
 pub struct Measured {
-    /// What was called.
+    /// Name of the row.
     pub name: String,
-    /// The section that it begins.
+    /// The section that begins with this row.
     pub section: Option<String>,
-    /// The median of all rounds.
+    /// Median of all rounds.
     pub time: Duration,
-    /// The least of all rounds.
+    /// Minimum of all rounds.
     pub least: Duration,
-    /// How much of the first row's time that is: the median of each round's own ratio, so that a
-    /// machine that is slow for a while is so for both.
+    /// Ratio to the first row's time: the median of each round's own ratio, so that a slow period
+    /// of the machine affects both times.
     pub ratio: f64,
 }
 
 impl<'w> Table<'w> {
-    /// An empty table.
+    /// Returns an empty table.
     #[must_use]
     pub fn new(rounds: usize) -> Self {
         Self {
@@ -57,7 +58,7 @@ impl<'w> Table<'w> {
         }
     }
 
-    /// Makes an empty table, of which the least time of each row counts.
+    /// Returns an empty table that is meant for the minimum time of each row.
     #[must_use]
     pub fn of_short_batches(rounds: usize) -> Self {
         Self {
@@ -86,7 +87,7 @@ impl<'w> Table<'w> {
     #[must_use]
     pub fn measure(mut self) -> Vec<Measured> {
         for row in &mut self.rows {
-            // Twice, as the first ones warm it up.
+            // The first calls warm up the work, so the batch size is determined twice.
             for _ in 0..2 {
                 row.batch = row.calls_in(self.batch);
             }
@@ -144,11 +145,12 @@ impl fmt::Debug for Table<'_> {
     }
 }
 
-/// Makes the work of one thread.
+/// A function that returns the work of one thread.
 pub type Work<'w> = Box<dyn Fn() -> Box<dyn FnMut() + Send + 'w> + Sync + 'w>;
 
-/// How many calls one thread makes in a second, and how many two make together: the medians of
-/// seven rounds, in turn.
+/// Returns how many calls one thread makes in a second, and how many two threads make together.
+///
+/// Both are medians of seven rounds, in which one thread and two threads take turns.
 #[must_use]
 pub fn scaling(work: &Work<'_>, span: Duration) -> (f64, f64) {
     let (one, two): (Vec<f64>, Vec<f64>) = (0..7)

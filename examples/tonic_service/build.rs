@@ -1,5 +1,5 @@
-//! The code that `tonic-prost-build` would make of a `.proto` file, without `protoc`:
-//!
+//! Generates, without `protoc`, the code that `tonic-prost-build` would generate from this `.proto`
+//! file:
 //! ```proto
 //! package reports.v1;
 //! service Reports {

@@ -1,5 +1,5 @@
-//! Any bytes as base64url, by the engine of the core's feature `simd` and by the one without
-//! `unsafe`: both come to the same.
+//! Fuzzes base64url decoding: the engine of the core's feature `simd` and the engine without
+//! `unsafe` must return the same result for any bytes.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use base64::engine::simd::Simd;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use libfuzzer_sys::fuzz_target;
 
-/// As the core has it.
+/// The core's own configuration.
 const STRICT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_encode_padding(false)
     .with_decode_allow_trailing_bits(false)
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     decoded(input);
     let mut text = SCALAR.encode(input).into_bytes();
     assert_eq!(decoded(&text).as_deref(), Some(input));
-    // A text that is good but for one byte, which is random input's least likely kind.
+    // Decodes valid text with one changed byte, which random input rarely produces.
     let [place, byte, ..] = *input else { return };
     let place = usize::from(place) * text.len() / 256;
     text[place] = byte;
@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn decoded(text: &[u8]) -> Option<Vec<u8>> {
     let expected = SCALAR.decode(text);
-    // The buffer ends where the bytes end, so that AddressSanitizer sees what is read beyond.
+    // The buffer ends with the text, so that AddressSanitizer reports any read beyond it.
     let text = text.to_vec().into_boxed_slice();
     assert_eq!(SIMD.decode(&text), expected);
     expected.ok()

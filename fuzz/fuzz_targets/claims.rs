@@ -1,4 +1,4 @@
-//! Any bytes as the payload of a token that is good otherwise, and signed.
+//! Fuzzes the payload of a signed token that is otherwise valid.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use entra_jwt_fuzz::signer::{HEADER, SIGNER};
 use entra_jwt_fuzz::words;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
-/// Each is accepted by a validator, and each validator accepts one.
+/// Payloads that some validator accepts; each validator accepts at least one of them.
 const GOOD: [&str; 6] = [
     include_str!("../seeds/claims/user.json"),
     include_str!("../seeds/claims/application_v1.json"),

@@ -1,4 +1,4 @@
-//! Any bytes as a discovery document.
+//! Fuzzes the discovery document.
 
 #![no_main]
 
@@ -33,9 +33,9 @@ fn is_of_some_authority(text: &[u8]) -> bool {
     CASES.iter().filter(|case| is_of(case, &document)).count() > 0
 }
 
-/// By a second reader.
+/// Checks the document's members against those that a second reader finds.
 fn check_members(text: &[u8], document: &DiscoveryDocument) {
-    // Texts that nobody needs may be anything, even no UTF-8.
+    // Members that are not used may contain anything, even invalid UTF-8.
     let members = Members::read(&String::from_utf8_lossy(text));
     assert_eq!(members.text("issuer").as_deref(), Some(&*document.issuer));
     assert_eq!(
@@ -48,7 +48,8 @@ fn check_members(text: &[u8], document: &DiscoveryDocument) {
     );
 }
 
-/// What is accepted is what is expected, byte for byte.
+/// Returns whether the case's authority accepts the document, and checks that an accepted document
+/// has the expected values, byte for byte.
 fn is_of(case: &Case, document: &DiscoveryDocument) -> bool {
     let authority = case.validator.authority();
     if let Err(error) = authority.check_document(document) {

@@ -1,4 +1,4 @@
-//! Any bytes as the header of a token that is good otherwise, and signed.
+//! Fuzzes the header of a signed token that is otherwise valid.
 
 #![no_main]
 
@@ -26,7 +26,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
     mutate(data, size, most, seed, &WORDS)
 });
 
-/// By any of the validators; all of them look at it.
+/// Returns whether any validator accepts the header; every validator checks it.
 fn is_accepted(header: &[u8]) -> bool {
     let token = SIGNER.sign(header, PAYLOAD.as_bytes());
     let accepted =

@@ -1,5 +1,7 @@
-//! Any bytes as a JWKS document. `$n` in it stands for the modulus of a key that is made at start,
-//! so that a document can have a key that really signs.
+//! Fuzzes the JWKS document.
+//!
+//! `$n` in the document stands for the modulus of a key generated at start, so that a document can
+//! contain a key that really signs.
 
 #![no_main]
 
@@ -43,7 +45,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
     mutate(data, size, most, seed, &WORDS)
 });
 
-/// Whether a token of the key made at start is accepted with the keys of this document.
+/// Returns whether a token signed by the generated key is accepted with the keys of this document.
 fn is_trusted(document: &[u8]) -> bool {
     let document = match str::from_utf8(document) {
         Ok(text) => text.replace("$n", &MODULUS).into_bytes(),
@@ -93,7 +95,7 @@ fn check_set(keys: &KeySet, entries: &[Value]) {
     assert!(has_private || keys.leaked().next().is_none());
 }
 
-/// Some entry is this key and none of its name is private.
+/// Returns whether some entry is this key and no entry of its name is private.
 fn is_published(entries: &[Value], key: &Key) -> bool {
     let mut namesakes = entries
         .iter()
@@ -102,7 +104,7 @@ fn is_published(entries: &[Value], key: &Key) -> bool {
         && !namesakes.any(|entry| entry["kty"] == "RSA" && is_private(entry))
 }
 
-/// Nothing was signed with it.
+/// Checks that tokens with a made-up signature are refused for this key.
 fn forges_nothing(keys: &KeySet, key: &Key) {
     let header = json!({"alg": "RS256", "kid": key.id().as_str()}).to_string();
     let signing_input = format!(
@@ -116,7 +118,8 @@ fn forges_nothing(keys: &KeySet, key: &Key) {
     }
 }
 
-/// Whether an entry is our key, for signatures, for this issuer and cloud, and none gives it away.
+/// Returns whether an entry is the generated key, for signatures, for this issuer and cloud, and no
+/// entry publishes its private half.
 fn may_be_trusted(entries: &[Value]) -> bool {
     let issuers = ["{tenantid}", TENANT]
         .map(|tenant| format!("https://login.microsoftonline.com/{tenant}/v2.0"));
@@ -129,7 +132,7 @@ fn may_be_trusted(entries: &[Value]) -> bool {
     ours().any(|entry| is_usable(entry) && may_sign(entry)) && !ours().any(is_private)
 }
 
-/// Whether the entry's modulus is that of the key made at start.
+/// Returns whether the entry's modulus is that of the generated key.
 fn is_ours(entry: &Value) -> bool {
     entry["n"] == **MODULUS
 }
@@ -147,14 +150,14 @@ fn is_usable(entry: &Value) -> bool {
         }
 }
 
-/// The second spelling has a leading zero.
+/// Returns whether the entry has the exponent 65537; the second spelling has a leading zero.
 fn has_exponent(entry: &Value) -> bool {
     ["AQAB", "AAEAAQ"]
         .iter()
         .any(|exponent| entry["e"] == *exponent)
 }
 
-/// Whether it publishes a private half: whatever it says of itself otherwise.
+/// Returns whether the entry publishes a private half, regardless of its other members.
 fn is_private(entry: &Value) -> bool {
     let private = ["d", "p", "q", "dp", "dq", "qi", "oth"];
     private.iter().any(|member| entry.get(member).is_some())
@@ -171,7 +174,7 @@ fn is_blank_or(member: &Value, allowed: &[&str]) -> bool {
             .is_some_and(|text| text.trim().is_empty() || allowed.contains(&text))
 }
 
-/// What was discovered beside the keys stays with them.
+/// Checks that the discovered issuer and cloud stay with the keys.
 fn with_marks(keys: KeySet) {
     let count = keys.len();
     let again: KeySet = keys.iter().map(Arc::clone).collect();

@@ -1,4 +1,4 @@
-//! Any text as a token. Nobody signed it, so nothing is ever accepted.
+//! Fuzzes the token text, which has no signature by our key and must never be accepted.
 
 #![no_main]
 

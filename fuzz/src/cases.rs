@@ -1,7 +1,7 @@
-//! Validators of every kind, and beside each, in plain words, what it may accept.
+//! Validators of every kind, each with a separate statement of what it may accept.
 //!
-//! The words are written a second time on purpose, and not computed from the validator: a mistake
-//! in the one is not in the other.
+//! The statements are deliberately written a second time and not computed from the validator, so
+//! that a mistake in one is not repeated in the other.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,50 +12,51 @@ use entra_jwt_core::{
 
 use crate::signer::SIGNER;
 
-/// The tenant of most seeds.
+/// Tenant id in most seeds.
 pub const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
-/// Another one.
+/// Id of another tenant.
 pub const OTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
-/// That of personal accounts.
+/// Tenant id of personal accounts.
 pub const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
-/// The API.
+/// Client id of the API.
 pub const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
-/// The client of most seeds.
+/// Client id in most seeds.
 pub const CLIENT: &str = "2d4d11a2-f814-46a7-890a-274a72a7309e";
 
-/// One validator.
+/// A validator with its keys and its expected decisions.
 #[derive(Debug)]
 pub struct Case {
-    /// For messages.
+    /// Name for messages.
     pub name: &'static str,
-    /// What decides.
+    /// The validator under test.
     pub validator: Validator,
-    /// The keys as Entra publishes them for it.
+    /// The key as Entra publishes it for this validator.
     pub keys: KeySet,
-    /// The same key, published for somebody else: nothing that it signs is in order.
+    /// A key set with the same key, published for another issuer: every token that the key signs
+    /// must be refused.
     pub foreign_keys: KeySet,
-    /// What may be accepted.
+    /// Tokens that the validator may accept.
     pub admits: Admits,
 }
 
-/// What a validator may accept.
+/// The tokens that a validator may accept.
 #[derive(Clone, Copy, Debug)]
 pub struct Admits {
-    /// With `{}` where the tenant stands.
+    /// Issuer of v2 tokens, with `{}` in place of the tenant.
     pub v2_issuer: &'static str,
-    /// Likewise; none where v1 tokens are refused.
+    /// Issuers of v1 tokens, with `{}` in place of the tenant; empty if v1 tokens are refused.
     pub v1_issuers: &'static [&'static str],
-    /// By the claim `tid`.
+    /// Test of the claim `tid`.
     pub tenant: fn(&str) -> bool,
-    /// By the claim `aud`.
+    /// Accepted values of the claim `aud`.
     pub audiences: &'static [&'static str],
-    /// By the claim `azp` or `appid`.
+    /// Test of the client in the claim `azp` or `appid`.
     pub client: fn(&str) -> bool,
-    /// Clients that may call as themselves without any role.
+    /// Test for clients that may call with their own identity without any role.
     pub is_exempt: fn(&str) -> bool,
-    /// Whether guests of the tenant pass.
+    /// Acceptance of guests of the tenant.
     pub guests: bool,
-    /// In seconds.
+    /// Clock skew in seconds.
     pub clock_skew: i64,
 }
 
@@ -84,7 +85,7 @@ const OF_TENANT: &str =
 const PUBLIC: &str = "microsoftonline.com";
 const US_GOVERNMENT: &str = "microsoftonline.us";
 
-/// All of them.
+/// All cases.
 pub static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
     vec![
         one_tenant(),
@@ -170,7 +171,7 @@ fn without_guests() -> Case {
                 .refuse_guests()
                 .refuse_agents(),
         ),
-        // As v1 documents publish them.
+        // These are the keys as v1 documents publish them.
         keys: SIGNER.keys(None, None),
         foreign_keys: SIGNER.keys(Some("https://sts.windows.net/{tenantid}/"), None),
         admits: Admits {

@@ -1,4 +1,4 @@
-//! One token before one validator: every way to judge it comes to the same.
+//! Runs one token through one validator, and checks that all ways to validate the token agree.
 
 use entra_jwt_core::{
     AccessToken, InvalidToken, KeySet,
@@ -12,12 +12,13 @@ use crate::memory::Bound;
 use crate::now;
 use crate::text::{check_debug, check_denied, check_rejection, check_short};
 
-/// The validators that accept the token, each with what it made of it.
+/// Returns the validators that accept the token, each with the accepted token.
 ///
 /// # Panics
-/// If a rule is broken that holds for every token.
+/// If the token breaks a rule that holds for every token.
 pub fn examine(token: &str) -> impl Iterator<Item = (&'static Case, AccessToken)> {
-    // What cannot be read meets no rule: one validator stands for all.
+    // An unreadable token is refused before any validator's rules apply, so one validator is
+    // enough.
     let is_readable = Bound::TOKEN
         .on(token.len(), || Unverified::parse(token))
         .is_ok();
@@ -37,7 +38,7 @@ fn examine_by(case: &Case, token: &str) -> Option<AccessToken> {
     Some(accepted)
 }
 
-/// The codes of who is not admitted.
+/// Codes of refusals because a tenant, client or user is not admitted.
 const ADMISSION: [&str; 5] = [
     "tenant_not_allowed",
     "personal_account",
@@ -46,7 +47,7 @@ const ADMISSION: [&str; 5] = [
     "agent_not_allowed",
 ];
 
-/// What is refused without a key is refused with each.
+/// Checks that a token refused without a key is also refused by `explain`, with the same error.
 fn before_keys(case: &Case, token: &str) {
     let unverified = Bound::TOKEN.on(token.len(), || Unverified::parse(token));
     let prechecked = unverified.and_then(|unverified| {
@@ -62,7 +63,8 @@ fn before_keys(case: &Case, token: &str) {
     match (prechecked, report.verdict()) {
         (Err(expected), Verdict::InvalidToken(found)) => assert_eq!(*found, expected),
         (Ok(()), Verdict::NotVerified | Verdict::PermissionDenied(_)) => {}
-        // Looked at when the signature holds, and explained at once.
+        // `validate` checks admission only after the signature, but `explain` reports it without
+        // keys.
         (Ok(()), Verdict::InvalidToken(found)) if ADMISSION.contains(&found.code()) => {}
         (prechecked, verdict) => {
             panic!(
@@ -73,7 +75,7 @@ fn before_keys(case: &Case, token: &str) {
     }
 }
 
-/// `explain` and `validate` with `default_permission` say the same.
+/// Checks that `explain` agrees with `validate` and `default_permission`, and returns the result.
 fn judged(case: &Case, token: &str, keys: &KeySet) -> Result<AccessToken, InvalidToken> {
     let validated = Bound::TOKEN.on(token.len(), || case.validator.validate(token, keys, now()));
     let report = explained(
@@ -99,10 +101,10 @@ fn judged(case: &Case, token: &str, keys: &KeySet) -> Result<AccessToken, Invali
     validated
 }
 
-/// `explain` with a requirement says what the validator and the requirement say.
+/// Checks that `explain` with a requirement agrees with the validator and the requirement.
 ///
 /// # Panics
-/// If it does not.
+/// If the results differ.
 pub fn with_requirement(
     case: &Case,
     token: &str,
@@ -124,7 +126,8 @@ pub fn with_requirement(
     }
 }
 
-/// A report in which every text is fit to be read, and that begins with the form.
+/// Explains the token, and checks that all texts of the report are safe to show and that the first
+/// finding is about the form.
 fn explained(case: &Case, token: &str, with: ExplainOptions<'_>, bound: Bound) -> Report {
     let report = bound.on(token.len(), || case.validator.explain(token, &with));
     let first = report.findings().first().map(|finding| finding.check);

@@ -1,4 +1,4 @@
-//! What a service does with a token that was accepted: reads all of it, and asks for permissions.
+//! Uses an accepted token as a service does: reads every claim and checks permissions.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use crate::memory::Bound;
 use crate::second_reader::Claims;
 use crate::text::{check_debug, check_denied, check_short};
 
-/// Reads all of it, and compares with what the second reader reads.
+/// Reads all of the token and compares the values with those of the second reader.
 ///
 /// # Panics
 /// If the two differ, or a text could harm a log.
@@ -99,7 +99,8 @@ fn groups(groups: Groups<'_>, claims: &Claims) {
     }
 }
 
-/// Nothing is decided by these; each text that `serde_json` can read is there.
+/// Checks the details, on which no decision depends: each text that `serde_json` can read must be
+/// present.
 fn details(token: &AccessToken, claims: &Claims) {
     let details = token.details();
     check_debug(details);
@@ -143,10 +144,10 @@ fn details(token: &AccessToken, claims: &Claims) {
 const GROUP: &str = "b1d5c3f0-2a4e-4c6d-8e7f-0a9b8c7d6e5f";
 const BANNED: &str = "e4a1f7c2-9b3d-4f60-8a15-2c7d6e5f4a3b";
 
-/// Whether a token may pass a requirement.
+/// A test of whether a token may pass a requirement.
 type MayPass = fn(&AccessToken, &Claims) -> bool;
 
-/// Of each kind one, and beside it what must be so if it passes.
+/// Requirements, one of each kind, with a condition that must hold if the requirement is met.
 static REQUIREMENTS: LazyLock<Vec<(Requirement, MayPass)>> = LazyLock::new(|| {
     let has_scope: MayPass = |_, claims| claims.scopes().contains(&"Orders.Read".to_owned());
     vec![

@@ -1,4 +1,4 @@
-//! Reads a JWKS document a second time: by another reader, which knows nothing of ours.
+//! Reads a JWKS document a second time, with a reader that is independent of the core's.
 
 use std::fmt;
 
@@ -6,8 +6,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// The entries of a document with the members that are looked at; `None` if it is no key set. Each
-/// value is read by itself: one that is beyond `serde_json` stands for a wrong type.
+/// Returns the entries of a document with the members that the core uses, or `None` if the document
+/// is not a key set.
+///
+/// Each value is read separately. A value that `serde_json` cannot hold counts as a wrong type.
 #[must_use]
 pub fn entries(document: &[u8]) -> Option<Vec<Value>> {
     let document: Members = serde_json::from_str(str::from_utf8(document).ok()?).ok()?;
@@ -50,7 +52,7 @@ fn read_entry(entry: &RawValue) -> Value {
     read
 }
 
-/// An array is read element by element, as one of them may be beyond `serde_json`.
+/// Reads an array element by element, because `serde_json` may be unable to hold one of them.
 fn read_member(value: &RawValue) -> Value {
     match elements(value) {
         Some(elements) => elements.iter().map(|element| readable(element)).collect(),
@@ -66,25 +68,30 @@ fn readable(value: &RawValue) -> Value {
     serde_json::from_str(value.get()).unwrap_or_else(|_| exotic())
 }
 
-/// Stands for a value that is beyond `serde_json`: of no type that a member may have.
+/// Returns a placeholder for a value that `serde_json` cannot hold; its type is wrong for every
+/// member.
 fn exotic() -> Value {
     json!({ "exotic": true })
 }
 
-/// The members of an object in a document. A name is read when it is asked for, as it may have half a surrogate
-/// pair in it: what nobody needs may be anything.
+/// The members of an object in a document.
+///
+/// A name is decoded only on lookup, because a member that is not used may contain anything, even
+/// half a surrogate pair in its name.
 #[derive(Debug)]
 pub struct Members(Vec<(Box<RawValue>, Box<RawValue>)>);
 
 impl Members {
+    /// Parses a JSON object.
+    ///
     /// # Panics
-    /// If the text is no JSON object.
+    /// If the text is not a JSON object.
     #[must_use]
     pub fn read(text: &str) -> Self {
         serde_json::from_str(text).expect("an accepted JSON object")
     }
 
-    /// Returns the last member of this name, if it is a text.
+    /// Returns the last member of this name if it is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         let member = self.named(name).last()?;

@@ -1,47 +1,56 @@
-//! How much memory reading may cost: a multiple of what was sent, never what the sender wishes.
+//! Limits on the memory that reading may use: a multiple of the input's size, never a size that the
+//! sender chooses.
 
 use allocation_counter::measure;
 
-/// What may be held at a time in Rust's heap, beside the input.
+/// Maximum size of Rust's heap at any time, in addition to the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
-    /// Bytes for each byte of the input.
+    /// Bytes per byte of the input.
     per_byte: usize,
-    /// Bytes in any case: refusals name what is expected.
+    /// Bytes independent of the input: refusals name the expected values.
     fixed: usize,
 }
 
 impl Bound {
-    /// The most is many scopes of one letter, at 16 bytes each while `explain` lists them: 17.
+    /// Bound for validating a token.
+    ///
+    /// The observed maximum is 17 bytes per byte: many scopes of one letter, at 16 bytes each while
+    /// `explain` lists them.
     pub const TOKEN: Self = Self {
         per_byte: 24,
         fixed: 16 * 1024,
     };
 
-    /// A refusal lists the scopes that were found, and `Claim` reads its claim into the tree of
-    /// `serde_json`, where a member of 5 bytes takes a node of 632: 61 and 89 were seen.
+    /// Bound for checking a requirement.
+    ///
+    /// A refusal lists the scopes that were found. `Claim` reads its claim into a tree of
+    /// `serde_json`, where a member of 5 bytes takes a node of 632 bytes. Observed maxima are 61
+    /// and 89 bytes per byte.
     pub const REQUIREMENT: Self = Self {
         per_byte: 112,
         fixed: 16 * 1024,
     };
 
-    /// A key that is kept takes 2.2 times its entry, a giant string or deep brackets 1.5; a hundred
-    /// entries of one digit leave a hundred reasons.
+    /// Bound for reading a key set.
+    ///
+    /// A stored key takes 2.2 times the size of its entry, a giant string or deeply nested brackets
+    /// take 1.5 times. A hundred entries of one digit leave a hundred reasons.
     pub const KEY_SET: Self = Self {
         per_byte: 3,
         fixed: 8 * 1024,
     };
 
-    /// Two addresses and a name.
+    /// Bound for reading a discovery document, which keeps two URLs and a name.
     pub const DISCOVERY_DOCUMENT: Self = Self {
         per_byte: 8,
         fixed: 1024,
     };
 
-    /// Does the work on an input of so many bytes.
+    /// Runs `work` on an input of `length` bytes.
     ///
     /// # Panics
-    /// If the work held more at a time than the bound allows.
+    /// If `work` allocated more at any time than the bound permits.
     pub fn on<T>(self, length: usize, work: impl FnOnce() -> T) -> T {
         let mut result = None;
         let used = measure(|| result = Some(work())).bytes_max;

@@ -1,18 +1,18 @@
-//! Changes a JSON document member by member: changes of bytes alone seldom leave one that is read.
+//! Changes a JSON document member by member, because changing bytes seldom leaves valid JSON.
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzzer_mutate;
 use serde_json::{Map, Value};
 
-/// The names and values that members are changed to.
+/// Names and values that the mutator inserts into documents.
 #[derive(Debug)]
 pub struct Words {
     names: Vec<String>,
     values: Vec<Value>,
 }
 
-/// The words of a libFuzzer dictionary, as `words!("claims")`.
+/// Loads the words of a libFuzzer dictionary, such as `words!("claims")`.
 #[macro_export]
 macro_rules! words {
     ($target:literal) => {
@@ -23,7 +23,8 @@ macro_rules! words {
 }
 
 impl Words {
-    /// What ends in a colon is a name, all else a value: of JSON, or else a text.
+    /// Parses a dictionary: a word that ends in a colon is a name, and any other word is a value,
+    /// either JSON or a plain string.
     #[must_use]
     pub fn of(dictionary: &str) -> Self {
         let mut words = Self {
@@ -44,7 +45,7 @@ impl Words {
     }
 }
 
-/// Changes one member of one object, or, half of the time, bytes as libFuzzer does.
+/// Changes one member of one object, or, half of the time, bytes with libFuzzer's own mutator.
 pub fn mutate(
     data: &mut [u8],
     size: usize,
@@ -75,7 +76,7 @@ fn changed(document: &[u8], choice: &mut Choice, words: &Words) -> Option<Vec<u8
         0 => object.remove(&own?),
         1 => object.insert(own?, value),
         2 => object.insert(new, value),
-        // Another name.
+        // Renames the member.
         _ => {
             let value = object.remove(&own?)?;
             object.insert(new, value)
@@ -108,11 +109,11 @@ fn nth_object<'a>(value: &'a mut Value, nth: &mut usize) -> Option<&'a mut Map<S
     }
 }
 
-/// Choices that follow from libFuzzer's seed alone (splitmix32).
+/// A generator of choices that depend only on libFuzzer's seed (splitmix32).
 struct Choice(u32);
 
 impl Choice {
-    /// One of so many.
+    /// Returns a number below `count`.
     fn of(&mut self, count: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9);
         let mut mixed = self.0;

@@ -1,4 +1,4 @@
-//! Reads what was accepted a second time: by another reader, and by rules written anew.
+//! Reads accepted tokens a second time, with another reader and independently written rules.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use crate::cases::Case;
 use crate::signer::{KEY_ID, segment};
 use crate::{NOW, handler};
 
-/// Checks that the validator was right to accept the token, then handles it.
+/// Checks that the validator was right to accept the token, then uses the token as a service would.
 ///
 /// # Panics
-/// If it was wrong.
+/// If the validator was wrong.
 pub fn check_accepted(case: &Case, text: &str, token: &AccessToken) {
     let header = Claims::read(&segment(text, 0));
     let claims = Claims::read(&segment(text, 1));
@@ -31,11 +31,11 @@ pub fn check_accepted(case: &Case, text: &str, token: &AccessToken) {
     handler::handle(case, text, token, &claims);
 }
 
-/// Checks that the token of this payload was parsed only if the payload is one JSON object, and
-/// called no JSON only if `serde_json` cannot hold it.
+/// Checks that a parsed token has a JSON object as its payload, and that a payload refused as
+/// invalid JSON is one that `serde_json` cannot hold.
 ///
 /// # Panics
-/// If it is not so.
+/// If either condition is violated.
 pub fn check_form(payload: &[u8], token: &str) {
     match Unverified::parse(token) {
         Ok(_) => assert!(
@@ -129,7 +129,7 @@ fn check_kind(case: &Case, claims: &Claims) {
     );
 }
 
-/// Whether nothing marks the user as a guest.
+/// Returns whether no claim marks the user as a guest.
 fn is_member(claims: &Claims) -> bool {
     let related = claims.text("xms_idrel").unwrap_or_default();
     let home = claims.text("tid").unwrap_or_default();
@@ -161,14 +161,18 @@ fn check_permission(case: &Case, token: &AccessToken, claims: &Claims) {
     }
 }
 
-/// The members of a JSON object. Each value is read by itself when it is asked for, as some that
-/// nobody asks for are beyond `serde_json`'s own type: `1e400`, or a hundred brackets.
+/// The members of a JSON object.
+///
+/// Each value is parsed only on lookup, because `serde_json`'s own type cannot hold some values
+/// that are never looked up, such as `1e400` or a hundred brackets.
 #[derive(Debug)]
 pub struct Claims(Vec<(String, Box<RawValue>)>);
 
 impl Claims {
+    /// Parses a JSON object.
+    ///
     /// # Panics
-    /// If the text is no JSON object.
+    /// If the text is not a JSON object.
     #[must_use]
     pub fn read(text: &str) -> Self {
         serde_json::from_str(text).expect("an accepted JSON object")
@@ -180,31 +184,32 @@ impl Claims {
         names.windows(2).any(|pair| pair[0] == pair[1])
     }
 
-    /// Every name, in order.
+    /// Returns every name, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether it is there, be it `null`.
+    /// Returns whether the member exists, even if it is `null`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.names().any(|found| found == name)
     }
 
-    /// The value, if it is there and within `serde_json`.
+    /// Returns the value if it exists and `serde_json` can hold it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value> {
         let (_, raw) = self.0.iter().find(|(found, _)| found == name)?;
         serde_json::from_str(raw.get()).ok()
     }
 
-    /// The value, if it is a text.
+    /// Returns the value if it is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// Returns each value of an array of texts, but for blank ones; none if it is anything else.
+    /// Returns each string of an array of strings, without blank ones. The result is empty if the
+    /// value is not such an array.
     #[must_use]
     pub fn texts(&self, name: &str) -> Vec<String> {
         let texts = self.get(name).map(serde_json::from_value::<Vec<String>>);
@@ -213,7 +218,7 @@ impl Claims {
         texts
     }
 
-    /// The whole seconds of a number.
+    /// Returns the whole seconds of a number.
     #[must_use]
     pub fn seconds(&self, name: &str) -> Option<i64> {
         let number = self.get(name)?;
@@ -222,13 +227,13 @@ impl Claims {
             .or_else(|| Some(number.as_f64()?.floor() as i64))
     }
 
-    /// The client: `azp`, else `appid`.
+    /// Returns the client: `azp`, or `appid` if that is missing.
     #[must_use]
     pub fn client(&self) -> Option<String> {
         self.text("azp").or_else(|| self.text("appid"))
     }
 
-    /// Each scope.
+    /// Returns each scope.
     #[must_use]
     pub fn scopes(&self) -> Vec<String> {
         let scopes = self.text("scp").unwrap_or_default();
@@ -237,14 +242,14 @@ impl Claims {
         named.map(str::to_owned).collect()
     }
 
-    /// Each number of a text that lists them.
+    /// Returns each number of a string that lists numbers.
     #[must_use]
     pub fn numbers(&self, name: &str) -> Vec<u32> {
         let text = self.text(name).unwrap_or_default();
         text.split(' ').flat_map(str::parse).collect()
     }
 
-    /// Whether the groups are all there.
+    /// Returns whether the token lists all groups of the user.
     #[must_use]
     pub fn lists_groups(&self) -> bool {
         let absent = self.get("_claim_names");

@@ -1,4 +1,4 @@
-//! A key made at start, which signs whatever is to be signed. Nothing of it is ever stored.
+//! Signs tokens with a key that is generated at start and never stored.
 
 use std::sync::LazyLock;
 
@@ -21,15 +21,17 @@ pub const KEY_ID: &str = "k";
 /// The header of a good token.
 pub const HEADER: &str = r#"{"alg":"RS256","kid":"k","typ":"JWT"}"#;
 
-/// Signs tokens and publishes its public half.
+/// A key pair that signs tokens and publishes its public half.
 #[derive(Debug)]
 pub struct Signer {
     pair: KeyPair,
 }
 
 impl Signer {
-    /// A token of this header and payload, whatever they are, with a signature that verifies; an
-    /// empty one where nobody gets as far as that, since signing takes longer than all the rest.
+    /// Signs a token with any header and payload, valid or not.
+    ///
+    /// The signature is empty if the token cannot be parsed: no check would reach it, and signing
+    /// takes longer than all other work.
     #[must_use]
     pub fn sign(&self, header: &[u8], payload: &[u8]) -> String {
         let input = format!("{}.{}", encode(header), encode(payload));
@@ -49,14 +51,14 @@ impl Signer {
         unsigned + &encode(&signature)
     }
 
-    /// The modulus as a JWKS document has it.
+    /// Returns the modulus in the form of a JWKS document.
     #[must_use]
     pub fn modulus(&self) -> String {
         let modulus = self.pair.public_key().modulus();
         encode(modulus.big_endian_without_leading_zero())
     }
 
-    /// A key set of this key, with an `issuer` and a `cloud_instance_name`, if given.
+    /// Returns a key set with this key, and with an `issuer` and a `cloud_instance_name` if given.
     #[must_use]
     pub fn keys(&self, issuer: Option<&str>, cloud: Option<&str>) -> KeySet {
         let key =
@@ -77,13 +79,13 @@ impl Signer {
     }
 }
 
-/// Unpadded base64url.
+/// Encodes bytes as base64url without padding.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The text of a segment of a token that was accepted.
+/// Decodes a segment of an accepted token.
 #[must_use]
 pub fn segment(token: &str, position: usize) -> String {
     let segment = token.split('.').nth(position).expect("a segment");

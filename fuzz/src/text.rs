@@ -1,14 +1,17 @@
-//! Text for logs and answers: whatever the sender sent, it is one line of bounded length.
+//! Checks on texts for logs and responses: for any input they must be one line of bounded length.
 
 use std::fmt::{Debug, Display};
 
 use entra_jwt_core::{InvalidToken, PermissionDenied};
 
-/// Two values of 200 characters, each escaped as `\u{10ffff}`, and what is expected instead.
+/// Maximum length of a text: two values of 200 characters, each escaped as `\u{10ffff}`, and the
+/// expected value.
 const MOST_BYTES: usize = 8 * 1024;
 
+/// Checks the texts about the refusal of a token.
+///
 /// # Panics
-/// If a text about the refusal could harm a log.
+/// If a text could harm a log.
 pub fn check_rejection(rejection: &InvalidToken) {
     check_code(rejection.code());
     check_code(rejection.public_code());
@@ -16,12 +19,15 @@ pub fn check_rejection(rejection: &InvalidToken) {
     check_short(format_args!("{rejection:?}"));
     check_short(rejection.remedy());
     check_short(rejection.public_remedy());
-    // As sent: whoever shows them has to escape and cut them.
+    // These two are unescaped and of any length: a caller that shows them has to escape and shorten
+    // them.
     let _ = (rejection.found(), rejection.expected());
 }
 
+/// Checks the texts about a refused permission.
+///
 /// # Panics
-/// If a text about the refusal could harm a log.
+/// If a text could harm a log.
 pub fn check_denied(denied: &PermissionDenied) {
     check_code(denied.code());
     check_short(denied);
@@ -29,16 +35,20 @@ pub fn check_denied(denied: &PermissionDenied) {
     let _ = denied.found();
 }
 
+/// Checks that a text is one visible line of bounded length.
+///
 /// # Panics
-/// If the text has more than one line, characters that are not seen, or no bound.
+/// If the text has more than one line, invisible characters or too many bytes.
 pub fn check_short(text: impl Display) {
     let text = text.to_string();
     assert!(text.len() <= MOST_BYTES, "{} bytes of text", text.len());
     check_visible(&text);
 }
 
+/// Checks the `Debug` output of a value.
+///
 /// # Panics
-/// If what a developer sees could write lines of its own.
+/// If the output could add its own lines to a log.
 pub fn check_debug(value: &impl Debug) {
     check_visible(&format!("{value:?}"));
 }

@@ -8,7 +8,7 @@ use axum_core::body::Body;
 use http::{Request, Response};
 use tower_service::Service;
 
-/// Answers 200 with an empty body, at once.
+/// A service that responds immediately with 200 and an empty body.
 #[derive(Clone, Debug)]
 pub(crate) struct Inner;
 

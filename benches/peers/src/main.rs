@@ -1,12 +1,15 @@
-//! What one request costs with our tower Layer and with those of other crates, in one run.
+//! Measures the cost of one request with our tower Layer and with those of other crates, in one
+//! run.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml`, with `-- --quick` for 3 rounds
-//! instead of 30.
+//! Run `cargo run --release --manifest-path benches/peers/Cargo.toml`, with `-- --quick` for 3
+//! rounds instead of 30.
 //!
 //! 1. [`material`]: a local tenant serves its keys, and mints 1 000 valid tokens and some bad ones.
-//! 2. [`layers`]: each crate's Layer, as strict as it can be, wraps the same [`inner`] service.
-//! 3. [`proof`]: each must accept the valid and refuse the bad, or the program ends.
-//! 4. [`rounds`]: everybody has a turn in every round; the medians become the [`table`].
+//! 2. [`layers`]: each crate's Layer, with its strictest settings, wraps the same [`inner`]
+//!    service.
+//! 3. [`proof`]: each Layer must accept the valid tokens and refuse the bad ones, or the program
+//!    ends.
+//! 4. [`rounds`]: every subject has a turn in every round; the medians become the [`table`].
 
 #![forbid(unsafe_code)]
 
@@ -75,7 +78,7 @@ fn run(rounds: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ours first.
+/// Returns all Layers, ours first.
 async fn layers(material: &Material) -> Result<Vec<Box<dyn Protected>>, Box<dyn Error>> {
     let tenant = &material.tenant;
     Ok(vec![
@@ -98,7 +101,7 @@ async fn layers(material: &Material) -> Result<Vec<Box<dyn Protected>>, Box<dyn 
     ])
 }
 
-/// The two lines below the table.
+/// Returns the two lines below the table.
 fn summary(rounds: usize, material: &Material) -> String {
     format!(
         "Measured: one request through the whole Layer, polled on one thread, its answer dropped; \

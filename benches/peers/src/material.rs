@@ -14,20 +14,20 @@ pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 /// The scope that every token has.
 pub(crate) const SCOPE: &str = "Reports.Read";
 
-/// How many valid tokens there are, and how many requests a round sends in each case.
+/// Number of valid tokens, and of requests that a round sends in each case.
 pub(crate) const TOKENS: usize = 1_000;
 
 const ANOTHER_API: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 const ANOTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
 
-/// What is measured.
+/// A measured kind of request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Case {
-    /// One valid token, in every request.
+    /// A single valid token in every request.
     OneToken,
     /// All valid tokens in turn.
     ManyTokens,
-    /// A bearer token that is no token.
+    /// A bearer token that is not a token.
     Garbage,
     /// No `Authorization` header.
     NoToken,
@@ -41,7 +41,7 @@ impl Case {
         Self::NoToken,
     ];
 
-    /// Whether the request is to reach the inner service.
+    /// Returns whether the request must reach the inner service.
     pub(crate) fn is_valid(self) -> bool {
         matches!(self, Self::OneToken | Self::ManyTokens)
     }
@@ -51,9 +51,9 @@ impl Case {
 pub(crate) struct Material {
     pub(crate) tenant: DevTenant,
     pub(crate) valid: Vec<String>,
-    /// What every Layer must refuse, and its name; `None` is a request without a token.
+    /// Tokens that every Layer must refuse, with their names; `None` is a request without a token.
     pub(crate) bad: Vec<(&'static str, Option<String>)>,
-    /// Serves the tenant on a thread of its own, so that keys can be fetched at any time.
+    /// Runs the tenant on its own thread, so that keys can be fetched at any time.
     _server: Runtime,
 }
 
@@ -76,7 +76,7 @@ impl Material {
         })
     }
 
-    /// The number-th request of a case, of [`TOKENS`], in memory of its own.
+    /// Returns request `number` of a case, out of [`TOKENS`], in its own memory.
     pub(crate) fn request(&self, case: Case, number: usize) -> Request<Body> {
         match case {
             Case::OneToken => request(Some(&self.valid[0])),
@@ -91,7 +91,7 @@ impl Material {
     }
 }
 
-/// A request with the headers that an HTTP client sends.
+/// Returns a request with the headers that an HTTP client sends.
 pub(crate) fn request(token: Option<&str>) -> Request<Body> {
     let mut request = Request::get("/reports/7")
         .header(HOST, "api.example.com")
@@ -103,7 +103,7 @@ pub(crate) fn request(token: Option<&str>) -> Request<Body> {
     request.body(Body::empty()).expect("a good request")
 }
 
-/// A token of the shape and size that Entra issues.
+/// Returns the builder of a token with the shape and size of Entra's.
 fn user(tenant: &DevTenant, number: usize) -> TokenBuilder<'_> {
     tenant
         .user(&format!("ada.lovelace.{number}"))

@@ -1,5 +1,5 @@
-//! That a Layer accepts what is valid and refuses what is not, so that nobody is measured
-//! answering wrongly.
+//! Proves that a Layer accepts valid tokens and refuses bad ones, so that no faulty Layer is
+//! measured.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use crate::material::{Material, request};
 use crate::subject::Protected;
 
-/// Some fetch their first keys only after they were made.
+/// Maximum wait for the first keys: some Layers fetch them only after they were built.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn of(

@@ -1,4 +1,4 @@
-//! Everybody has a turn in every round, so that a slow moment of the machine meets all.
+//! Measures all subjects in every round, so that a slow moment of the machine affects all of them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use crate::material::{Case, Material};
 use crate::subject::{AT_A_TIME, Subject};
 
-/// A row of the table: for each case the median time of a request, in nanoseconds.
+/// A row of the table: the median time of a request for each case, in nanoseconds.
 pub(crate) struct Medians {
     pub(crate) name: &'static str,
     pub(crate) nanoseconds: [Option<f64>; Case::ALL.len()],
@@ -20,10 +20,10 @@ pub(crate) fn medians(
     rounds: usize,
 ) -> Result<Vec<Medians>, String> {
     let mut times = vec![[const { Vec::new() }; Case::ALL.len()]; subjects.len()];
-    // The first round only warms up.
+    // The first round only warms up and is not counted.
     for round in 0..=rounds {
         for turn in 0..subjects.len() {
-            // Somebody else begins each time: nobody always follows the same one.
+            // Each round begins with another subject.
             let index = (round + turn) % subjects.len();
             for (case, times) in Case::ALL.into_iter().zip(&mut times[index]) {
                 let taken = subjects[index].fastest(runtime, material, case)?;
@@ -42,7 +42,7 @@ pub(crate) fn medians(
         .collect())
 }
 
-/// Of one request.
+/// Returns the median time of one request, in nanoseconds.
 fn median(mut times: Vec<Duration>) -> Option<f64> {
     times.sort_unstable();
     let middle = times.get(times.len() / 2)?;

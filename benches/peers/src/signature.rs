@@ -1,4 +1,4 @@
-//! The bare check of a token's RS256 signature: what no Layer without a cache can do without.
+//! The bare check of a token's RS256 signature, which no Layer without a cache can avoid.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::material::{Case, Material, TOKENS};
 use crate::subject::{AT_A_TIME, Subject};
 
-/// aws-lc-rs with a prepared key, on decoded signatures.
+/// aws-lc-rs with a prepared key and decoded signatures.
 pub(crate) struct BareSignature {
     key: ParsedPublicKey,
     signatures: Vec<Vec<u8>>,
@@ -72,7 +72,7 @@ impl Subject for BareSignature {
     }
 }
 
-/// What is signed, and the signature.
+/// Splits a token into the signed part and the signature.
 fn parts(token: &str) -> (&str, &str) {
     token.rsplit_once('.').unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Whatever has a row in the table.
+//! The subjects of the measurement, each a row of the table.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -12,19 +12,22 @@ use tower_service::Service;
 
 use crate::material::{Case, Material, TOKENS};
 
-/// So many requests are made, and then measured, at a time: few enough for them to stay in a cache,
-/// as they would where they had just been read from a socket.
+/// Number of requests that are created and then measured together.
+///
+/// The number is small enough for the requests to stay in the CPU cache, as they would just after
+/// they were read from a socket.
 pub(crate) const AT_A_TIME: usize = 100;
 
 const _: () = assert!(TOKENS.is_multiple_of(AT_A_TIME));
 
-/// A row.
+/// A row of the table.
 pub(crate) trait Subject {
     fn name(&self) -> &'static str;
 
-    /// Sends as many requests as there are tokens, and tells the shortest time in which
-    /// [`AT_A_TIME`] of them were answered: the one that other programs disturbed least. `None`
-    /// where there is nothing to measure.
+    /// Sends one request per token and returns the shortest time of [`AT_A_TIME`] requests.
+    ///
+    /// The shortest time is the one that other programs disturbed least. `None` if this case cannot
+    /// be measured.
     fn fastest(
         &mut self,
         runtime: &Runtime,
@@ -33,13 +36,13 @@ pub(crate) trait Subject {
     ) -> Result<Option<Duration>, String>;
 }
 
-/// A row that is a Layer, and must prove that it protects.
+/// A row with a Layer, which must prove that it refuses bad tokens.
 pub(crate) trait Protected: Subject {
-    /// What it answers to one request.
+    /// Returns the status of the response to one request.
     fn answer(&mut self, runtime: &Runtime, request: Request<Body>) -> StatusCode;
 }
 
-/// A service, in a Layer or not.
+/// A service, with or without a Layer.
 pub(crate) struct Layered<S> {
     name: &'static str,
     is_protected: bool,
@@ -47,7 +50,7 @@ pub(crate) struct Layered<S> {
 }
 
 impl<S> Layered<S> {
-    /// In the Layer of this crate.
+    /// Wraps a service that has the Layer of the crate `name`.
     pub(crate) fn new(name: &'static str, service: S) -> Self {
         Self {
             name,
@@ -56,7 +59,7 @@ impl<S> Layered<S> {
         }
     }
 
-    /// In none.
+    /// Wraps a service without a Layer.
     pub(crate) fn bare(name: &'static str, service: S) -> Self {
         Self {
             name,
@@ -118,7 +121,7 @@ where
     }
 }
 
-/// One request, as a server would send it through.
+/// Sends one request through the service, as a server would.
 async fn call<S, R>(service: &mut S, request: Request<Body>) -> Response<R>
 where
     S: Service<Request<Body>, Response = Response<R>, Error = Infallible>,

@@ -1,11 +1,11 @@
-//! The table, in plain text.
+//! Formats the table as plain text.
 
 use std::fmt::Write as _;
 
 use crate::material::Case;
 use crate::rounds::Medians;
 
-/// One row each, with times in µs and how many times ours that is.
+/// Returns one line per row, with times in µs and their ratio to ours.
 pub(crate) fn text(rows: &[Medians], ours: usize) -> String {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     let mut text = format!("{:width$}", "");

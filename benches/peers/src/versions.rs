@@ -1,6 +1,6 @@
-//! Which versions were measured.
+//! Versions of the measured crates.
 
-/// The version of a package in this workspace's `Cargo.lock`.
+/// Returns the version of a package in this workspace's `Cargo.lock`.
 pub(crate) fn version(package: &str) -> &'static str {
     let name = format!("name = \"{package}\"");
     let mut lines = include_str!("../Cargo.lock").lines();

@@ -1,9 +1,10 @@
-//! What the proxy does in a second on two cores, and that strangers cost it no memory.
+//! Measures the proxy's throughput on two cores, and checks that unknown clients cost it no memory.
 //!
-//! `cargo run --profile bench -p benches --bin proxy`; `-- --quick` for a short run, `-- --judge` to fail
-//! where a speed misses its goal. Memory is always judged.
+//! Run `cargo run --profile bench -p benches --bin proxy`. `-- --quick` makes the run short, and
+//! `-- --judge` makes it fail if a throughput misses its goal. The memory check always applies.
 //!
-//! Requests go to the proxy's service in this process: without sockets, HTTP's syntax or TLS.
+//! Requests go directly to the proxy's service in this process, without sockets, HTTP parsing or
+//! TLS.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,10 +25,10 @@ use crate::support::{REDIRECT, Stage};
 #[path = "../../../crates/entra-oauth-proxy/tests/it/support.rs"]
 mod support;
 
-/// Clients that refresh at the same time, each its own sign-in.
+/// Number of clients that refresh at the same time, each with its own sign-in.
 const CLIENTS: usize = 64;
 
-/// How much more memory may be in use after all the strangers, in KiB.
+/// Maximum growth of the memory in use after all requests of unknown clients, in KiB.
 const BOUND: u64 = 8 * 1024;
 
 const REFRESHES: f64 = 2_000.0;
@@ -69,7 +70,8 @@ fn main() -> ExitCode {
 }
 
 impl Run {
-    /// Whether the speeds reach their goals, and whether the memory stays.
+    /// Runs all measurements, and returns whether the throughputs reach their goals and whether the
+    /// memory stays within the bound.
     async fn everything(&self) -> (bool, bool) {
         let stage = stage(|settings| settings).await;
         let is_flat = self.strangers(&stage).await;
@@ -91,7 +93,9 @@ impl Run {
         (on_disk >= REFRESHES && documents >= DOCUMENTS, is_flat)
     }
 
-    /// Refreshes in a second. Entra's own tokens are good all the time.
+    /// Returns the number of refreshes per second.
+    ///
+    /// Entra's own tokens stay valid during the run.
     async fn refreshes(&self, stage: Arc<Stage>) -> f64 {
         let mut signed_in = Vec::new();
         for _ in 0..CLIENTS {
@@ -158,7 +162,7 @@ impl Run {
     }
 
     async fn rate(&self, count: &AtomicU64) -> f64 {
-        // The first ones warm it up.
+        // The first requests warm up the service.
         tokio::time::sleep(self.span / 5).await;
         let (before, start) = (count.load(Ordering::Relaxed), Instant::now());
         tokio::time::sleep(self.span).await;
@@ -166,9 +170,10 @@ impl Run {
         counted as f64 / start.elapsed().as_secs_f64()
     }
 
-    /// Clients that register and are never seen again, and pages that nobody answers.
+    /// Returns whether memory stays within the bound with clients that register and never return,
+    /// and with consent pages that no user answers.
     async fn strangers(&self, stage: &Arc<Stage>) -> bool {
-        // Buffers and the allocator's pools come to their size.
+        // Lets buffers and the allocator's pools reach their size.
         registers(stage, 2_000).await;
         authorizes(stage, 500).await;
         let before = resident_kibibytes();
@@ -230,7 +235,8 @@ async fn authorizes(stage: &Arc<Stage>, count: usize) {
 async fn stage(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> Arc<Stage> {
-    // Each refreshes more often than a client may, and all are of one user.
+    // Each client refreshes more often than the rate limits permit, and all clients are of one
+    // user.
     let limits = RateLimits::none().grants_per_user(CLIENTS);
     let unlimited = |settings: EntraOAuthProxyBuilder| change(settings.limits(limits));
     Arc::new(Stage::with(unlimited).await)
@@ -242,7 +248,7 @@ async fn stage_with(store: DiskStore) -> Arc<Stage> {
     stage(|settings| settings.store(store).keys(keys)).await
 }
 
-/// In the directory for temporary files, gone afterwards.
+/// A temporary directory, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -260,7 +266,7 @@ impl Drop for Directory {
     }
 }
 
-/// Zero where the system does not tell.
+/// Returns the resident memory in KiB, or zero if the system does not report it.
 fn resident_kibibytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,10 +1,13 @@
-//! A fixed script of requests through hyper, for callgrind to count instructions: run by
-//! `benches/instructions`.
+//! Sends a fixed script of requests through hyper, for callgrind to count instructions.
+//! `benches/instructions` runs it.
 //!
-//! `request_script WHAT COUNT` sends so many requests, one after the other, over one connection of
-//! HTTP/1.1 in memory: `plain` and `bare` to the service without the Layer, with a token and without
-//! one; `remembered`, `new`, `unknown` and `none` to the same behind it, with one token, another one each
-//! time, tokens of keys that no fetch brings (the first ones empty the bucket), and without any.
+//! `request_script WHAT COUNT` sends `COUNT` requests, one after the other, over one HTTP/1.1
+//! connection in memory. `WHAT` selects the requests:
+//!
+//! - `plain` and `bare` go to the service without the Layer, with a token and without one.
+//! - `remembered`, `new`, `unknown` and `none` go to the same service behind the Layer: with one
+//!   token, with another token each time, with tokens of keys that no fetch brings (the first ones
+//!   empty the bucket), and without a token.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -26,7 +29,7 @@ use tower_entra_auth::{
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// How many requests come before those that are counted: the first ones make connection and cache.
+/// Number of requests before the counted ones, which open the connection and fill the cache.
 const WARM_UP: usize = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -66,12 +69,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut client, server) = duplex(64 << 10);
     runtime.block_on(serve(server, &tenant, matches!(&*what, "plain" | "bare")))?;
     let (before, counted) = requests.split_at(WARM_UP);
-    // Whatever their status is: those of unknown keys are refused while there are fetches for them.
+    // Any status is accepted here: tokens of unknown keys get another one while fetches for them
+    // are permitted.
     runtime.block_on(send(&mut client, before, ""))?;
     measured(&runtime, &mut client, counted, status)
 }
 
-/// What callgrind counts, by this name.
+/// Sends the requests that callgrind counts, by this function's name.
 #[inline(never)]
 fn measured(
     runtime: &Runtime,
@@ -108,7 +112,9 @@ async fn serve(
     Ok(())
 }
 
-/// Keys that may change, as Entra's; a `KeySet` by itself says that it does not.
+/// Keys that may change, as Entra's do.
+///
+/// A `KeySet` as key source declares that its keys do not change.
 struct Published(String);
 
 impl KeySource for Published {
@@ -136,7 +142,7 @@ async fn send(
     let mut response = vec![0; 4 << 10];
     for request in requests {
         client.write_all(request).await?;
-        // A response is small enough to come as one piece.
+        // A response is small enough to arrive in one piece.
         let length = client.read(&mut response).await?;
         let text = response.get(..length).unwrap_or_default();
         let (_, found) = text

@@ -1,8 +1,10 @@
-//! Mixed traffic for a while, with a key server that has every fault in turn: prints memory, counts
-//! and percentiles, and fails if a bad token was ever accepted or a good one refused whose key was
-//! held.
+//! Sends mixed traffic for some time, while the key server has one fault after the other.
 //!
-//! `cargo run --profile bench -p benches --bin soak` takes ten minutes, `-- --seconds 20` less.
+//! The program prints memory, counts and percentiles. It fails if a bad token was ever accepted, or
+//! if a good token was refused although its key was held.
+//!
+//! `cargo run --profile bench -p benches --bin soak` takes ten minutes, less with `-- --seconds
+//! 20`.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -22,10 +24,12 @@ use tower::{Layer as _, ServiceExt as _};
 use tower_entra_auth::EntraAuth;
 use tower_entra_auth::settings::TokenCache;
 
-/// Good tokens in circulation.
+/// Number of good tokens in circulation at the start.
 const SUBJECTS: usize = 1_000;
 
-/// Good tokens, and whether their key was ever accepted: from then on it is held for a day.
+/// Good tokens of one key, and whether a token of that key was ever accepted.
+///
+/// After the first acceptance, the service holds the key for a day.
 struct Pool {
     headers: Vec<HeaderValue>,
     is_known: AtomicBool,
@@ -36,7 +40,8 @@ struct Counts {
     good: AtomicU64,
     bad: AtomicU64,
     unavailable: AtomicU64,
-    /// Of a key that was not held yet: nobody can know better while the bucket is empty.
+    /// Good tokens refused because their key was not held yet: the service cannot know the key
+    /// while the bucket is empty.
     too_new: AtomicU64,
     wrongly_refused: AtomicU64,
     wrongly_accepted: AtomicU64,
@@ -121,7 +126,7 @@ async fn soak(span: Duration) -> ExitCode {
 
 type Begin = fn(&Soak);
 
-/// What happens, in turn. The faults of the key server last for a phase each.
+/// Returns the phases of the run, in order. A fault of the key server lasts for a phase or longer.
 fn phases() -> Vec<(&'static str, Begin)> {
     vec![
         ("good tokens alone", |_| {}),
@@ -156,7 +161,7 @@ fn phases() -> Vec<(&'static str, Begin)> {
 }
 
 impl Soak {
-    /// Brings good tokens of the current key into circulation.
+    /// Adds `count` good tokens of the current key to the circulation.
     fn sign(&self, count: usize) {
         let headers = (0..count).map(|_| {
             let number = self.serial.fetch_add(1, Ordering::Relaxed);
@@ -247,7 +252,7 @@ impl Soak {
         }
     }
 
-    /// One line; what was counted begins anew, but for the fetches. Returns the memory in MiB.
+    /// Prints one line, resets the counts except that of fetches, and returns the memory in MiB.
     fn report(&self, elapsed: Duration, phase: &str) -> u64 {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         let mut latencies = self.latencies.lock().expect("no panic");
@@ -276,8 +281,9 @@ impl Soak {
         let wrongly_accepted = self.counts.wrongly_accepted.load(Ordering::Relaxed);
         let wrongly_refused = self.counts.wrongly_refused.load(Ordering::Relaxed);
         let fetches = self.tenant.discovery_endpoint().hits() as u64;
-        // Two of the bucket, one each 30 s, the first, and those of the back-off: with 5 s an
-        // attempt and a second between, no more than one each second.
+        // The limit consists of two fetches of the bucket, one each 30 s, the first one, and those
+        // of the back-off. With 5 s per attempt and a second between attempts, the back-off makes
+        // at most one fetch per second.
         let most = 3 + span.as_secs() / 30 + span.as_secs();
         println!("\n{}\n", self.auth.status());
         println!("bad tokens accepted:              {wrongly_accepted}");
@@ -300,7 +306,7 @@ fn request(header: &HeaderValue) -> Request<Empty<bytes::Bytes>> {
     request
 }
 
-/// Zero where the system does not tell.
+/// Returns the resident memory in MiB, or zero if the system does not report it.
 fn resident_mebibytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

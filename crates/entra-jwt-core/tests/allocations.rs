@@ -1,26 +1,28 @@
-//! Nobody makes us allocate more than a small multiple of what was sent.
+//! Tests that no sender can cause allocations of more than a small multiple of the input's length.
 //!
-//! Counted is what Rust allocates while one call runs, its result included: the most at a time
-//! (peak), and all of it (total). A reallocation counts as old and new at once. aws-lc allocates
-//! by itself in C, a few kilobytes for each signature, which is not counted.
+//! The tests count the memory that Rust allocates during one call, including the result: the
+//! maximum at any time (peak) and the sum of all allocations (total). A reallocation counts the old
+//! and the new memory together. aws-lc allocates in C, a few kilobytes for each signature; the
+//! tests do not count that memory.
 //!
-//! As multiples of the input's length, measured in November 2026 over the inputs below, and what is
-//! asserted:
+//! The table shows multiples of the input's length, measured in November 2026 over the inputs
+//! below, and the asserted limits:
 //!
 //! | call | peak | asserted | total | asserted | worst input |
 //! |---|---|---|---|---|---|
-//! | parse | 0.9 | 1 | 1.1 | 1 | a giant `iss` of nothing but escapes |
-//! | precheck | 0.2 | 1 | 0.3 | 1 | a giant `aud` of nothing but escapes |
+//! | parse | 0.9 | 1 | 1.1 | 1 | a giant `iss` that consists of escapes |
+//! | precheck | 0.2 | 1 | 0.3 | 1 | a giant `aud` that consists of escapes |
 //! | validate | 8.8 | 10 | 12.9 | 14 | thousands of groups of one letter |
 //! | explain | 13.9 | 15 | 20.4 | 22 | thousands of scopes of one letter |
-//! | explain with a requirement | 13.9 | 15 | 20.5 | 22 | the same |
-//! | key document | 1.5 | 2 | 2.0 | 3 | a giant `n`; a giant `kid` of nothing but escapes |
+//! | explain with a requirement | 13.9 | 15 | 20.5 | 22 | thousands of scopes of one letter |
+//! | key document | 1.5 | 2 | 2.0 | 3 | a giant `n`; a giant `kid` that consists of escapes |
 //!
-//! Beyond the multiple, 10 KiB are allowed for what does not grow. That `validate` needs more is
-//! for a token whose signature holds; of one that is forged or of an unknown key, all that is ever
-//! allocated is less than twice its length, without any allowance.
+//! In addition to the multiple, 10 KiB are permitted for memory that does not grow with the input.
+//! `validate` needs more than the input's length only for a token with a valid signature. For a
+//! token with a forged signature or an unknown key, the total is less than twice its length,
+//! without the 10 KiB.
 //!
-//! A key document has up to 512 KiB, the most that the Layer reads: 0.8 MB are held at most.
+//! A key document has up to 512 KiB, the maximum that the Layer reads: at most 0.8 MB are held.
 
 mod support;
 
@@ -38,16 +40,16 @@ use serde_json::Value;
 
 use crate::support::{API, CLIENT, tenant};
 
-/// What does not grow with the input.
+/// Permitted allocation that does not grow with the input.
 const CONSTANT: usize = 10 * 1_024;
 
-/// A text that somebody sent.
+/// A text from a sender.
 struct Input {
     name: String,
     text: String,
 }
 
-/// Multiples of an input's length.
+/// Limits as multiples of an input's length.
 #[derive(Clone, Copy)]
 struct Bound {
     peak: usize,
@@ -84,12 +86,12 @@ impl Bound {
     }
 }
 
-/// As many units as there is room for.
+/// Returns as many units as fit into `room` bytes.
 fn repeated(room: usize, separator: &str, unit: &str) -> String {
     vec![unit; room / (separator.len() + unit.len())].join(separator)
 }
 
-/// As many members as there is room for, none of them twice; `start` is that of each name.
+/// Returns as many different members as fit into `room` bytes; each name begins with `start`.
 fn tiny_members(room: usize, start: &str, value: &str) -> String {
     let mut members = String::new();
     for count in 0.. {
@@ -118,7 +120,8 @@ fn giant(room: usize, unit: &str) -> String {
     format!("\"{}\"", repeated(room - 2, "", unit))
 }
 
-/// Members with what is to be large in them, to stand beside or in place of good ones.
+/// Returns texts of members that are large in one respect, to add to valid members or to replace
+/// them.
 fn large_members(room: usize) -> Vec<(String, String)> {
     let tiny = |room| tiny_members(room, "", "0");
     let names = tiny_members(room - 30, "", "\"\"");
@@ -195,7 +198,8 @@ fn large_members(room: usize) -> Vec<(String, String)> {
         "nonce",
         "unknown",
     ] {
-        // Scopes of one letter; what has to be escaped for display.
+        // The units are a letter, a character that must be escaped, scopes of one letter, and an
+        // invisible character.
         for unit in ["x", "\\u0001", "a ", "\u{202e}"] {
             let giant = giant(room - 15, unit);
             members.push((
@@ -207,14 +211,14 @@ fn large_members(room: usize) -> Vec<(String, String)> {
     members
 }
 
-/// Tokens of that length, signed by the right key, that are good but for what is large in them.
+/// Returns tokens of the given length, signed by the right key and valid except for one large part.
 fn large_tokens(length: usize) -> Vec<Input> {
     chosen_large_tokens(length, |_| true)
 }
 
 fn chosen_large_tokens(length: usize, is_chosen: impl Fn(&str) -> bool) -> Vec<Input> {
     let (claims, header) = (good_claims(), good_header());
-    // Two dots, a signature of 256 bytes, and the small half, all in base64.
+    // Subtracts the signature of 256 bytes in base64, and room for the dots and the small segment.
     let room = (length - 344) / 4 * 3 - 400;
     let mut tokens = vec![
         Input {
@@ -284,7 +288,7 @@ fn good_header() -> [(&'static str, String); 2] {
     ]
 }
 
-/// The good members but those that `large` has as well.
+/// Returns an object with `large` and with the good members that `large` does not contain.
 fn object(good: &[(&str, String)], large: &str) -> String {
     let is_large = |name: &str| large.starts_with(&format!("\"{name}\":"));
     let members: Vec<String> = good
@@ -296,7 +300,7 @@ fn object(good: &[(&str, String)], large: &str) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// What a token is validated with.
+/// The settings for validating a token.
 struct Setup {
     validator: Validator,
     keys: KeySet,
@@ -317,15 +321,15 @@ impl Setup {
         }
     }
 
-    /// As `Validator::validate`, with a limit of its own.
+    /// Validates like `Validator::validate`, with the token's own length as the limit.
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         let unverified = Unverified::parse_up_to(token, token.len())?;
         let key = self.keys.key(unverified.key_ref().key_id);
         self.validator.verify(unverified, key, self.now)
     }
 
-    /// Checks that a token that is refused before its signature holds costs little more than its
-    /// segments, decoded.
+    /// Checks that a token refused before its signature is verified costs little more than its
+    /// decoded segments.
     fn is_cheap_while_unproven(&self, name: &str, token: &str) {
         let (input, signature) = token.rsplit_once('.').unwrap();
         let first = if signature.starts_with('A') { "B" } else { "A" };
@@ -440,7 +444,7 @@ fn the_multiple_stays_the_same_where_the_limit_is_set_sixteen_times_as_high() {
     }
 }
 
-/// So that the bounds are not those of tokens that are refused at once.
+/// Checks that the bounds are not measured only with tokens that are refused immediately.
 #[test]
 fn large_tokens_are_refused_late_or_not_at_all() {
     let setup = Setup::new();
@@ -469,7 +473,7 @@ fn a_refusal_is_displayed_in_few_words_however_large_the_token() {
     }
 }
 
-/// Key documents of 512 KiB, the most that the Layer reads.
+/// Returns key documents of 512 KiB, the maximum that the Layer reads.
 fn large_documents() -> Vec<Input> {
     const LENGTH: usize = 512 * 1_024;
     let room = LENGTH - 4 * 1_024;

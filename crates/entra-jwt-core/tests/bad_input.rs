@@ -1,4 +1,4 @@
-//! Whatever is sent as a token: a refusal with its own code, never a panic.
+//! Tests that any input in place of a token is refused with its own code, and never causes a panic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ fn code(token: &str) -> &'static str {
     Unverified::parse(token).map_or_else(|rejection| rejection.code(), |_| "parsed")
 }
 
-/// A token of these two texts; parsing does not look at the signature.
+/// Returns a token of these two texts; parsing does not look at the signature.
 fn token(header: &str, payload: &str) -> String {
     token_of_bytes(header.as_bytes(), payload.as_bytes())
 }
@@ -96,7 +96,7 @@ fn base64url_is_strict_in_every_segment() {
             format!("{}?", segments[position]),
             format!("{}é", segments[position]),
             "A".to_owned(),
-            // Trailing bits that are not zero.
+            // The trailing bits are not zero.
             "AB".to_owned(),
         ] {
             let mut segments = segments.clone();
@@ -164,7 +164,7 @@ fn a_member_that_decides_something_stands_once_whatever_its_spelling() {
         r#"{"exp":1,"x":2,"exp":1}"#,
         r#"{"roles":["a"],"roles":[]}"#,
         r#"{"scope":"a","scope":5}"#,
-        // Behind a claim of another type, too.
+        // A duplicate is also found after a claim of the wrong type.
         r#"{"aud":5,"azp":"x","azp":"x"}"#,
         r#"{"aud":5,"aud":"a"}"#,
         r#"{"aud":5,"tid":"x","tid":"x"}"#,
@@ -179,14 +179,16 @@ fn a_member_that_decides_something_stands_once_whatever_its_spelling() {
     ] {
         assert_eq!(code(&token(header, "{}")), "duplicate_member", "{header}");
     }
-    // Names are case-sensitive, and only the top level is ours to judge.
+    // Names are case-sensitive, and only the top level is checked for duplicates.
     assert_eq!(
         code(&token(HEADER, r#"{"aud":"a","Aud":"b","x":{"y":1,"y":2}}"#)),
         "parsed"
     );
 }
 
-/// Many of them cost much to compare: they are no business of a forged token.
+/// Checks that every other duplicate member is refused once the signature is verified.
+///
+/// Comparing many names is expensive, so a forged token must not cause that work.
 #[tokio::test]
 async fn any_other_member_stands_once_too_in_a_token_whose_signature_holds() {
     let tenant = DevTenant::start().await.unwrap();
@@ -242,13 +244,13 @@ fn deep_nesting_and_many_members_are_no_trouble() {
     let nested = |claim: &str, depth: usize| {
         format!("{{\"{claim}\":{}{}}}", "[".repeat(depth), "]".repeat(depth))
     };
-    // What is skipped may be as deep as the cap on the token's length allows.
+    // Skipped values may be nested as deeply as the limit on the token's length allows.
     for claim in ["unknown", "cnf"] {
         assert_eq!(code(&token(HEADER, &nested(claim, 6_000))), "parsed");
         let unbounded = token(HEADER, &nested(claim, 500_000));
         assert!(Unverified::parse_up_to(&unbounded, usize::MAX).is_ok());
     }
-    // What has a type is read with a bound on recursion; none overflows the stack.
+    // Typed values are read with a recursion limit, so none of them overflows the stack.
     for claim in ["name", "roles", "exp", "iss"] {
         let unbounded = token(HEADER, &nested(claim, 500_000));
         drop(Unverified::parse_up_to(&unbounded, usize::MAX));
@@ -303,7 +305,7 @@ fn text_that_is_no_ascii_is_refused() {
     }
 }
 
-/// A small deterministic stand-in for a fuzzer: no change of a valid token is ever accepted.
+/// Checks that no change of a valid token is accepted, like a small deterministic fuzzer.
 #[tokio::test]
 async fn no_changed_byte_of_a_valid_token_is_accepted() {
     let tenant = DevTenant::start().await.unwrap();

@@ -1,5 +1,7 @@
-//! A second opinion: whatever `jsonwebtoken`, configured as strictly as it can be, refuses, we
-//! refuse as well. The exceptions are listed with their reasons, and each must still occur.
+//! Tests that this crate refuses every token that `jsonwebtoken`, configured as strictly as
+//! possible, refuses.
+//!
+//! The exceptions are listed with their reasons, and each must still occur.
 
 #[path = "support/change.rs"]
 mod change;
@@ -32,7 +34,7 @@ use crate::support::{API, tenant};
 
 const API_URI: &str = "api://6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// Whose tokens are accepted, of which versions.
+/// The accepted tenants and token versions.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     admitted: Admitted,
@@ -74,8 +76,7 @@ impl Rules {
         rules.build().unwrap()
     }
 
-    /// Nothing that the library can check is left unchecked, and it learns which issuers are right
-    /// for the token's own tenant.
+    /// Returns the library's strictest settings, with the right issuers for the token's own tenant.
     fn theirs(self, tid: &str) -> Validation {
         let is_admitted = match self.admitted {
             Admitted::One => tid == tenant().id(),
@@ -99,13 +100,13 @@ impl Rules {
     }
 }
 
-/// The one claim that the library does not require by itself.
+/// The only claim that the library does not require itself.
 #[derive(serde::Deserialize)]
 struct WithTenant {
     tid: String,
 }
 
-/// The keys as both read them.
+/// The keys in both libraries' types.
 struct Keys {
     ours: KeySet,
     theirs: JwkSet,
@@ -113,8 +114,9 @@ struct Keys {
 
 impl Keys {
     fn new() -> Self {
-        // Who may be signed for by which key they do not ask, so that here it is left out: it
-        // would hide where our other rules are laxer.
+        // The library does not check the issuer and the cloud that a key may sign for. The test
+        // removes these members, because the check would hide cases in which our other rules are
+        // laxer.
         let document = tenant()
             .signing_keys()
             .document_of("common")
@@ -135,8 +137,10 @@ impl Keys {
         decode::<WithTenant>(token, &key, &rules.theirs(&tid)).map(|_| ())
     }
 
-    /// Their clock cannot be set: for us to accept, we must before and after, as if a second went
-    /// by in between.
+    /// Validates the token with both libraries.
+    ///
+    /// The other library's clock cannot be set, so a second may pass between the calls. We count as
+    /// accepting the token only if we accept it both before and after the other library's result.
     fn ask(&self, rules: Rules, token: &str) -> Opinions {
         let validator = rules.ours();
         let accepts = |now| validator.validate(token, &self.ours, now).is_ok();
@@ -155,13 +159,13 @@ struct Opinions {
 }
 
 impl Opinions {
-    /// Their reason to refuse what we accept.
+    /// Returns the library's reason to refuse a token that we accept.
     fn we_are_laxer(self) -> Option<ErrorKind> {
         self.theirs.err().filter(|_| self.we_accept)
     }
 }
 
-/// Where we accept what they refuse, on purpose.
+/// A deliberate case in which we accept a token that the library refuses.
 struct Exception {
     name: &'static str,
     reason: &'static str,
@@ -169,7 +173,7 @@ struct Exception {
     example: fn() -> String,
 }
 
-/// What an exception looks at.
+/// The parts of a token that decide whether an exception applies.
 struct Token {
     /// `None` if `serde_json` cannot hold it as a `Value`.
     header: Option<Map<String, Value>>,
@@ -250,7 +254,7 @@ const EXCEPTIONS: [Exception; 5] = [
                 && token.claims["nbf"].as_f64().is_some_and(is_fraction)
         },
         example: || {
-            // Read again after a while, 300.5 seconds would be fewer than 300.
+            // Computed on each call: some time later, 300.5 seconds would be less than 300.
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             user()
                 .claim("nbf", now.unwrap().as_secs() as f64 + 300.5)
@@ -263,7 +267,7 @@ fn user() -> entra_dev_tenant::TokenBuilder<'static> {
     Kind::User.token(tenant())
 }
 
-/// The names of the exceptions that cover what they say.
+/// Returns the names of the exceptions that explain the error.
 fn explained(error: &ErrorKind, token: &str) -> Vec<&'static str> {
     let token = Token::read(token);
     let exceptions = EXCEPTIONS.iter();
@@ -273,7 +277,8 @@ fn explained(error: &ErrorKind, token: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// The documentation names these.
+/// Checks the examples in the documentation: the library accepts them if only issuer and audience
+/// are set.
 #[test]
 fn what_they_accept_with_issuer_and_audience_alone_set_is_refused_here() {
     let keys = Keys::new();
@@ -307,7 +312,7 @@ fn what_they_accept_with_issuer_and_audience_alone_set_is_refused_here() {
         assert!(they_accept(&token), "{name}");
         assert!(!keys.ask(rules, &token).we_accept, "{name}");
     }
-    // Both refuse what the header says must be understood.
+    // Both refuse a token with an extension in `crit`.
     let critical = user().header("crit", json!(["b64"])).mint();
     assert!(!they_accept(&critical) && !keys.ask(rules, &critical).we_accept);
 }
@@ -334,7 +339,7 @@ fn no_flaw_of_any_kind_of_token_is_accepted_that_they_refuse() {
             }
         }
     }
-    // Who refuses everything is never laxer.
+    // A validator that refuses everything is never laxer, so both counts must be high.
     assert!(accepted > 300 && refused > 3_000, "{accepted} {refused}");
 }
 
@@ -363,7 +368,7 @@ fn no_signed_change_of_claims_is_accepted_that_they_refuse_without_a_listed_reas
             Ok(())
         })
         .unwrap();
-    // Few of those that we accept need an exception.
+    // Only few of the accepted tokens need an exception.
     let (accepted, excepted) = (accepted.get(), excepted.get());
     assert!(
         accepted > 200 && excepted < accepted / 4,

@@ -1,4 +1,5 @@
-//! What remembering tokens costs in memory, and a hit in allocations; both counted, not timed.
+//! Tests of the memory that cached tokens take, and of the allocations of a cache hit; both are
+//! counted, not timed.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -44,7 +45,7 @@ fn answer(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     ready(Ok(Response::new(Full::default())))
 }
 
-/// Sends each token once; every one is accepted without waiting.
+/// Sends each token once, and checks that it is accepted without waiting.
 fn send(auth: &EntraAuth, headers: &[HeaderValue]) {
     let mut service = auth.layer().layer(service_fn(answer));
     for header in headers {
@@ -57,7 +58,7 @@ fn send(auth: &EntraAuth, headers: &[HeaderValue]) {
     }
 }
 
-/// The answer of a service that does not wait.
+/// Returns the response of a service that does not wait.
 fn polled_once<F: Future<Output = Result<R, Infallible>>, R>(future: F) -> Option<R> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut context) {
@@ -71,13 +72,14 @@ fn headers(tokens: &[String]) -> Vec<HeaderValue> {
     headers.map(|header| header.parse().unwrap()).collect()
 }
 
-/// How many bytes stay allocated for each token beyond its own, and how many the cache counts.
+/// Returns the length of a token, the bytes that stay allocated beyond it, and the bytes that the
+/// cache counts.
 async fn beyond_its_own(tenant: &DevTenant, groups: usize) -> (usize, usize, usize) {
     let auth = auth(tenant).await;
     let tokens = tokens(tenant, 600, groups);
     let length = tokens[0].len();
     let headers = headers(&tokens);
-    // What moka allocates once, it has by then.
+    // By then, moka has made its one-time allocations.
     send(&auth, &headers[..100]);
     let weight = |auth: &EntraAuth| auth.status().token_cache.unwrap().bytes;
     let before = weight(&auth);
@@ -125,7 +127,7 @@ async fn a_hit_allocates_only_what_the_requests_extensions_need() {
         drop(polled_once(inner.call(request)));
     });
     let hit = measure(|| send(&auth, &headers));
-    // The map of extensions, its table, and the caller in its box.
+    // The allocations are the map of extensions, its table, and the boxed caller.
     let allocations = hit.count_total - bare.count_total;
     println!("{allocations} allocations");
     assert!(allocations <= 3, "{allocations}");

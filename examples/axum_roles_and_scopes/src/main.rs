@@ -1,7 +1,8 @@
-//! An axum API in which each route has its requirement, and what each kind of caller gets there.
+//! An axum API in which each route has its own requirement, and the response to each kind of
+//! caller.
 //!
-//! `cargo run -p axum_roles_and_scopes` prints a table and serves until Ctrl-C; with `--once` it
-//! exits after the table, and fails if an answer is not the expected one.
+//! `cargo run -p axum_roles_and_scopes` prints a table and serves until Ctrl-C. With `--once` the
+//! program exits after the table, and fails if a response is not the expected one.
 
 use std::error::Error;
 
@@ -19,8 +20,10 @@ use tower_entra_auth::{
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
-/// Reading is for users and applications, writing for users who are editors, and all of `/admin`
-/// for administrators.
+/// Builds the routes and their requirements.
+///
+/// Users and applications may read, users with the role `Editor` may write, and all of `/admin` is
+/// for users with the role `Admin`.
 fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
     let editors = auth.require(Scope("Reports.Write").and(UserRole("Editor")))?;
@@ -34,7 +37,7 @@ fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
         .merge(readers.route("/reports", get(read)))
         .merge(editors.route("/reports", post(write)))
         .nest("/admin", admin);
-    Ok(auth.protect(routes)) // all of it
+    Ok(auth.protect(routes)) // protects every route
 }
 
 async fn me(caller: Caller) -> String {
@@ -66,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let app = app(&auth)?;
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
@@ -84,7 +87,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends everybody everywhere and prints a line for each caller.
+/// Sends a request from each kind of caller to each route, and prints a line for each caller.
 async fn try_everybody(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::Error> {
     let user = || tenant.user("ada").for_api(API);
     let job = || tenant.app(CLIENT).for_api(API);
@@ -146,7 +149,7 @@ async fn try_everybody(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
         .each_ref()
         .map(|(method, path)| format!("{method} {path}"));
     print_line("caller", &heads);
-    // Straight to loopback, whatever proxies and certificates this machine has.
+    // Connects directly to loopback and ignores the proxies and certificates set on this machine.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
@@ -166,7 +169,7 @@ async fn try_everybody(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
                 true => String::new(),
                 false => response.text().await?,
             };
-            // Where no token was sent, it is a few words in place of a code.
+            // Without a token, the body is a short text in place of a code.
             let code = code.split(';').next().unwrap_or_default();
             let answer = format!("{} {}", status.as_u16(), code.trim());
             all_as_expected &= answer.trim() == expected;

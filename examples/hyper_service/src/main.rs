@@ -1,7 +1,7 @@
-//! A plain tower service on hyper, behind the Layer; no framework.
+//! A plain tower service on hyper behind the Layer, without a framework.
 //!
-//! `cargo run -p hyper_service` serves until Ctrl-C; with `--once` it sends itself two requests,
-//! and fails if an answer is not the expected one.
+//! `cargo run -p hyper_service` serves until Ctrl-C. With `--once` the program sends itself two
+//! requests, and fails if a response is not the expected one.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -39,17 +39,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                // Out of file descriptors, most likely: other connections must close some first.
+                // The process has most likely run out of file descriptors: other connections must
+                // close first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            // Small writes must not wait for each other.
+            // Disables Nagle's algorithm: small writes must not wait for each other.
             drop(stream.set_nodelay(true));
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let connection = auto::Builder::new(TokioExecutor::new());
-                // An error is a client's most often: a line for each would let anybody fill the
-                // log.
+                // Most errors are caused by clients. With a log line for each, any client could
+                // fill the log.
                 let _ = connection
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
@@ -72,7 +73,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The Layer put the caller into the request's extensions: without one, nobody gets here.
+/// Greets the caller that the Layer put into the request's extensions.
+///
+/// The Layer refuses requests without a caller before they reach this function.
 async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let text = match request.extensions().get::<Caller>() {
         Some(caller) => format!("hello {}\n", caller.id()),
@@ -82,7 +85,7 @@ async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
 }
 
 async fn try_it(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
-    // Straight to loopback, whatever proxies and certificates this machine has.
+    // Connects directly to loopback and ignores the proxies and certificates set on this machine.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])

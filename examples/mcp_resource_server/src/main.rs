@@ -1,9 +1,10 @@
-//! An MCP server of rmcp behind the Layer, with the metadata (RFC 9728) by which clients find out
-//! where to sign in: Entra itself. For clients that have a client id of that tenant; those that
-//! register themselves need an authorization server in front of it.
+//! An MCP server of rmcp behind the Layer, with Protected Resource Metadata (RFC 9728).
 //!
-//! `cargo run -p mcp_resource_server` plays a client and serves until Ctrl-C; with `--once` it exits
-//! after that, and fails if an answer is not the expected one.
+//! The metadata names Entra itself as the place to sign in. This fits clients that have a client id
+//! in that tenant. Clients that register themselves need an authorization server in front of Entra.
+//!
+//! `cargo run -p mcp_resource_server` plays a client and serves until Ctrl-C. With `--once` the
+//! program exits after the play, and fails if a response is not the expected one.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -30,8 +31,10 @@ use tower_entra_auth::{
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// The MCP server: one tool, that knows who calls it. It keeps nothing of a caller between requests:
-/// what does must keep it by the caller's tenant and id, not by the session's.
+/// The MCP server, with one tool that knows its caller.
+///
+/// The server keeps no data of a caller between requests. A server that does must key the data by
+/// the caller's tenant and id, not by the MCP session's id.
 #[derive(Clone)]
 struct Tools;
 
@@ -57,11 +60,11 @@ fn app(auth: &EntraAuth) -> Result<Protected, Box<dyn Error>> {
     let mcp = StreamableHttpService::new(
         || Ok(Tools),
         Arc::new(LocalSessionManager::default()),
-        StreamableHttpServerConfig::default(), // lets loopback hosts in: name your own
+        StreamableHttpServerConfig::default(), // allows loopback hosts only: name your own
     );
     let routes = Router::new()
         .nest_service("/mcp", mcp)
-        .layer(auth.end_at_expiry(Duration::from_secs(300))) // its streams of events
+        .layer(auth.end_at_expiry(Duration::from_secs(300))) // ends its event streams
         .layer(auth.require(Scope("Mcp.Access"))?);
     Ok(auth.protect(routes).open(auth.resource_metadata()?))
 }
@@ -79,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .clock(tenant.clock())
         .build()?;
     let app = app(&auth)?;
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
@@ -101,9 +104,9 @@ fn token(tenant: &DevTenant, scope: &str) -> String {
     tenant.user("ada").scope(scope).for_api(API).mint()
 }
 
-/// A client that nobody told anything but the URL.
+/// Plays a client that knows only the URL.
 async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
-    // It is refused, and the challenge says where to look.
+    // The server refuses the client, and the challenge says where the metadata is.
     let challenge = refused(url, None).await?;
     println!("without a token   {challenge}");
 
@@ -126,19 +129,19 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     let of_tenant = format!("https://login.microsoftonline.com/{}/v2.0", tenant.id());
     expect(issuer == of_tenant && scopes == [format!("api://{API}/Mcp.Access")])?;
 
-    // The sign-in is Entra's; a tool then knows who it was.
+    // The user signs in at Entra; the tool then knows the user.
     let said = call(url, &token(tenant, "Mcp.Access")).await?;
     println!("\nwhoami            {said}");
     expect(said == format!("user of tenant {} with Mcp.Access", tenant.id()))?;
 
-    // Another scope is not enough, and the challenge names the one that is.
+    // A token with another scope is not enough, and the challenge names the required scope.
     let other = token(tenant, "Reports.Read");
     let challenge = refused(url, Some(&other)).await?;
     println!("\nanother scope     {challenge}");
     expect(challenge.contains("insufficient_scope"))
 }
 
-/// The challenge that rmcp's client gets.
+/// Returns the challenge that rmcp's client receives.
 async fn refused(url: &str, token: Option<&str>) -> Result<String, Box<dyn Error>> {
     let Err(error) = ().serve(transport(url, token)?).await else {
         return Err("the server let it in".into());
@@ -169,7 +172,8 @@ fn transport(
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }
 
-/// Straight to loopback, whatever proxies and certificates this machine has.
+/// Builds a client that connects directly to loopback and ignores this machine's proxies and
+/// certificates.
 fn local_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .no_proxy()
@@ -177,7 +181,7 @@ fn local_client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// The internet as this example needs it: what is Entra's host is the local tenant.
+/// An HTTP client that sends requests for Entra's host to the local tenant.
 struct Internet {
     client: reqwest::Client,
     login: String,

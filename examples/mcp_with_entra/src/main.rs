@@ -1,23 +1,26 @@
-//! An MCP server of rmcp behind `entra-oauth-proxy`: clients that know its URL alone register
-//! themselves, users sign in at Entra, and a tool that needs more than the others has the client step
-//! up. Entra is a local tenant, until it is a real one.
+//! An MCP server of rmcp behind `entra-oauth-proxy`.
 //!
-//! `cargo run -p mcp_with_entra` serves until Ctrl-C. With `--once` rmcp's own OAuth client signs in
-//! and calls the tools; it exits after that, and fails if an answer is not the expected one. With
-//! `--real` the tenant is an actual one, whose app registration has
+//! Clients that know only its URL register themselves, and users sign in at Entra. One tool needs
+//! an additional scope, for which the client steps up. Entra is a local tenant by default.
 //!
-//! - the redirect URIs `{PUBLIC_URL}/callback` and `{PUBLIC_URL}/signed-out`, under the platform "Web",
+//! `cargo run -p mcp_with_entra` serves until Ctrl-C. With `--once`, rmcp's own OAuth client signs
+//! in and calls the tools; the program then exits, and fails if a response is not the expected one.
+//! With `--real` the program uses a real tenant. Its app registration needs:
+//!
+//! - the redirect URIs `{PUBLIC_URL}/callback` and `{PUBLIC_URL}/signed-out`, under the platform
+//!   "Web",
 //! - a client secret,
-//! - the scopes `Mcp.Access` and `Notes.Write` (Expose an API), consented to or open to users' consent,
+//! - the scopes `Mcp.Access` and `Notes.Write` (Expose an API), which an administrator has
+//!   consented to or users may consent to,
 //! - `"requestedAccessTokenVersion": 2` in its manifest.
 //!
-//! | variable | is |
+//! | variable | meaning |
 //! |---|---|
-//! | `LISTEN` | the address to listen at; `127.0.0.1:8080` |
-//! | `PUBLIC_URL` | the URL by which browsers and clients reach it; `http://` and that address |
+//! | `LISTEN` | the address to listen on; default: `127.0.0.1:8080` |
+//! | `PUBLIC_URL` | the URL at which browsers and clients reach the server; default: `http://` and the address it listens on |
 //! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, `ENTRA_CLIENT_SECRET` | with `--real`: the app registration |
-//! | `DATA_DIRECTORY` | with `--real`: an existing directory for sign-ins and keys, so that everybody stays signed in over a restart |
-//! | `ENTRA_PROXY_KEYS` | with `--real`: keys of your own in place of those in the directory, of `openssl rand -base64 32` |
+//! | `DATA_DIRECTORY` | with `--real`: an existing directory for sign-ins and keys, so that users stay signed in over a restart |
+//! | `ENTRA_PROXY_KEYS` | with `--real`: your own keys in place of those in the directory, made with `openssl rand -base64 32` |
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -54,8 +57,10 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The MCP server. It keeps nothing of a caller between requests: what does must keep it by the
-/// caller's tenant and id, not by the session's.
+/// The MCP server.
+///
+/// The server keeps no data of a caller between requests. A server that does must key the data by
+/// the caller's tenant and id, not by the MCP session's id.
 #[derive(Clone)]
 struct Tools;
 
@@ -95,14 +100,15 @@ fn app(proxy: &EntraOAuthProxy, public_url: &str) -> Result<Protected, Box<dyn E
     let routes = Router::new()
         .nest_service("/mcp", mcp)
         .layer(from_fn_with_state(writers, scope_of_tool))
-        .layer(proxy.auth().end_at_expiry(Duration::from_secs(300))); // its streams of events
-    Ok(proxy.protect(routes)) // with the proxy's own endpoints beside it
+        .layer(proxy.auth().end_at_expiry(Duration::from_secs(300))); // ends its event streams
+    Ok(proxy.protect(routes)) // also serves the proxy's own endpoints
 }
 
-/// Returns the scope that one tool needs beyond that of the whole server. All tools have one path,
-/// and a client steps up after a 403 of HTTP, which rmcp does not give: so the message is read here
-/// first, by rmcp's own types, and nothing passes that rmcp would then take for this call after
-/// all.
+/// Requires the scope `Notes.Write` for calls of the tool `write_note`.
+///
+/// All tools share one path, and a client steps up only after an HTTP 403, which rmcp does not
+/// send. The middleware therefore reads the message before rmcp does. It parses with rmcp's own
+/// types, so that both agree on whether a message is such a call.
 async fn scope_of_tool(
     State(writers): State<RequireLayer>,
     request: Request,
@@ -169,9 +175,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let proxy = settings.build()?;
     let app = app(&proxy, &public_url)?;
-    // With the addresses of clients, by which the proxy limits what comes from one of them.
+    // Adds the clients' addresses: the proxy limits requests per address.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
@@ -183,15 +189,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         served = server => served??,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
-    // Sign-ins and refreshes that are under way.
+    // Finishes the sign-ins and refreshes in progress.
     proxy.shutdown().await;
     Ok(())
 }
 
-/// Writes the log to standard error: the references on pages are there, with the reasons, and what Entra
-/// refuses. Not what rmcp says, which writes a line for each session and each request that it refuses:
-/// whoever is signed in could fill the log. Nor what axum says, which writes a line a second while it
-/// cannot accept connections: strangers could fill it.
+/// Writes the log to standard error.
+///
+/// The log contains the references shown on error pages, with their reasons, and what Entra
+/// refuses. It leaves out rmcp's lines: rmcp writes one for each session and each request that it
+/// refuses, so any signed-in user could fill the log. It also leaves out axum's lines: axum writes
+/// one per second while it cannot accept connections, so any client could fill the log.
 fn write_log() {
     let of_whom = Targets::new()
         .with_target("entra_oauth_proxy", LevelFilter::INFO)
@@ -204,7 +212,9 @@ fn write_log() {
         .init();
 }
 
-/// A tenant on this machine, in which this server is registered. It ends when it is dropped.
+/// Starts a local tenant in which this server is registered.
+///
+/// The tenant stops when it is dropped.
 async fn of_local_tenant(
     settings: EntraOAuthProxyBuilder,
     public_url: &str,
@@ -242,7 +252,7 @@ fn of_real_tenant(
     })
 }
 
-/// All at once.
+/// Returns an error that names all missing variables together.
 fn tell_what_is_missing() -> Result<(), Box<dyn Error>> {
     let needed = [
         "ENTRA_TENANT_ID",
@@ -292,15 +302,17 @@ fn tell(what: &str, is: &str) {
     println!("{what:<17} {is}");
 }
 
-/// The URI where the client wants its answers: it would listen there, were its user's browser a
-/// real one.
+/// Redirect URI of the client.
+///
+/// With a real browser, the client would listen there for the redirect.
 const REDIRECT_URI: &str = "http://127.0.0.1:9000/callback";
 
-/// A client that nobody told anything but the URL.
+/// Plays a client that knows only the URL.
 async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
     let url = format!("{public_url}/mcp");
 
-    // It is refused, and the challenge says where to look and what to ask for.
+    // The server refuses the client. The challenge says where the metadata is and which scope to
+    // request.
     let transport = StreamableHttpClientTransport::with_client(
         local_client()?,
         StreamableHttpClientTransportConfig::with_uri(&*url),
@@ -312,7 +324,8 @@ async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
     tell("without a token", &format!("401 {challenge}"));
     expect(challenge.contains("resource_metadata=") && challenge.contains("Mcp.Access"))?;
 
-    // It reads both documents and registers itself; a person then agrees and signs in.
+    // The client reads both metadata documents and registers itself; the user then consents and
+    // signs in.
     let http = Arc::new(Http(local_client()?));
     let mut client = OAuthState::new_with_oauth_http_client(&url, http).await?;
     let request = AuthorizationRequest::new(REDIRECT_URI)
@@ -331,7 +344,7 @@ async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
     client.handle_callback_url(&answered).await?;
     let manager = client.into_authorization_manager().ok_or("not signed in")?;
 
-    // Signed in, it calls a tool that knows who calls.
+    // The signed-in client calls a tool that knows its caller.
     let auth = AuthClient::new(local_client()?, manager);
     let transport = StreamableHttpClientTransport::with_client(
         auth.clone(),
@@ -344,7 +357,7 @@ async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
     tell("whoami", &said);
     expect(said.starts_with("ada of tenant") && said.ends_with("with Mcp.Access"))?;
 
-    // Another tool needs more, and the challenge names it.
+    // Another tool needs a further scope, which the challenge names.
     let Err(refused) = call(&mcp, "write_note").await else {
         return Err("the server let it write".into());
     };
@@ -352,7 +365,8 @@ async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
     tell("write_note", &format!("403 {challenge}"));
     expect(challenge.contains("insufficient_scope") && challenge.contains("Notes.Write"))?;
 
-    // It asks for that and what it had, and goes on in the same session.
+    // The client requests the new scope along with the old one, and continues in the same MCP
+    // session.
     let authorize = {
         let manager = auth.auth_manager.lock().await;
         manager.request_scope_upgrade("Notes.Write").await?
@@ -397,7 +411,7 @@ struct Tokens {
     scope: String,
 }
 
-/// Returns the tokens that rmcp's client was given.
+/// Returns the tokens that rmcp's client received.
 async fn tokens(auth: &AuthClient<reqwest::Client>) -> Result<Tokens, Box<dyn Error>> {
     let (_, answer) = auth.auth_manager.lock().await.get_credentials().await?;
     let answer = serde_json::to_value(answer)?;
@@ -414,8 +428,10 @@ async fn tokens(auth: &AuthClient<reqwest::Client>) -> Result<Tokens, Box<dyn Er
     })
 }
 
-/// Does what a person does in a browser: agrees, signs in as Ada, and is sent back to the client.
-/// That is where it stops: the URL.
+/// Plays the user in a browser: consents, signs in as Ada and returns the URL of the redirect back
+/// to the client.
+///
+/// The browser does not open that URL.
 async fn sign_in(authorize: &str) -> Result<String, Box<dyn Error>> {
     let browser = local_client()?;
     let page = browser.get(authorize).send().await?.error_for_status()?;
@@ -460,7 +476,7 @@ fn shortened(text: &str) -> String {
     text.chars().take(40).chain(['…']).collect()
 }
 
-/// The HTTP client of rmcp's OAuth: its own, that is, but for what this machine has set.
+/// rmcp's OAuth HTTP client, built to ignore this machine's proxies and certificates.
 struct Http(reqwest::Client);
 
 impl OAuthHttpClient for Http {
@@ -476,7 +492,10 @@ impl OAuthHttpClient for Http {
     }
 }
 
-/// Straight to loopback, whatever proxies and certificates this machine has. Redirects are answers.
+/// Builds a client that connects directly to loopback and ignores this machine's proxies and
+/// certificates.
+///
+/// The client does not follow redirects.
 fn local_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .no_proxy()

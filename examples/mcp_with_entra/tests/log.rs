@@ -1,4 +1,4 @@
-//! The log that the pages refer to.
+//! Tests of the log that error pages refer to.
 
 use std::process::Command;
 

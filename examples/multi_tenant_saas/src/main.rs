@@ -1,7 +1,8 @@
-//! A product that companies buy: whose tokens count is in a store, and each sees its own data.
+//! A multi-tenant product: a store lists the companies that signed up, and each sees only its data.
 //!
-//! `cargo run -p multi_tenant_saas` shows a company before and after it signs up; it serves until
-//! Ctrl-C, and with `--once` it exits, and fails if an answer is not the expected one.
+//! `cargo run -p multi_tenant_saas` shows a company's responses before and after it signs up, and
+//! then serves until Ctrl-C. With `--once` the program exits after that, and fails if a response is
+//! not the expected one.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,7 +18,9 @@ use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, Tenancy, TenantId, U
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const OTHER: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
 
-/// The tenants that have signed up, and what belongs to each. A database in earnest.
+/// The tenants that have signed up, with the orders of each.
+///
+/// A real product would use a database.
 #[derive(Clone, Default)]
 struct Store(Arc<Mutex<HashMap<TenantId, Vec<String>>>>);
 
@@ -36,11 +39,12 @@ impl Store {
 }
 
 fn app(settings: impl Fn() -> EntraAuthBuilder, store: &Store) -> Result<Router, Box<dyn Error>> {
-    // Tokens of any company are verified; only those of customers are let in.
+    // The Layer verifies tokens of any company, but lets in only those of customers.
     let customers = store.clone();
     let is_customer = async move |tenant| Ok::<_, Infallible>(customers.is_customer(tenant));
     let product = settings().tenant_rule(is_customer).build()?;
-    // To sign up, one cannot be a customer yet, but must speak for the company.
+    // The company is not a customer yet when it signs up, so `tenant_rule` does not apply here. The
+    // caller must be an administrator of the company.
     let sign_up = settings().build()?;
     let administrators = sign_up.require(UserRole("Company.Administrator"))?;
 
@@ -56,7 +60,10 @@ fn app(settings: impl Fn() -> EntraAuthBuilder, store: &Store) -> Result<Router,
     Ok(product.merge(sign_up))
 }
 
-/// Always by the caller's tenant: nothing in the request says whose data is meant.
+/// Returns the number of orders of the caller's tenant.
+///
+/// The tenant is always taken from the token: nothing in the request can select another tenant's
+/// data.
 async fn orders(caller: Caller, State(store): State<Store>) -> String {
     let store = store.lock();
     let orders = store.get(&caller.tenant_id()).map_or(0, Vec::len);
@@ -75,7 +82,7 @@ async fn sign_up_company(
     State((store, product)): State<(Store, EntraAuth)>,
 ) -> &'static str {
     store.sign_up(caller.tenant_id());
-    // It was no customer a moment ago, and that is remembered.
+    // `product` still remembers that the tenant was not a customer.
     product.forget_tenant(caller.tenant_id());
     "welcome"
 }
@@ -94,7 +101,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(settings, &store)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
@@ -151,7 +158,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn ask(url: &str, request: &str, token: &str) -> Result<String, Box<dyn Error>> {
-    // Straight to loopback, whatever proxies and certificates this machine has.
+    // Connects directly to loopback and ignores the proxies and certificates set on this machine.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])

@@ -1,8 +1,8 @@
-//! The figures of the page are those of its programs.
+//! Tests that the line counts in the README's table match its programs.
 
 const PAGE: &str = include_str!("../README.md");
 
-/// The lines of the first program under a heading that are shown.
+/// Returns the number of visible lines of the first program under a heading.
 fn lines_of(anchor: &str) -> usize {
     let sections = PAGE.split("\n## ").skip(1);
     let anchored = |heading: &str| {

@@ -1,8 +1,8 @@
-//! A local Entra tenant, an axum API behind the Layer, and what each kind of request gets.
+//! A local Entra tenant, an axum API behind the Layer, and the response to each kind of request.
 //!
-//! `cargo run -p quickstart` prints a table, then `curl` commands, and serves until Ctrl-C, with the
-//! service's log on standard error; with `--once` it exits after the table, and fails if an answer is
-//! not the expected one.
+//! `cargo run -p quickstart` prints a table, then `curl` commands, and serves until Ctrl-C. The
+//! service's log goes to standard error. With `--once` the program exits after the table, and fails
+//! if a response is not the expected one.
 
 use std::error::Error;
 
@@ -12,9 +12,11 @@ use entra_dev_tenant::DevTenant;
 use textwrap::{Options, WordSplitter};
 use tower_entra_auth::{Caller, EntraAuth, refusal::RefusalDetail};
 
-/// The application (client) id of the API; with a real tenant, that of its app registration.
+/// The application (client) id of the API.
+///
+/// With a real tenant, use the id of its app registration.
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
-/// A client application that may call the API as itself.
+/// A client application that may call the API with its own identity.
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 const SECRET: &str = "dev-secret";
 
@@ -67,7 +69,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
     }
 
-    // Another one: the first has logged these refusals, and repeats each once a minute at most.
+    // Starts a second service with its own log limits: the first has logged these refusals already,
+    // and repeats each at most once a minute.
     let (url, server) = serve(&tenant).await?;
     println!("\nTry it yourself; the token is good for an hour:\n");
     let endpoint = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
@@ -90,9 +93,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Serves the API behind the Layer, and returns its URL.
+/// Serves the API behind the Layer and returns its URL.
 async fn serve(tenant: &DevTenant) -> Result<(String, Server), Box<dyn Error>> {
-    // With a real tenant the last three settings go.
+    // With a real tenant, remove the last three settings.
     let auth = EntraAuth::builder()
         .tenant(tenant.id())
         .client_id(API)
@@ -107,7 +110,7 @@ async fn serve(tenant: &DevTenant) -> Result<(String, Server), Box<dyn Error>> {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
     Ok((url, server))
@@ -162,7 +165,7 @@ async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
     ];
 
     print_row("sent", "status", "code", "remedy");
-    // Straight to loopback, whatever proxies and certificates this machine has.
+    // Connects directly to loopback and ignores the proxies and certificates set on this machine.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
@@ -179,7 +182,8 @@ async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
         let body = response.text().await?;
         let (code, remedy) = match (status, body.trim().split_once(": ")) {
             (200, _) => ("-", "-"),
-            // RefusalDetail::Full: "code: remedy", or the remedy alone where nothing was sent.
+            // With `RefusalDetail::Full` the body is "code: remedy", or only the remedy if no token
+            // was sent.
             (_, Some((code, remedy))) if !code.contains(' ') => (code, remedy),
             _ => ("-", body.trim()),
         };
@@ -189,7 +193,9 @@ async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
     Ok(all_as_expected)
 }
 
-/// Prints a row in 100 columns: ids are cut, and the remedy is wrapped in its column.
+/// Prints a row of at most 100 columns.
+///
+/// Ids are shortened, and the remedy is wrapped within its column.
 fn print_row(sent: &str, status: &str, code: &str, remedy: &str) {
     let remedy = remedy.replace(API, "6e74…").replace(CLIENT, "2b1f…");
     let head = format!("{sent:<19}  {status:<6}  {code:<19}  ");

@@ -1,4 +1,4 @@
-//! What a new user sees first.
+//! Tests of the quickstart's printed output.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The answers of the proxy itself.
+//! Responses that the proxy creates itself.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -7,14 +7,14 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use tower_entra_auth::keys::BoxError;
 
-/// The upstream's body, the Layer's or our own.
+/// A body from the upstream, from the Layer or from this proxy.
 pub(crate) type Body = BoxBody<Bytes, BoxError>;
 
-/// The form in which a request wants to be answered.
+/// The form of response that a request needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
     Text,
-    /// `HEAD`: over HTTP/2 hyper would send a body that the client takes for a fault.
+    /// For `HEAD`: over HTTP/2 hyper would send a body, which the client treats as an error.
     NoBody,
     Grpc,
 }
@@ -28,12 +28,13 @@ impl Form {
         }
     }
 
-    /// The answer where the upstream gave none.
+    /// Returns the response for a request that got none from the upstream.
     pub(crate) fn unavailable(self, status: StatusCode, text: &'static str) -> Response<Body> {
         if self != Self::Grpc {
             return self.refusal(status, text);
         }
-        // Trailers only: gRPC wants 200, and the status in the headers.
+        // gRPC expects status 200 and, in a response without a body, its own status in the headers
+        // ("Trailers-Only").
         let mut response = Response::new(text_body(""));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -42,7 +43,7 @@ impl Form {
         response
     }
 
-    /// The answer to what is no proper request.
+    /// Returns the response to a malformed request.
     pub(crate) fn refusal(self, status: StatusCode, text: &str) -> Response<Body> {
         let body = match self {
             Self::NoBody => text_body(""),
@@ -62,7 +63,7 @@ impl Form {
     }
 }
 
-/// As the Layer tells it.
+/// Returns whether the request is gRPC, by the same rule as the Layer.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return false;

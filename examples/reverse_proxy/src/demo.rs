@@ -1,5 +1,5 @@
-//! The demonstration: a local tenant, an upstream that says what it saw, the proxy before it, and
-//! one request of each kind.
+//! The demonstration: a local tenant, an upstream that shows what it saw, the proxy in front of it,
+//! and one request of each kind.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,12 +27,12 @@ use crate::upstream::Upstream;
 use crate::{forward, server};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
-/// A client application that calls as itself.
+/// A client application that calls with its own identity.
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
-/// A user's object id.
+/// Object id of a user.
 const ADA: &str = "0f5b3a52-6f5f-4f0e-8a3c-0d9b1d9d3c11";
 
-/// Serves until `stop`, with `curl` lines to try.
+/// Serves until `stop` completes, and prints `curl` lines to try.
 pub(crate) async fn serve_until(stop: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
     let tenant = DevTenant::start().await?;
     let upstream = echo(&Seen::default()).await?;
@@ -51,7 +51,8 @@ pub(crate) async fn serve_until(stop: impl Future<Output = ()>) -> Result<(), Bo
     Ok(())
 }
 
-/// Sends one request of each kind, prints a line for each, and fails if one is not as expected.
+/// Sends one request of each kind, prints a line for each, and fails if a response is not as
+/// expected.
 pub(crate) async fn play() -> Result<(), Box<dyn Error>> {
     let tenant = DevTenant::start().await?;
     let auth = auth(&tenant)?;
@@ -169,7 +170,7 @@ fn user(tenant: &DevTenant, name: &str) -> String {
     token.claim("oid", ADA).claim("name", name).mint()
 }
 
-/// A proxy on a free port.
+/// Starts a proxy on a free port and returns its URL.
 async fn proxy(auth: &EntraAuth, upstream: &str) -> Result<String, Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -178,7 +179,7 @@ async fn proxy(auth: &EntraAuth, upstream: &str) -> Result<String, Box<dyn Error
     Ok(url)
 }
 
-/// An upstream that answers with what it saw.
+/// Starts an upstream that responds with the request it saw, and returns its URL.
 async fn echo(seen: &Seen) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -192,7 +193,7 @@ async fn echo(seen: &Seen) -> io::Result<String> {
     Ok(url)
 }
 
-/// An address where nobody listens.
+/// Returns the URL of a port that no server listens on.
 async fn nothing() -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     Ok(format!("http://{}", listener.local_addr()?))
@@ -209,7 +210,7 @@ fn told(request: &Request<Incoming>) -> Body {
     text_body(text)
 }
 
-/// The headers that the upstream saw last.
+/// The headers of the last request that the upstream saw.
 #[derive(Clone, Default)]
 struct Seen(watch::Sender<Option<HeaderMap>>);
 
@@ -218,7 +219,7 @@ impl Seen {
         self.0.send_replace(Some(headers.clone()));
     }
 
-    /// Returns the last headers in short, and forgets them.
+    /// Returns a short form of the last headers and forgets them.
     fn last(&self) -> String {
         let Some(headers) = self.0.send_replace(None) else {
             return "nothing".to_owned();
@@ -233,7 +234,7 @@ impl Seen {
                 };
             }
         }
-        // Neither may be there.
+        // The proxy must have removed both.
         for name in ["x.auth.roles", "authorization"] {
             for value in headers.get_all(name) {
                 let value = String::from_utf8_lossy(value.as_bytes());

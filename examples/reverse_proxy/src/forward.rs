@@ -1,4 +1,4 @@
-//! The way of a request: checked, protected, forwarded.
+//! The path of a request: target check, Layer, forwarding.
 
 use std::convert::Infallible;
 
@@ -17,7 +17,7 @@ use crate::server::Peer;
 use crate::target::{Asked, asked};
 use crate::upstream::Upstream;
 
-/// The proxy as a service, for every connection.
+/// Returns the proxy as a service for every connection.
 pub(crate) fn service<C: Connect + Clone + Send + Sync + 'static>(
     auth: &EntraAuth,
     upstream: Upstream<C>,
@@ -30,8 +30,8 @@ pub(crate) fn service<C: Connect + Clone + Send + Sync + 'static>(
         async move { Ok::<_, Infallible>(forward(&upstream, request).await) }
     }));
 
-    // Before the Layer: what is no proper request gets 400 whoever sends it (RFC 9112 §3.2), and
-    // costs no look at a token.
+    // The check runs before the Layer: a malformed request gets 400 from any sender (RFC 9112
+    // §3.2), without a look at the token.
     service_fn(move |mut request: Request<Incoming>| {
         let protected = protected.clone();
         async move {
@@ -45,7 +45,9 @@ pub(crate) fn service<C: Connect + Clone + Send + Sync + 'static>(
     })
 }
 
-/// Behind the Layer: whoever gets here has a good token, which is already removed.
+/// Forwards a request that passed the Layer.
+///
+/// Its token was valid and is already removed.
 async fn forward<C>(upstream: &Upstream<C>, request: Request<Incoming>) -> Response<Body>
 where
     C: Connect + Clone + Send + Sync + 'static,
@@ -58,7 +60,7 @@ where
     match upstream.send(request).await {
         Ok(mut response) => {
             remove_hop_by_hop(response.headers_mut());
-            // Not that of the other connection.
+            // The upstream's HTTP version says nothing about the client's connection.
             *response.version_mut() = Version::HTTP_11;
             response
         }
@@ -66,7 +68,7 @@ where
     }
 }
 
-/// The request as the upstream gets it, its body not yet read.
+/// Builds the request for the upstream, without reading its body.
 fn for_upstream<C>(
     upstream: &Upstream<C>,
     request: Request<Incoming>,
@@ -82,7 +84,7 @@ where
     clean_request(&mut parts.headers, upstream.version());
     let has_length = parts.headers.contains_key(CONTENT_LENGTH);
     if parts.version == Version::HTTP_11 && !has_length && !body.is_end_stream() {
-        // Without it hyper takes GET and HEAD for requests without a body.
+        // Without `Transfer-Encoding`, hyper sends GET and HEAD as requests without a body.
         let chunked = HeaderValue::from_static("chunked");
         parts.headers.insert(TRANSFER_ENCODING, chunked);
     }
@@ -92,7 +94,8 @@ where
         known.get::<Peer>(),
         known.get::<Asked>(),
     );
-    // The Layer has put it there. Should it ever be gone, nobody passes as nobody.
+    // The Layer has inserted the caller. If the caller were ever missing, the request fails instead
+    // of being forwarded anonymously.
     let nobody = (StatusCode::INTERNAL_SERVER_ERROR, "nobody is calling");
     say_who_calls(&mut parts.headers, known.get::<Caller>().ok_or(nobody)?);
 

@@ -1,4 +1,4 @@
-//! The headers that pass, from the client to the upstream and back.
+//! Filters the headers between client and upstream, in both directions.
 
 use bytes::Bytes;
 use http::header::{
@@ -12,9 +12,11 @@ use crate::server::Peer;
 use crate::spelling::{begins_with, is_spelling_of};
 use crate::target::Asked;
 
-/// Names that only this proxy may use, with all that begin so: they say who calls, and by which
-/// way. `Proxy` is among them because CGI's variable of it is `HTTP_PROXY`, by which many programs
-/// choose theirs (<https://httpoxy.org>).
+/// Beginnings of header names that only this proxy may set: they name the caller and the way the
+/// request took.
+///
+/// `Proxy` is among them because its CGI variable is `HTTP_PROXY`, from which many programs take
+/// their proxy (<https://httpoxy.org>).
 static OURS: [&str; 6] = [
     "authorization",
     "forwarded",
@@ -24,11 +26,14 @@ static OURS: [&str; 6] = [
     "x-real-ip",
 ];
 
-/// Names of headers that describe the message. HTTP reads them as they are spelled here, and a
-/// reader that takes another spelling for one sees a different message: PHP's own server lets
-/// `Content_Type` replace `Content-Type`.
+/// Names of headers that describe the message.
+///
+/// HTTP reads these names only in this spelling. A reader that accepts another spelling sees a
+/// different message: PHP's own server lets `Content_Type` replace `Content-Type`.
 static OF_THE_MESSAGE: [HeaderName; 3] = [CONTENT_LENGTH, CONTENT_TYPE, TRAILER];
 
+/// Hop-by-hop headers.
+///
 /// Source: RFC 9110 §7.6.1.
 static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -41,8 +46,9 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Leaves of a request's headers what the upstream may see. What this proxy says itself is set
-/// afterwards: `Connection: x-auth-oid` must not be able to remove that.
+/// Removes from a request's headers everything that the upstream must not see.
+///
+/// The proxy sets its own headers afterwards, so that `Connection: x-auth-oid` cannot remove them.
 pub(crate) fn clean_request(headers: &mut HeaderMap, upstream: Version) {
     let takes_trailers = listed(headers, TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);
@@ -52,12 +58,13 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, upstream: Version) {
             .find(|known| is_spelling_of(name, known.as_str()));
         known.is_some_and(|known| known != name)
     };
-    // Among them `Host`, which the client sends anew, or as `:authority`.
+    // `is_not_theirs` covers `Host` too: the proxy's client sends its own, or `:authority` over
+    // HTTP/2.
     remove(headers, |name| is_not_theirs(name) || is_misspelt(name));
     announce_trailers(headers);
     join_cookies(headers);
     if takes_trailers {
-        // gRPC demands it. In HTTP/1.1 it is a hop-by-hop header and must be named as one.
+        // gRPC requires `TE`. In HTTP/1.1 it is a hop-by-hop header, so `Connection` must name it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         if upstream == Version::HTTP_11 {
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -65,8 +72,10 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, upstream: Version) {
     }
 }
 
-/// Trailers are merged into the headers by some, PHP's own server among them: what must not come as
-/// the one must not come as the other.
+/// Removes from the trailers everything that the upstream must not see.
+///
+/// Some servers, such as PHP's own, merge trailers into the headers, so a forbidden header is also
+/// a forbidden trailer.
 pub(crate) fn clean_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     if let Some(trailers) = frame.trailers_mut() {
         remove_hop_by_hop(trailers);
@@ -75,7 +84,7 @@ pub(crate) fn clean_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     frame
 }
 
-/// Whatever is about one connection only, with what `Connection` names.
+/// Removes the headers that concern only one connection, including those that `Connection` names.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = listed(headers, CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name).ok())
@@ -85,7 +94,7 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells the upstream who connected, how, and whom the client asked.
+/// Sets the headers that say who connected, how, and which host the client asked for.
 pub(crate) fn say_forwarded(headers: &mut HeaderMap, peer: Option<&Peer>, asked: Option<&Asked>) {
     if let Some(Peer(address)) = peer
         && let Ok(value) = address.ip().to_canonical().to_string().parse()
@@ -109,7 +118,8 @@ fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// Returns whether it is this proxy's to say, or of the client's connection alone.
+/// Returns whether only this proxy may set the header, or the header concerns only the client's
+/// connection.
 fn is_not_theirs(name: &HeaderName) -> bool {
     let mut of_connection = HOP_BY_HOP.iter().chain([&HOST]);
     OURS.iter().any(|ours| begins_with(name, ours))
@@ -121,7 +131,7 @@ fn may_trail(name: &HeaderName) -> bool {
     !is_not_theirs(name) && !of_the_message.any(|known| is_spelling_of(name, known.as_str()))
 }
 
-/// Leaves in `Trailer` the names of what may come: over HTTP/1.1 hyper sends no others.
+/// Reduces `Trailer` to the permitted names: over HTTP/1.1 hyper sends no other trailers.
 fn announce_trailers(headers: &mut HeaderMap) {
     let names = listed(headers, TRAILER).filter_map(|name| HeaderName::from_bytes(name).ok());
     let names: Vec<HeaderName> = names.filter(may_trail).collect();
@@ -134,14 +144,16 @@ fn announce_trailers(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns the elements of a list, of all the headers of this name together.
+/// Returns the elements of a list header, from all headers of this name together.
 fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let values = headers.get_all(name).into_iter();
     let elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     elements.map(<[u8]>::trim_ascii)
 }
 
-/// HTTP/2 clients may send cookies one by one; whoever reads HTTP/1.1 expects one header.
+/// Joins several `Cookie` headers into one.
+///
+/// HTTP/2 clients may send cookies one by one, but HTTP/1.1 servers expect one header.
 ///
 /// Source: RFC 9113 §8.2.3.
 fn join_cookies(headers: &mut HeaderMap) {

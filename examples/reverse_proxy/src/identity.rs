@@ -1,12 +1,14 @@
-//! The headers that tell the upstream about the caller.
+//! Headers that name the caller to the upstream.
 
 use http::{HeaderMap, HeaderValue};
 use tower_entra_auth::Caller;
 
-/// Says who calls, in headers from which all that the client sent was removed.
+/// Sets the headers that name the caller.
+///
+/// The caller of this function has removed all such headers that the client sent.
 pub(crate) fn say_who_calls(headers: &mut HeaderMap, caller: &Caller) {
     let mut say = |name: &'static str, value: String| {
-        // What was encoded is a header value.
+        // Encoded text is always a valid header value.
         if !value.is_empty()
             && let Ok(value) = HeaderValue::from_str(&value)
         {
@@ -25,12 +27,16 @@ pub(crate) fn say_who_calls(headers: &mut HeaderMap, caller: &Caller) {
     }
 }
 
-/// A space within an element is encoded, so that one always separates two.
+/// Encodes each element and joins them with spaces.
+///
+/// A space within an element is encoded too, so a space always separates two elements.
 fn list<'c>(elements: impl Iterator<Item = &'c str>) -> String {
     elements.map(encoded).collect::<Vec<_>>().join(" ")
 }
 
-/// Header values are not UTF-8, and names may have anything in them: a line break, say.
+/// Encodes as `%XX` every byte that is not visible ASCII, and `%`.
+///
+/// Header values are not UTF-8, and names may contain any character, even a line break.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

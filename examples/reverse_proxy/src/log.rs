@@ -1,4 +1,4 @@
-//! The log: lines that a client can cause are few, however often it does.
+//! The log, which limits the number of lines that a client can cause.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +11,11 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Writes what this proxy and the Layer log, and nothing of the libraries beneath: h2, for one,
-/// warns of each acknowledgement of a ping that it never sent, 17 bytes of a client without a
-/// token.
+/// Returns a subscriber that writes the lines of this proxy and of the Layer, and none of the
+/// libraries below.
+///
+/// h2, for example, warns of each acknowledgement of a ping that it never sent. A client without a
+/// token causes such a line with 17 bytes.
 pub(crate) fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -25,7 +27,7 @@ where
     tracing_subscriber::registry().with(ours).with(lines)
 }
 
-/// Lets lines of one kind through: the first, then one a minute with the count.
+/// Limits the lines of one kind: the first is written, then one a minute with the count.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     written: Mutex<Option<Written>>,
@@ -34,22 +36,22 @@ pub(crate) struct Throttle {
 #[derive(Debug)]
 struct Written {
     at: Instant,
-    /// The number of those that came since.
+    /// Number of events since that line.
     since: u64,
 }
 
 impl Throttle {
-    /// The least time between two lines.
+    /// Minimum time between two lines.
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    /// Warns of what happened, if a line is due.
+    /// Logs a warning with `what`, if a line is due.
     pub(crate) fn warn(&self, what: impl fmt::Display) {
         if let Some(count) = self.due() {
             tracing::warn!(count, "{what}");
         }
     }
 
-    /// Counts one, and returns how many the line is for, if one is due.
+    /// Counts one event and, if a line is due, returns the number of events that the line covers.
     fn due(&self) -> Option<u64> {
         let now = Instant::now();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,12 @@
-//! A reverse proxy that lets only verified callers through and tells the upstream who they are: for
-//! a service that cannot check tokens itself.
+//! A reverse proxy for a service that cannot check tokens itself.
 //!
-//! `cargo run -p reverse_proxy` starts a local tenant, an upstream that says what it saw and the
-//! proxy before it, prints `curl` lines to try and serves until Ctrl-C; with `--once` it sends
-//! itself one request of each kind, and fails if anything is not as expected. With settings it is
-//! the proxy alone:
+//! The proxy forwards only requests of verified callers and names the caller to the upstream in
+//! headers.
+//!
+//! `cargo run -p reverse_proxy` starts a local tenant, an upstream that shows the request it saw,
+//! and the proxy in front of it. The program prints `curl` lines to try and serves until Ctrl-C.
+//! With `--once` the program sends itself one request of each kind, and fails if a response is not
+//! as expected. With settings, the program runs only the proxy:
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -12,10 +14,10 @@
 //! | `UPSTREAM` | `http://host:port[/base]` for HTTP/1.1, `h2c://host:port` for HTTP/2 without TLS, as gRPC needs |
 //! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, … | as [`EntraAuthBuilder::env`] reads them |
 //!
-//! Clients use HTTP/1.1 or HTTP/2 (prior knowledge) on the one port. Bodies stream both ways, with
-//! their trailers, and are never held as a whole.
+//! Clients use HTTP/1.1 or HTTP/2 (prior knowledge) on one port. Bodies stream in both
+//! directions, with their trailers; the proxy never holds a whole body.
 //!
-//! # What the upstream can rely on
+//! # Guarantees for the upstream
 //!
 //! | header | from the token |
 //! |---|---|
@@ -24,53 +26,56 @@
 //! | `x-auth-scopes`, `x-auth-roles` | lists, separated by one space |
 //! | `x-auth-client` | the client application |
 //!
-//! What the token does not have is no header. Whatever is not visible ASCII, and `%`, is
-//! percent-encoded, each element of a list by itself. `x-forwarded-for`, `-proto` and `-host` say
-//! what this proxy saw. The token does not arrive.
+//! If the token lacks a value, its header is missing. Every byte that is not visible ASCII, and
+//! `%`, is percent-encoded, separately in each element of a list. `x-forwarded-for`, `-proto` and
+//! `-host` contain the client's address, the scheme and the host as this proxy saw them. The proxy
+//! removes the token.
 //!
-//! Neither does what a client says itself by a name that begins with `X-Auth`, `X-Forwarded`,
-//! `Forwarded`, `X-Real-IP`, `Proxy` or `Authorization`, as a header or as a trailer. Names are
-//! compared by their words: case and every character but letters and digits count for nothing,
-//! because PHP reads `x_auth_roles` and `X.Auth.Roles` as `X-Auth-Roles`, and lighttpd's CGI even
-//! `X!Auth~Roles`. What HTTP goes by (`Host`, `Content-Length`, `Content-Type`, `Transfer-Encoding`
-//! …) does not arrive in another spelling either. A name without anything between its words,
-//! `XAuthRoles`, is another name.
+//! The proxy also removes every header and trailer of the client whose name begins with `X-Auth`,
+//! `X-Forwarded`, `Forwarded`, `X-Real-IP`, `Proxy` or `Authorization`. Names are compared word by
+//! word: the comparison ignores case and every character except letters and digits. The reason: PHP
+//! reads `x_auth_roles` and `X.Auth.Roles` as `X-Auth-Roles`, and lighttpd's CGI even reads
+//! `X!Auth~Roles` so. The proxy also removes other spellings of the headers that HTTP itself uses
+//! (`Host`, `Content-Length`, `Content-Type`, `Transfer-Encoding` …). A name without a separator
+//! between its words, such as `XAuthRoles`, is a different name.
 //!
-//! All of this holds only if nobody but the proxy reaches the upstream: bind that to loopback, or
-//! fence it in.
+//! These guarantees hold only if no other client can reach the upstream: bind the upstream to
+//! loopback or restrict access to it with a firewall.
 //!
-//! # What clients get
+//! # Responses to clients
 //!
 //! | case | HTTP | gRPC |
 //! |---|---|---|
-//! | a request that the Layer refuses | its answer, unchanged | likewise |
-//! | no Host, several, an invalid one or another than the target's; a target without a path | 400 | 400 |
+//! | a request that the Layer refuses | the Layer's response, unchanged | the Layer's response, unchanged |
+//! | no Host, several, an invalid one or one that differs from the target's; a target without a path | 400 | 400 |
 //! | `CONNECT` | 405 | |
 //! | more than 64 KiB of headers | 431 | 431 |
-//! | the upstream refuses the connection, or answers with something else than HTTP | 502 | 14 |
-//! | it does not connect within 5 s, or sends no response headers for 30 s after the last piece of the request that it took | 504 | 14 |
-//! | it breaks off within the body | the response breaks off | likewise |
+//! | the upstream refuses the connection, or its response is not HTTP | 502 | 14 |
+//! | the upstream does not connect within 5 s, or sends no response headers for 30 s after it took the last piece of the request | 504 | 14 |
+//! | the upstream breaks off within the response body | the response breaks off | the response breaks off |
 //!
-//! # What the log says
+//! # Log
 //!
-//! On standard error: what the Layer logs, and each kind of trouble with the upstream or with
-//! accepting connections, the first of a kind at once, then at most one line a minute with the
-//! `count` since the last. A request whose client breaks off its body, or sends no more of it, is
-//! no trouble with the upstream. A client cannot fill the log. Lines of the libraries beneath are
-//! left out.
+//! The log goes to standard error. It contains the Layer's lines, and each kind of failure of the
+//! upstream or of accepting connections. The first failure of a kind is logged immediately, and
+//! further ones at most once a minute, with the `count` since the last line. A request whose client
+//! breaks off its body or stops sending it is not logged as a failure of the upstream. A client
+//! cannot fill the log. Lines of the libraries below are left out.
 //!
-//! # What it does not do
+//! # Limitations
 //!
-//! - TLS: put it behind what terminates it, which `x-forwarded-for` then names, and on one machine or
-//!   network with its upstream.
-//! - WebSocket and every other `Upgrade`: the header is removed, so the upstream answers as if the
-//!   client had not asked.
-//! - Paths of its own such as `/healthz`: everything needs a token.
-//! - Rewriting: the path is appended to the base as it came, with `..` if it has such segments. A
-//!   base is a prefix, not a wall.
-//! - Time limits on a response's body, because a stream may be quiet for long.
-//! - Limits on connections and rates, several upstreams, retries, caching, `Via`; and only Ctrl-C
-//!   (SIGINT) ends it gracefully, within 10 s.
+//! The proxy does not offer:
+//!
+//! - TLS: put the proxy behind a TLS terminator, on the same machine or network as the upstream.
+//!   `x-forwarded-for` then contains the terminator's address.
+//! - WebSocket and every other `Upgrade`: the proxy removes the header, so the upstream responds as
+//!   if the client had not asked for it.
+//! - Own paths such as `/healthz`: every request needs a token.
+//! - Rewriting: the proxy appends the path to the base as the client sent it, including `..`
+//!   segments. The base is a prefix and does not restrict access.
+//! - Time limits on a response's body, because a stream may be quiet for a long time.
+//! - Limits on connections and rates, several upstreams, retries, caching, `Via`. Only Ctrl-C
+//!   (SIGINT) shuts the proxy down gracefully, within 10 s.
 //!
 //! [`EntraAuthBuilder::env`]: tower_entra_auth::EntraAuthBuilder::env
 
@@ -107,7 +112,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return demo::serve_until(interrupted()).await;
     }
 
-    // The Layer logs why a token is refused.
+    // The Layer logs why it refuses a token.
     tracing::subscriber::set_global_default(log::subscriber(io::stderr))?;
     let settings = Settings::read(variable)?;
     let listener = TcpListener::bind(settings.listen).await;

@@ -1,4 +1,4 @@
-//! Accepts connections and bounds what a client may take.
+//! Accepts connections and limits what a client can use.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,30 +23,33 @@ use tower::{Service, ServiceExt as _};
 use crate::answer::Body;
 use crate::log::Throttle;
 
-/// Until the headers of a request are there; a connection that waits for its next one as well.
+/// Timeout for the headers of a request, including the wait of a connection for its next request.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// All headers of a request together: a token of 16 KiB and what browsers send beside it.
+/// Maximum size of all headers of a request together: a token of 16 KiB and the headers that
+/// browsers send with it.
 pub(crate) const MAX_HEADER_BYTES: u32 = 64 * 1024;
-/// Requests at a time on one HTTP/2 connection.
+/// Maximum number of concurrent requests on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 128;
-/// The bytes that may be under way of one body on an HTTP/2 connection. The connection has room for
-/// that of every stream, so that a body that nobody reads stops no other.
+/// Maximum number of bytes in flight of one body on an HTTP/2 connection.
+///
+/// The connection's window has room for all its streams, so a body that is not read does not block
+/// the others.
 pub(crate) const STREAM_WINDOW: u32 = 128 * 1024;
 pub(crate) const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
-/// The time after which a quiet HTTP/2 client is asked whether it is still there.
+/// Time without traffic after which the proxy pings an HTTP/2 client.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
-/// For requests that are under way when the proxy is to end.
+/// Time that requests in progress have to finish when the proxy shuts down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The other end of the connection, in the request's extensions.
+/// The address of the connected client, in the request's extensions.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// A source of connections: TCP, or the memory of a test.
+/// A source of connections: TCP, or a test's memory network.
 pub(crate) trait Listener {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Waits for the next connection, and returns it with its other end.
+    /// Waits for the next connection and returns it with the address of its other end.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 }
 
@@ -55,7 +58,7 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = Self::accept(self).await?;
-        // Small frames of a stream must not wait for each other.
+        // Disables Nagle's algorithm: small frames of a stream must not wait for each other.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("{peer}: {error}");
         }
@@ -63,7 +66,7 @@ impl Listener for TcpListener {
     }
 }
 
-/// Serves until `stop`, and then ends what is under way.
+/// Serves until `stop` completes, and then lets the requests in progress finish.
 pub(crate) async fn serve<L, S>(mut listener: L, service: S, stop: impl Future<Output = ()>)
 where
     L: Listener,
@@ -86,12 +89,13 @@ where
             }
             Err(error) => {
                 not_accepted.warn(format_args!("cannot accept a connection: {error}"));
-                // Where the process is out of files the next attempt would fail at once.
+                // If the process is out of file descriptors, the next attempt would fail
+                // immediately.
                 sleep(Duration::from_millis(100)).await;
             }
         }
     }
-    // Nobody should connect to be turned away.
+    // Closes the listener first, so that no client connects only to be disconnected.
     drop(listener);
     if timeout(SHUTDOWN_TIMEOUT, connections.shutdown())
         .await
@@ -127,7 +131,7 @@ where
     }
 }
 
-/// HTTP/1.1 or HTTP/2, whichever the client begins with.
+/// Returns a builder that serves HTTP/1.1 or HTTP/2, depending on how the client begins.
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -146,8 +150,10 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Ends when a connection has sent no request in time. hyper's own limit begins only when it is
-/// known which HTTP the client speaks, and is not one of HTTP/2.
+/// Completes when a connection has sent no request within [`HEADER_TIMEOUT`].
+///
+/// hyper's own timeout starts only when hyper knows which HTTP version the client speaks, and does
+/// not apply to HTTP/2.
 async fn silent(has_asked: &AtomicBool) {
     sleep(HEADER_TIMEOUT).await;
     if has_asked.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! The settings that the environment gives.
+//! Settings from environment variables.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use tower_entra_auth::{BuildError, EntraAuth, EntraAuthBuilder};
 
 use crate::upstream::Upstream;
 
-/// Settings that fit together.
+/// A valid set of settings.
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) upstream: Upstream,
@@ -15,13 +15,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Returns whether anybody wants more than the demonstration. `AZURE_*` says nothing: those may
-    /// stand in any developer's environment.
+    /// Returns whether any setting of the proxy is given, so that the demonstration is not wanted.
+    ///
+    /// `AZURE_*` does not count: any developer's environment may contain those variables.
     pub(crate) fn are_given(variable: impl Fn(&str) -> Option<String>) -> bool {
         NAMES.iter().any(|name| variable(name).is_some())
     }
 
-    /// Reads them all, so that every problem is told at once.
+    /// Reads all settings and reports all problems together.
     pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, WrongSettings> {
         // An empty variable counts as unset, as it does for the Layer.
         let given = |name: &str| {
@@ -51,7 +52,9 @@ impl Settings {
     }
 }
 
-/// Builds what every proxy has in common: the upstream must not be able to act as the caller.
+/// Builds the `EntraAuth` that every proxy uses.
+///
+/// It removes the token from requests, so that the upstream cannot act as the caller.
 pub(crate) fn protection(settings: EntraAuthBuilder) -> Result<EntraAuth, BuildError> {
     settings.remove_token_header().build()
 }
@@ -74,13 +77,13 @@ fn listen(given: Option<String>) -> Result<SocketAddr, String> {
 fn upstream(given: Option<String>) -> Result<Upstream, String> {
     let text = given.ok_or("UPSTREAM: not set; http://127.0.0.1:3000, say")?;
     Upstream::new(&text).map_err(|problem| {
-        // There may be a password in it.
+        // The part before `@` may contain a password.
         let shown = text.rsplit('@').next().unwrap_or_default();
         format!("UPSTREAM: {shown:?} {problem}")
     })
 }
 
-/// Every problem, each with the name of its setting.
+/// All problems, each with the name of its setting.
 pub(crate) struct WrongSettings(Vec<String>);
 
 impl fmt::Display for WrongSettings {
@@ -93,7 +96,7 @@ impl fmt::Display for WrongSettings {
     }
 }
 
-/// The same, as that is what `fn main() -> Result<..>` prints.
+/// Writes the same text as `Display`, because `fn main() -> Result<..>` prints errors with `Debug`.
 impl fmt::Debug for WrongSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)

@@ -1,24 +1,28 @@
-//! The target of a request, and its host: requests that two readers could understand differently
-//! are refused.
+//! Checks a request's target and host, and refuses requests that two readers could understand
+//! differently.
 
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 
-/// Why a request is refused.
+/// Status and text of the refusal of a malformed request.
 pub(crate) type Malformed = (StatusCode, &'static str);
 
-/// The authority that the client asked, in the request's extensions. HTTP/1.0 may not name one.
+/// The authority that the client asked for, in the request's extensions.
+///
+/// An HTTP/1.0 request may lack one.
 #[derive(Clone)]
 pub(crate) struct Asked(pub(crate) Option<HeaderValue>);
 
+/// Returns the authority that the client asked for, or refuses a malformed request.
+///
 /// Source: RFC 9112 §3.2 and §3.2.2, for HTTP/2 RFC 9113 §8.3.1.
 pub(crate) fn asked<B>(request: &Request<B>) -> Result<Asked, Malformed> {
     if request.method() == Method::CONNECT {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         return Err((status, "CONNECT is not supported"));
     }
-    // `*` asks about this proxy, not about something of the upstream.
+    // `*` asks about this proxy, not about a resource of the upstream.
     if !request.uri().path().starts_with('/') {
         return Err(bad("the target of the request is no path"));
     }
@@ -36,7 +40,7 @@ pub(crate) fn asked<B>(request: &Request<B>) -> Result<Asked, Malformed> {
                 return Err(bad("the Host header is not the target's"));
             }
             let asked = target.map(Authority::as_str).or(host);
-            // What is an authority is a header value.
+            // Every valid authority is a valid header value.
             Ok(Asked(asked.and_then(|text| text.parse().ok())))
         }
     }
@@ -56,17 +60,17 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, Malformed> {
 
 fn default_port<B>(request: &Request<B>) -> u16 {
     match request.uri().scheme_str() {
-        // What terminates TLS before us may leave the scheme as it was.
+        // A TLS terminator in front of the proxy may leave the scheme unchanged.
         Some("https") => 443,
         _ => 80,
     }
 }
 
-/// The host in lower case and the port: what has to be compared.
+/// Parses an authority into the host in lower case and the port, for comparison.
 fn named(text: &str, default_port: u16) -> Option<(String, u16)> {
     let authority: Authority = text.parse().ok()?;
     let host = authority.host();
-    // Neither a user before the host nor anything else than a port behind it.
+    // Refuses a user before the host, and anything but a port after it.
     let port = match text.strip_prefix(host)? {
         "" | ":" => default_port,
         _ => authority.port_u16()?,

@@ -1,5 +1,4 @@
-//! Tests of what the proxy promises, through real sockets, or through memory where the clock is
-//! paused.
+//! Tests of the proxy's guarantees, over real sockets, or over memory where the clock is paused.
 
 #[cfg(target_os = "linux")]
 mod connecting;

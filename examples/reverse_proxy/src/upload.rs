@@ -11,15 +11,17 @@ use tokio::sync::watch;
 
 use crate::headers::clean_trailers;
 
-/// The client's body, its trailers cleaned, and its progress told.
+/// The client's body with filtered trailers, which reports its progress.
 pub(crate) struct Upload {
     body: Incoming,
     progress: watch::Sender<()>,
     sender: Arc<Sender>,
 }
 
-/// The client, as far as its body tells. What fails for its sake is no word about the upstream, and
-/// must not stand in the place of one.
+/// State of the client, as its body shows it.
+///
+/// A failure that the client caused says nothing about the upstream, and must not be logged as a
+/// failure of the upstream.
 #[derive(Default)]
 pub(crate) struct Sender {
     is_awaited: AtomicBool,
@@ -27,7 +29,8 @@ pub(crate) struct Sender {
 }
 
 impl Upload {
-    /// Tells `progress` of each piece that the upstream takes, and `sender` what the client does.
+    /// Wraps `body` so that `progress` receives each piece that the upstream takes, and `sender`
+    /// the state of the client.
     pub(crate) fn new(body: Incoming, progress: watch::Sender<()>, sender: Arc<Sender>) -> Self {
         Self {
             body,
@@ -43,7 +46,7 @@ impl Sender {
         self.is_awaited.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the client has ended its body in the middle.
+    /// Returns whether the client has broken off its body.
     pub(crate) fn has_broken_off(&self) -> bool {
         self.has_broken_off.load(Ordering::Relaxed)
     }
@@ -68,7 +71,7 @@ impl Body for Upload {
         polled.map_ok(clean_trailers)
     }
 
-    // Its size is in the headers, where the client has told it.
+    // `size_hint` is not forwarded: if the client sent a length, it is in the headers.
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }

@@ -20,30 +20,32 @@ use crate::log::Throttle;
 use crate::server::{CONNECTION_WINDOW, MAX_HEADER_BYTES, STREAM_WINDOW};
 use crate::upload::{Sender, Upload};
 
-/// Until a connection stands.
+/// Timeout for connecting to the upstream.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until the headers of the response, counted from the last piece of the request that the upstream
-/// took: a long upload is no silence.
+/// Timeout for the headers of the response, counted from the last piece of the request that the
+/// upstream took.
+///
+/// A long upload is therefore not a timeout.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time after which TCP asks on a quiet connection whether the other end is still there. HTTP/2
-/// pings would tell more, but gRPC servers end connections that send them every minute.
+/// Idle time after which TCP checks whether the other end of a connection is still there.
+///
+/// HTTP/2 pings would detect more, but gRPC servers close connections that send one every minute.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// For how long a connection is kept for the next request.
+/// Time for which an idle connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The upstream, with the connections to it.
 #[derive(Clone)]
 pub(crate) struct Upstream<C = HttpConnector> {
     authority: Authority,
-    /// The prefix of each path: nothing, or a path without a slash at its end.
+    /// Prefix of each path: empty, or a path without a slash at its end.
     base: String,
     version: Version,
     client: Client<C, Upload>,
     losses: Arc<Losses>,
 }
 
-/// Throttles of the log's lines about requests that got no response, or half of one: one throttle
-/// for each kind.
+/// Log throttles, one for each kind of request that got no response or only part of one.
 #[derive(Default)]
 struct Losses {
     not_connected: Throttle,
@@ -52,7 +54,7 @@ struct Losses {
     cut_short: Throttle,
 }
 
-/// Why there is no response.
+/// Cause of a missing response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Failure {
     Unreachable,
@@ -60,8 +62,9 @@ pub(crate) enum Failure {
 }
 
 impl Upstream {
-    /// Makes an upstream of `http://host:port[/base]` or `h2c://host:port`; the error says what is
-    /// wrong with it.
+    /// Parses an upstream from `http://host:port[/base]` or `h2c://host:port`.
+    ///
+    /// The error says what is wrong with the text.
     pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -72,7 +75,7 @@ impl Upstream {
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
-    /// Makes the same, over other connections than those of TCP.
+    /// Parses an upstream and connects to it through `connector` instead of TCP.
     pub(crate) fn with_connector(text: &str, connector: C) -> Result<Self, &'static str> {
         let (version, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Version::HTTP_11, rest),
@@ -108,10 +111,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         self.version
     }
 
-    /// The address of what the client asked for; `None` if that would be too long.
+    /// Returns the upstream's URI for the URI that the client asked for, or `None` if the result
+    /// would be too long.
     pub(crate) fn uri(&self, asked: &Uri) -> Option<Uri> {
         let path = match asked.path_and_query() {
-            // As it is displayed: with a slash before a query that stands alone.
+            // `path` is displayed with a slash before a query that has no path.
             Some(path) => format!("{}{path}", self.base),
             None => format!("{}/", self.base),
         };
@@ -123,7 +127,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             .ok()
     }
 
-    /// The response, as soon as its headers are there.
+    /// Sends the request and returns the response as soon as its headers have arrived.
     pub(crate) async fn send(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let (progress, taken) = watch::channel(());
         let sender = Arc::<Sender>::default();
@@ -143,7 +147,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             }
         };
         match response {
-            // To switch protocols was not asked for: that header was removed.
+            // The client did not ask to switch protocols: the proxy removed that header.
             Ok(response) if response.status().is_informational() => {
                 let status = response.status();
                 let switched =
@@ -170,8 +174,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         }
     }
 
-    /// Returns the body of a response as the client gets it. If it breaks off, the log says so: the
-    /// client has the status already.
+    /// Returns the body of a response for the client.
+    ///
+    /// If the body breaks off, the log says so, because the client already has the status.
     fn download(&self, body: Incoming, sender: Arc<Sender>) -> Body {
         let (authority, losses) = (self.authority.clone(), Arc::clone(&self.losses));
         let told = move |error: hyper::Error| {
@@ -188,12 +193,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 }
 
-/// Ends when the upstream has taken nothing of the request for too long.
+/// Completes when the upstream has taken no piece of the request for [`RESPONSE_TIMEOUT`].
 async fn silence(mut taken: watch::Receiver<()>) {
     loop {
         match timeout(RESPONSE_TIMEOUT, taken.changed()).await {
             Ok(Ok(())) => {}
-            // It has all of it.
+            // The upstream has taken the whole request.
             Ok(Err(_)) => return sleep(RESPONSE_TIMEOUT).await,
             Err(_) => return,
         }
@@ -236,7 +241,7 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
         .any(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
-/// For the log: hyper's own words say little without their causes.
+/// Joins an error and its causes for the log: hyper's own message says little without them.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
     causes.join(": ")

@@ -1,4 +1,4 @@
-//! The program itself, as a process of its own: what a body of 1 GiB costs it, and its end.
+//! Tests of the program as a separate process: the memory that a body of 1 GiB takes, and its end.
 #![cfg(target_os = "linux")]
 
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const MEBIBYTE: u64 = 1024 * 1024;
-/// The growth of the process's peak of memory that is allowed, in KiB.
+/// Permitted growth of the process's peak memory, in KiB.
 const ALLOWED: u64 = 32 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,7 @@ async fn assert_flat(is_http2: bool, bytes: u64) {
         count(response.into_body()).await
     };
 
-    // What it needs anyway: connections, keys, the token.
+    // Measures the baseline: connections, keys, the token.
     assert_eq!(send(MEBIBYTE).await, MEBIBYTE);
     let before = proxy.peak();
     let start = std::time::Instant::now();
@@ -68,7 +68,9 @@ async fn assert_flat(is_http2: bool, bytes: u64) {
     assert!(proxy.interrupt().success());
 }
 
-/// An upstream that sends as many bytes as it gets: as many have come when the headers go back.
+/// Starts an upstream that sends as many bytes as it received.
+///
+/// Its response headers follow the last byte of the request.
 async fn upstream() -> SocketAddr {
     memory_network::assert_clock_runs();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,7 +101,7 @@ async fn count(mut body: Incoming) -> u64 {
     bytes
 }
 
-/// A body of as many bytes, whose length nobody is told.
+/// A body of the given number of zero bytes, without a known length.
 struct Zeros(u64);
 
 static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -150,7 +152,7 @@ impl Proxy {
         Self { process, url }
     }
 
-    /// The most memory that it ever had, in KiB.
+    /// Returns the peak memory of the process, in KiB.
     fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -161,7 +163,7 @@ impl Proxy {
             .unwrap()
     }
 
-    /// Ctrl-C, and how it ends.
+    /// Sends Ctrl-C (SIGINT) and returns the exit status.
     fn interrupt(mut self) -> ExitStatus {
         let kill = format!("kill -INT {}", self.process.id());
         assert!(

@@ -1,10 +1,10 @@
-//! A stronger sign-in for what matters: the claims challenge, and what a client does with it.
+//! A stronger sign-in for sensitive operations: the claims challenge, and the client's part in it.
 //!
-//! In Entra the API's manifest must request the optional claim `xms_cc`, so that its tokens say which
-//! clients can be challenged.
+//! In Entra, the API's manifest must request the optional claim `xms_cc`, so that its tokens say
+//! which clients can handle a challenge.
 //!
-//! `cargo run -p step_up` plays a client through it and serves until Ctrl-C; with `--once` it exits
-//! after that, and fails if an answer is not the expected one.
+//! `cargo run -p step_up` plays a client that is challenged and serves until Ctrl-C. With `--once`
+//! the program exits after the play, and fails if a response is not the expected one.
 
 use std::error::Error;
 
@@ -22,8 +22,10 @@ use tower_entra_auth::{
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// Looking needs any sign-in, moving money one that satisfies the authentication context c1, which
-/// Conditional Access ties to a second factor, say.
+/// Builds the routes and their requirements.
+///
+/// Reading the balance needs any sign-in. Moving money needs one that satisfies the authentication
+/// context c1, which Conditional Access can tie to a second factor.
 fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
     let strong = auth.require(AuthenticationContext("c1"))?;
     let routes = Router::new()
@@ -44,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&auth)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
@@ -61,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
-    // Straight to loopback, whatever proxies and certificates this machine has.
+    // Connects directly to loopback and ignores the proxies and certificates set on this machine.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
@@ -69,7 +71,7 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     let transfer = format!("{url}/transfer");
     let user = || tenant.user("ada").scope("Money").for_api(API);
 
-    // A client that declares cp1 is challenged ...
+    // A client that declares cp1 receives a challenge ...
     let weak = user().capability("cp1").mint();
     let response = client.post(&transfer).bearer_auth(weak).send().await?;
     println!("weak sign-in                {}", response.status());
@@ -79,8 +81,8 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     let claims = claims_of(challenge).ok_or("no claims in the challenge")?;
     println!("the challenge asks for      {claims}");
 
-    // ... and would hand the claims to Entra (MSAL: `claims_challenge`), which has the user sign in
-    // again. What it would issue then is minted here.
+    // ... and would pass the claims to Entra (MSAL: `claims_challenge`), which makes the user sign
+    // in again. The example mints the token that Entra would then issue.
     let context = claims["access_token"]["acrs"]["value"].as_str();
     let strong = user().authentication_context(context.ok_or("no context")?);
     let response = client.post(&transfer).bearer_auth(strong.mint());
@@ -88,14 +90,14 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     println!("stronger sign-in            {}", response.status());
     expect(response.status() == 200)?;
 
-    // A client that does not declare it would loop: it gets a plain 403.
+    // A client that does not declare cp1 would loop, so it receives a plain 403.
     let response = client.post(&transfer).bearer_auth(user().mint());
     let response = response.send().await?;
     println!("a client without cp1        {}", response.status());
     expect(response.status() == 403 && response.text().await? == "step_up\n")
 }
 
-/// Returns what the challenge asks for: `claims="<base64 of JSON>"`.
+/// Decodes the claims that the challenge requests: `claims="<base64 of JSON>"`.
 fn claims_of(challenge: &str) -> Option<Value> {
     let (_, behind) = challenge.split_once("claims=\"")?;
     let (encoded, _) = behind.split_once('"')?;

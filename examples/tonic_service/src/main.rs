@@ -1,8 +1,11 @@
-//! A gRPC service behind the Layer: what each method requires, streams that would end with the token
-//! of their caller, and the health service, which is open.
+//! A gRPC service behind the Layer.
 //!
-//! `cargo run -p tonic_service` calls itself as each kind of caller and serves until Ctrl-C; with
-//! `--once` it exits after that, and fails if a status is not the expected one.
+//! Each method has its own requirement, streams end when the caller's token expires, and the health
+//! service is open to everyone.
+//!
+//! `cargo run -p tonic_service` calls its own service as each kind of caller and serves until
+//! Ctrl-C. With `--once` the program exits after the calls, and fails if a status is not the
+//! expected one.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -27,7 +30,7 @@ use self::grpc::reports_server::{Reports, ReportsServer};
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
-/// The code that `build.rs` makes.
+/// The code that `build.rs` generates.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -38,7 +41,7 @@ mod grpc {
     include!(concat!(env!("OUT_DIR"), "/reports.v1.Reports.rs"));
 }
 
-/// No message.
+/// An empty message.
 #[expect(clippy::exhaustive_structs, reason = "a message, made by its fields")]
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Empty {}
@@ -47,12 +50,12 @@ pub struct Empty {}
 #[expect(clippy::exhaustive_structs, reason = "a message, made by its fields")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Report {
-    /// Its text.
+    /// Text of the report.
     #[prost(string, tag = "1")]
     pub text: String,
 }
 
-/// The service, and what its methods require.
+/// The service, with the requirements of its methods.
 struct Service {
     readers: RequireLayer,
     writers: RequireLayer,
@@ -106,7 +109,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     reporter.set_serving::<ReportsServer<Service>>().await;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Small messages must not wait for each other; tonic's client sees to that by itself.
+    // Disables Nagle's algorithm: small messages must not wait for each other. tonic's client does
+    // this by default.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tokio::spawn(
         Server::builder()
@@ -175,7 +179,7 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Returns how List, Publish, Watch and the health check end.
+/// Calls List, Publish, Watch and the health check, and returns the status of each.
 async fn statuses(channel: &Channel, token: &str) -> Result<[Status; 4], Box<dyn Error>> {
     let mut reports = ReportsClient::new(channel.clone());
     let mut health = HealthClient::new(channel.clone());
@@ -201,7 +205,7 @@ async fn statuses(channel: &Channel, token: &str) -> Result<[Status; 4], Box<dyn
     ])
 }
 
-/// As any gRPC client sends a token: in the metadata.
+/// Adds the token to the request's metadata, as any gRPC client does.
 fn with<T>(token: &str, message: T) -> Result<Request<T>, Box<dyn Error>> {
     let mut request = Request::new(message);
     if !token.is_empty() {
@@ -215,11 +219,11 @@ fn status(result: Result<(), Status>) -> Status {
     result.err().unwrap_or_else(|| Status::ok(""))
 }
 
-/// The number that gRPC gives it, and the message.
+/// Formats a status as its gRPC code number and its message.
 fn shown(status: &Status) -> String {
     match status.code() {
         Code::Ok => "ok".to_owned(),
-        // Where no token was sent, it is a few words in place of a code.
+        // Without a token, the message is a short text in place of a code.
         code => {
             let message = status.message().split(';').next().unwrap_or_default();
             format!("{} {message}", i32::from(code))

@@ -1,11 +1,13 @@
-//! A WebSocket and a stream of events that end when the token of their caller has expired: a token is
-//! checked when a request arrives, and these go on for hours.
+//! A WebSocket and an event stream that end when the caller's token expires.
 //!
-//! Here tokens live for two seconds, there is one second of grace and no clock skew. The grace is at
-//! least the skew, 5 minutes by default: whoever reconnects sooner is let in again.
+//! The Layer checks a token when a request arrives, but these connections can stay open for hours.
 //!
-//! `cargo run -p websocket_expiry` plays a client and serves until Ctrl-C; with `--once` it exits
-//! after that, and fails if something does not end as expected.
+//! In this example, tokens live for two seconds, the grace period is one second and the clock skew
+//! is zero. In a service, the grace period should be at least the clock skew (5 minutes by
+//! default): until then, a client that reconnects is let in again.
+//!
+//! `cargo run -p websocket_expiry` plays a client and serves until Ctrl-C. With `--once` the
+//! program exits after the play, and fails if a connection does not end as expected.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -28,11 +30,11 @@ const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const LIFETIME: i64 = 2;
 const GRACE: Duration = Duration::from_secs(1);
 
-/// "Unauthorized" in IANA's registry of close codes.
+/// Close code "Unauthorized" in IANA's registry.
 const UNAUTHORIZED: u16 = 3000;
 
 fn app(auth: &EntraAuth) -> Router {
-    // The Layer that ends responses, for what is one ...
+    // This Layer ends the response ...
     let events = get(async || Sse::new(ticks())).layer(auth.end_at_expiry(GRACE));
     Router::new()
         .route("/events", events)
@@ -52,9 +54,12 @@ async fn socket(caller: Caller, upgrade: WebSocketUpgrade) -> Response {
     upgrade.into_response()
 }
 
-/// ... and the handler of a WebSocket watches the token itself.
+/// Serves a WebSocket until the caller's token has expired.
+///
+/// `end_at_expiry` ends only response bodies, so the handler of a WebSocket watches the token
+/// itself.
 async fn serve(mut socket: WebSocket, caller: Caller) {
-    // The whole conversation ends, whether it waits for the client to speak or to listen.
+    // Ends the conversation, whether it waits to receive or to send.
     tokio::select! {
         () = echo(&mut socket) => return,
         () = caller.expired(GRACE) => {}
@@ -63,7 +68,7 @@ async fn serve(mut socket: WebSocket, caller: Caller) {
         code: UNAUTHORIZED,
         reason: "the token has expired".into(),
     }));
-    // Whoever is gone, or does not listen, gets no farewell.
+    // A client that is gone or does not read receives no close frame.
     let _ = timeout(GRACE, socket.send(close)).await;
 }
 
@@ -89,7 +94,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&auth);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    // Small writes must not wait for each other.
+    // Disables Nagle's algorithm: small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
@@ -121,7 +126,7 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
         Ok::<_, Box<dyn Error>>(request)
     };
     let start = Instant::now();
-    // `true`: small writes must not wait for each other.
+    // `true` disables Nagle's algorithm: small writes must not wait for each other.
     let (mut socket, _) = connect_async_with_config(request()?, None, true).await?;
     socket.send("hello".into()).await?;
     let echo = socket.next().await.ok_or("no echo")??;
@@ -138,7 +143,7 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
     );
     expect(code == UNAUTHORIZED && ends_in_time(after))?;
 
-    // Whoever comes again with the same token is refused as with any request.
+    // A client that reconnects with the same token is refused, as with any request.
     match connect_async_with_config(request()?, None, true).await {
         Err(tungstenite::Error::Http(response)) => {
             println!("  again           {}", response.status());
@@ -149,7 +154,7 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
 }
 
 async fn try_events(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
-    // Straight to loopback, whatever proxies and certificates this machine has.
+    // Connects directly to loopback and ignores the proxies and certificates set on this machine.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
@@ -163,7 +168,9 @@ async fn try_events(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
     expect(events > 0 && ends_in_time(after))
 }
 
-/// `exp` is in whole seconds, and this machine may be busy.
+/// Returns whether the connection ended at the right time.
+///
+/// The range is wide because `exp` is in whole seconds and the machine may be busy.
 fn ends_in_time(after: Duration) -> bool {
     (Duration::from_millis(1_900)..Duration::from_secs(8)).contains(&after)
 }

@@ -1,5 +1,7 @@
-//! A protected API and its tenant, for clients that are written elsewhere: prints where they are
-//! and tokens to send, as `NAME=value`, and serves until its standard input ends.
+//! Starts a protected API and its tenant for clients written in other languages.
+//!
+//! The program prints their URLs and tokens to send, as `NAME=value`, and serves until its standard
+//! input ends.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -66,7 +68,7 @@ fn app(auth: &EntraAuth) -> Result<Router, Box<dyn Error>> {
         .route("/assets/{*path}", get(asset))
         .fallback(fallback)
         .with_state(Revoked::default())
-        .layer(cors) // inside, so that preflights must pass the Layer
+        .layer(cors) // inside the Layer, so that preflights must pass it
         .layer(layer.open_preflights()))
 }
 
@@ -78,10 +80,11 @@ async fn reports() -> &'static str {
     "reports\n"
 }
 
-/// The tokens that do not count any more.
+/// The revoked tokens.
 type Revoked = Arc<Mutex<HashSet<String>>>;
 
-/// Continuous access evaluation: who comes with a token of before is asked for a later one.
+/// Returns the account, or a claims challenge for a newer token if the token was revoked, as in
+/// continuous access evaluation.
 async fn account(caller: Caller, State(revoked): State<Revoked>) -> Result<&'static str, Refusal> {
     let revoked = revoked.lock().unwrap_or_else(PoisonError::into_inner);
     if revoked.contains(caller.bearer_token()) {
@@ -104,7 +107,7 @@ async fn asset() -> &'static str {
     "asset\n"
 }
 
-/// What must not be reached without a token, however the path is written.
+/// Responds to paths that a client must not reach without a token, in any spelling of the path.
 async fn fallback() -> &'static str {
     "behind the Layer\n"
 }

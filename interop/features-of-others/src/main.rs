@@ -1,10 +1,12 @@
-//! Our crates in a tree where somebody turned on features of shared crates: cargo turns them on for all.
+//! Tests our crates in a dependency tree in which another crate enables features of shared crates.
 //!
-//! Both cryptography backends of `jsonwebtoken`: its process-wide provider then panics at first use, until
-//! one is installed. Nothing of ours depends on it: a token validates before any is. With one installed, our
-//! keys decode there too.
+//! Cargo enables such features for every crate in the tree.
 //!
-//! `arbitrary_precision` of `serde_json`: whoever reads any value is then handed an object for a number.
+//! - Both cryptography backends of `jsonwebtoken`: its process-wide provider then panics at first
+//!   use until one is installed. Our crates do not depend on it: they validate a token before a
+//!   provider is installed. Once one is installed, `jsonwebtoken` also accepts our keys.
+//! - `arbitrary_precision` of `serde_json`: code that reads any value then receives an object in
+//!   place of a number.
 
 use std::error::Error;
 use std::time::{Duration, UNIX_EPOCH};

@@ -1,7 +1,9 @@
-//! An MCP server behind the proxy, with a tenant of its own, for clients that are written elsewhere.
+//! Starts an MCP server behind the proxy, with its own tenant, for clients written in other
+//! languages.
 //!
-//! Prints where it is as `NAME=value` and serves until its standard input ends. At `CONTROL_URL` it
-//! tells what it was asked (`GET /requests`), and lets time pass (`POST /hour`).
+//! The program prints its URLs as `NAME=value` and serves until its standard input ends.
+//! `CONTROL_URL` returns the received requests (`GET /requests`), and lets time pass (`POST
+//! /hour`).
 
 use std::error::Error;
 use std::io::Read as _;
@@ -101,24 +103,24 @@ fn app(proxy: &EntraOAuthProxy, requests: Requests) -> Router {
     Router::new()
         .nest_service("/mcp", mcp)
         .layer(proxy.layer())
-        .merge(proxy.routes()) // after the Layer, so open
+        .merge(proxy.routes()) // outside the Layer, so open
         .layer(from_fn_with_state(requests, write_down))
 }
 
-/// What was asked since it was last told, in the order of the answers.
+/// The requests since the last query, in the order of their responses.
 type Requests = Arc<Mutex<Vec<Asked>>>;
 
-/// No secret of it, as it is shown where something fails.
+/// A received request without its secrets, because failure messages show it.
 #[derive(Serialize)]
 struct Asked {
     method: String,
     path: String,
-    /// Whether it came with a token.
+    /// Presence of an `Authorization` header.
     bearer: bool,
-    /// Of a request for tokens.
+    /// Grant type of a token request.
     grant: Option<String>,
     status: u16,
-    /// Of an answer to such a request.
+    /// Error code in the response to a token request.
     error: Option<String>,
 }
 
@@ -170,7 +172,7 @@ async fn tell(State(requests): State<Requests>) -> Json<Vec<Asked>> {
     ))
 }
 
-/// An hour, and what clocks may differ by: then tokens of before are over.
+/// Moves the clock forward by an hour and the clock skew, so that all earlier tokens have expired.
 async fn pass_an_hour(State(tenant): State<Arc<DevTenant>>) {
     tenant.time().jump_forward(Duration::from_secs(66 * 60));
 }

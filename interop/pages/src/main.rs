@@ -1,6 +1,8 @@
-//! Three proxies before one tenant, for browsers: one as people will meet it, one with the longest
-//! texts that a page may have to show, and one that lets nobody in twice a minute. Prints where they are, as `NAME=value`, and serves until its
-//! standard input ends.
+//! Starts three proxies in front of one tenant, for tests of the pages in browsers.
+//!
+//! The first proxy has ordinary settings, the second one the longest texts that a page may have to
+//! show. The third one permits one sign-in per minute and address. The program prints their URLs as
+//! `NAME=value`, and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::Read as _;
@@ -15,9 +17,9 @@ use tokio::net::TcpListener;
 
 const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const SECRET: &str = "the application's own secret";
-/// Wider than it is high.
+/// A logo that is wider than high.
 const LOGO: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" width="400" height="50"><rect width="400" height="50" fill="#1b4f95"/></svg>"##;
-/// Longer than the names of scopes are at Entra.
+/// A scope name that is longer than those at Entra.
 const LONG_SCOPE: &str = "Calendars.ReadWrite.All.Of.Everybody.In.The.Organization.And.Of.Its.Guests.And.Partners.With.Delegated.Access.Since";
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,9 +1,11 @@
-//! The claims for peers that decode them into a type of the user's.
+//! The claims for peers that decode them into a type of the user.
 
 use serde::Deserialize;
 
-/// What a service reads to know its caller. `iss` and `aud` are here to be required: where a peer
-/// only compares them, a token without them passes.
+/// The claims that a service reads to know its caller.
+///
+/// The type contains `iss` and `aud` to make them required: a peer that only compares them accepts
+/// a token without them.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(dead_code, reason = "decoded for a handler that is not there")]
 pub(crate) struct Claims {

@@ -1,5 +1,7 @@
-//! `jwt-authorizer`: issuer, audience, lifetime and algorithm, of which only the lifetime's end is
-//! checked by default; and a check that the token permits anything.
+//! `jwt-authorizer` with checks of issuer, audience, lifetime and algorithm, and that the token has
+//! any permission.
+//!
+//! By default the crate checks only the end of the lifetime.
 
 use std::convert::Infallible;
 use std::error::Error;

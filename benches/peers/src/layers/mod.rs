@@ -1,4 +1,4 @@
-//! The Layers, one file for each crate: the strictest settings that it has for one tenant.
+//! The Layers, one file for each crate, each with its strictest settings for one tenant.
 
 mod claims;
 mod jwt_authorizer;
@@ -13,10 +13,10 @@ pub(crate) use self::oauth_resource_server::oauth_resource_server;
 pub(crate) use self::ours::ours;
 pub(crate) use self::tower_oauth2_resource_server::tower_oauth2_resource_server;
 
-/// The issuer of the tenant's v2 tokens: Entra's own, as the tenant plays it.
+/// Returns the issuer of the tenant's v2 tokens: Entra's own, which the local tenant imitates.
 ///
-/// The tenant's documents are elsewhere, on this machine, so that no peer can discover its keys by
-/// this issuer: they are given [`keys_url`].
+/// The tenant's documents are on this machine and not at this issuer, so no peer can discover its
+/// keys through the issuer: the peers receive [`keys_url`] instead.
 fn issuer(tenant: &DevTenant) -> String {
     format!("https://login.microsoftonline.com/{}/v2.0", tenant.id())
 }

@@ -1,4 +1,5 @@
-//! `oauth-resource-server`: issuer, audience, lifetime, algorithm, tenant and a scope.
+//! `oauth-resource-server` with checks of issuer, audience, lifetime, algorithm, tenant and one
+//! scope.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! `tower-entra-auth`, with every default.
+//! `tower-entra-auth` with default settings.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -1,5 +1,7 @@
-//! `tower-oauth2-resource-server`: issuer, audience, lifetime and algorithm; its defaults with a
-//! URL of keys would check neither `iss` nor `nbf`. It has no check of scopes.
+//! `tower-oauth2-resource-server` with checks of issuer, audience, lifetime and algorithm.
+//!
+//! Its defaults with a key URL would check neither `iss` nor `nbf`. The crate has no check of
+//! scopes.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! The audience: the generic validator, then the defaults of `Microsoft.Identity.Web`
+//! Cases about the audience: the generic validator, then the defaults of `Microsoft.Identity.Web`
 //! (`RegisterValidAudience`).
 
 use entra_jwt_core::{ValidatorBuilder, ids::Audience};
@@ -204,7 +204,7 @@ fn explicit() -> Vec<Row> {
     ]
 }
 
-/// Of other libraries.
+/// Returns cases about the behaviour of other libraries.
 fn elsewhere() -> Vec<Row> {
     vec![
         Row::same(

@@ -1,4 +1,4 @@
-//! `AadIssuerValidator` and its tests.
+//! Cases of `AadIssuerValidator` and its tests.
 
 use entra_dev_tenant::{B2cPolicy, Flaw, TokenBuilder};
 use entra_jwt_core::{
@@ -30,7 +30,7 @@ pub(crate) fn issued_by(issuer: &str) -> TokenBuilder<'static> {
     user().claim("iss", issuer.replace("{}", tenant().id()))
 }
 
-/// `MicrosoftIdentityIssuerValidatorTest`, `AadIssuerValidatorTests`.
+/// Returns the cases of `MicrosoftIdentityIssuerValidatorTest` and `AadIssuerValidatorTests`.
 pub(crate) fn tests() -> Vec<Row> {
     [
         tests_of_configuration(),
@@ -106,7 +106,7 @@ fn no_tenancy(text: &str) -> &'static str {
         .map_or(NO_SUCH_SETTING, |_| ACCEPTED)
 }
 
-/// The v2 issuer first, then the v1 issuer; no third.
+/// Returns [`ACCEPTED`] if the issuers are exactly the v2 issuer and then the v1 issuer.
 fn issuers_are(tenancy: Tenancy, tenant: &str) -> &'static str {
     let rules = Validator::entra(tenancy, API.parse().unwrap()).accept_v1_tokens();
     let issuers: Vec<String> = rules.build().unwrap().issuers().collect();
@@ -121,8 +121,10 @@ fn issuers_are(tenancy: Tenancy, tenant: &str) -> &'static str {
     }
 }
 
-/// Nine combinations: what an authority of version 1 or 1.1 is to Microsoft's validator is
-/// `accept_v1_tokens` here.
+/// Returns nine combinations of token version and authority version.
+///
+/// An authority of version 1 or 1.1 in Microsoft's validator corresponds to `accept_v1_tokens`
+/// here.
 fn tests_of_versions() -> Vec<Row> {
     vec![
         Row::same("v2 token at a v2 authority", Accepts, ACCEPTED, || {
@@ -342,7 +344,7 @@ fn under_metadata_of(issuer: &str) -> &'static str {
     verdict(rules(), &keys().with_issuer(issuer), &user().mint(), now())
 }
 
-/// Whatever can be configured.
+/// Returns the outcome for this issuer, which must be the same in every configurable cloud.
 fn in_any_cloud(issuer: &str) -> &'static str {
     let codes: Vec<_> = Cloud::ALL
         .iter()
@@ -353,7 +355,7 @@ fn in_any_cloud(issuer: &str) -> &'static str {
     first
 }
 
-/// Its five steps; what the tests above have is not repeated.
+/// Returns the cases of the algorithm's five steps, without those of [`tests`].
 pub(crate) fn algorithm() -> Vec<Row> {
     vec![
         Row::same(
@@ -403,7 +405,7 @@ pub(crate) fn algorithm() -> Vec<Row> {
             "step 4: ver says 1.0, the issuer v2",
             Accepts,
             ACCEPTED,
-            // The audience that Microsoft.Identity.Web wants of ver 1.0.
+            // Microsoft.Identity.Web requires this audience for ver 1.0.
             || {
                 by(
                     rules(),

@@ -1,5 +1,5 @@
-//! Which issuer and which cloud a key may sign for: `EnableAadSigningKeyIssuerValidation` and
-//! `EnableEntraIdSigningKeyCloudInstanceValidation`.
+//! Cases about the issuer and the cloud that a key may sign for:
+//! `EnableAadSigningKeyIssuerValidation` and `EnableEntraIdSigningKeyCloudInstanceValidation`.
 
 use entra_dev_tenant::Flaw;
 use entra_jwt_core::{KeySet, Tenancy, Validator};
@@ -16,7 +16,7 @@ pub(crate) fn issuer() -> Vec<Row> {
     rows
 }
 
-/// Steps 1 to 4.
+/// Returns the cases of steps 1 to 4.
 fn claims() -> Vec<Row> {
     vec![
         Row::differs(
@@ -87,7 +87,7 @@ fn claims() -> Vec<Row> {
     ]
 }
 
-/// Step 5.
+/// Returns the cases of step 5.
 fn issuers() -> Vec<Row> {
     vec![
         Row::same(

@@ -1,5 +1,5 @@
-//! `JsonWebTokenHandler` and `TokenValidationParameters`: which key, in which order, when, and
-//! with which defaults.
+//! Cases of `JsonWebTokenHandler` and `TokenValidationParameters`: key lookup, order of checks,
+//! time and defaults.
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
 use entra_jwt_core::{KeySet, token::Unverified};
@@ -164,7 +164,7 @@ fn documents() -> Vec<Row> {
             "Entra's have 2048 bits; 1024 have not been enough for long",
             || {
                 let short = |key: &mut Value| {
-                    // 128 bytes, the first bit and the last set.
+                    // The modulus has 128 bytes, with the first and the last bit set.
                     key["n"] = json!(format!("{}8", "_".repeat(170)));
                 };
                 with_key(rules(), short, user())
@@ -173,7 +173,8 @@ fn documents() -> Vec<Row> {
     ]
 }
 
-/// Signature, lifetime, audience, issuer: of two faults, the first is named.
+/// Returns the cases about the order of checks: signature, lifetime, audience, issuer. The refusal
+/// names the first of two faults.
 fn order() -> Vec<Row> {
     vec![
         Row::same(
@@ -231,7 +232,7 @@ fn order() -> Vec<Row> {
     ]
 }
 
-/// Before keys are fetched again for the sake of one token.
+/// Returns the cases about tokens with an unknown key: only some of them cause a key fetch.
 fn unknown_keys() -> Vec<Row> {
     vec![
         Row::same(
@@ -342,7 +343,7 @@ fn defaults() -> Vec<Row> {
     ]
 }
 
-/// A skew of 300 seconds.
+/// Returns the cases about the clock, with a skew of 300 seconds.
 fn clock() -> Vec<Row> {
     vec![
         Row::same("exp and skew end now", Accepts, ACCEPTED, || {
@@ -383,7 +384,7 @@ fn clock() -> Vec<Row> {
     ]
 }
 
-/// In seconds since some moment.
+/// Validates a token with this lifetime at `now`, all in seconds since a fixed time.
 fn lives(nbf: Option<i64>, exp: i64, now: f64) -> &'static str {
     let moment = 1_800_000_000;
     let token = user().claim("exp", moment + exp);

@@ -1,9 +1,9 @@
-//! What Microsoft's own validator does in each case that is known of it, what we do, and why where
-//! that is not the same.
+//! Tests that compare our validator with Microsoft's own, case by case, with a reason for each
+//! difference.
 //!
-//! Microsoft's is `Microsoft.IdentityModel` with the defaults of `Microsoft.Identity.Web`; what it
-//! does is taken from its tests and sources, and is not run here. What we do is. Each table is in
-//! the order of its source.
+//! Microsoft's validator is `Microsoft.IdentityModel` with the defaults of
+//! `Microsoft.Identity.Web`. Its decisions are taken from its tests and sources; these tests do not
+//! run it. They run our validator. Each table is in the order of its source.
 
 mod audience;
 mod issuer;
@@ -24,32 +24,32 @@ use serde_json::Value;
 
 use crate::support::{API, start, tenant};
 
-/// One case.
+/// A case with both decisions.
 struct Row {
     case: &'static str,
     microsoft: Microsoft,
     /// [`ACCEPTED`], or the code of our refusal.
     ours: &'static str,
-    /// Why ours is another; empty where it is the same.
+    /// Reason for a difference; empty if there is none.
     reason: &'static str,
     outcome: fn() -> &'static str,
 }
 
-/// What Microsoft's validator makes of it.
+/// The decision of Microsoft's validator.
 #[derive(Clone, Copy)]
 enum Microsoft {
     Accepts,
-    /// With this error, or for this reason.
+    /// Refused with this error or for this reason.
     Refuses(&'static str),
 }
 use Microsoft::{Accepts, Refuses};
 
 const ACCEPTED: &str = "accepted";
 
-/// Where there is nothing to refuse at run time: it cannot even be configured.
+/// Outcome of a case that cannot be configured, so that nothing is refused at run time.
 const NO_SUCH_SETTING: &str = "no such setting";
 
-/// Where it is no token that is refused, but a document.
+/// Outcome of a case in which a document is refused instead of a token.
 const FOREIGN_DOCUMENT: &str = "foreign document";
 
 impl Row {
@@ -89,8 +89,8 @@ impl Row {
     }
 }
 
-/// Where ours has no counterpart, so that there is nothing to run: the case, what Microsoft's
-/// does, and why ours has none.
+/// A case without a counterpart here, which cannot be run: the case, Microsoft's behaviour, and the
+/// reason why we have no counterpart.
 type WithoutCounterpart = (&'static str, &'static str, &'static str);
 
 const WITHOUT_COUNTERPART: [WithoutCounterpart; 6] = [
@@ -199,7 +199,7 @@ fn every_difference_has_a_reason_and_nothing_else_has_one() {
         assert!(!rows.is_empty(), "{table}");
         for row in rows {
             assert!(cases.insert(row.case), "twice: {}", row.case);
-            // Two refusals for different reasons may be explained too.
+            // A reason may also explain two refusals with different causes.
             let needs_reason = !row.is_decided_alike();
             assert!(
                 !needs_reason || !row.reason.is_empty(),
@@ -222,7 +222,7 @@ fn every_difference_has_a_reason_and_nothing_else_has_one() {
     }
 }
 
-/// The few cases in which we accept more, all of them.
+/// Checks the complete list of cases in which we accept a token that Microsoft's validator refuses.
 #[test]
 fn what_microsofts_validator_refuses_is_refused_but_for_these() {
     let laxer: Vec<&str> = tables()
@@ -258,12 +258,12 @@ fn user() -> TokenBuilder<'static> {
     tenant().user("ada").scope("Reports.Read").for_api(API)
 }
 
-/// With every key that Entra publishes.
+/// Returns the outcome with every key that Entra publishes.
 fn by(rules: ValidatorBuilder, token: TokenBuilder<'_>) -> &'static str {
     verdict(rules, &keys(), &token.mint(), now())
 }
 
-/// With the tenant's own key changed.
+/// Returns the outcome after a change to the tenant's own key.
 fn with_key(
     rules: ValidatorBuilder,
     change: fn(&mut Value),
@@ -276,7 +276,8 @@ fn with_key(
     verdict(rules, &keys, &token.mint(), now())
 }
 
-/// What a service does with the token: refuse, deny or accept it.
+/// Validates the token as a service does, and returns [`ACCEPTED`] or the code of the refusal or
+/// denial.
 fn verdict(rules: ValidatorBuilder, keys: &KeySet, token: &str, now: SystemTime) -> &'static str {
     let validator = rules.build().unwrap();
     match validator.validate(token, keys, now) {

@@ -1,4 +1,4 @@
-//! The template that an issuer must match, and its tests.
+//! Cases about the template that an issuer must match, and its tests.
 
 use entra_dev_tenant::Flaw;
 
@@ -6,7 +6,7 @@ use crate::issuer::{ONE_SPELLING, OTHER_TENANT, issued_by, rules_of_organization
 use crate::support::tenant;
 use crate::{ACCEPTED, Accepts, Refuses, Row, by, rules, user};
 
-/// `matches(template, tid, iss)`.
+/// Returns the cases of `matches(template, tid, iss)`.
 pub(crate) fn tests() -> Vec<Row> {
     let mut rows = templates_of_versions();
     rows.extend(spellings());
@@ -101,7 +101,8 @@ fn templates_of_versions() -> Vec<Row> {
     ]
 }
 
-/// Case-sensitive throughout, no look at what a GUID is, no aliases of hosts.
+/// Returns the cases about spellings: the comparison is case-sensitive, does not parse GUIDs and
+/// knows no host aliases.
 fn spellings() -> Vec<Row> {
     vec![
         Row::same(

@@ -1,4 +1,4 @@
-//! Forms and kinds of tokens.
+//! Cases about forms and kinds of tokens.
 
 use entra_dev_tenant::{DevTenant, Flaw};
 use entra_jwt_core::{KeySet, token::Unverified};

@@ -1,4 +1,4 @@
-//! Other texts of a JSON object: members that stand twice, and spellings that mean the same.
+//! Other texts of a JSON object: duplicate members, and spellings with the same meaning.
 
 use std::fmt::Write as _;
 
@@ -6,15 +6,15 @@ use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value};
 
-/// One member once more.
+/// A duplicate of one member.
 #[derive(Clone, Debug)]
 pub(crate) struct Duplicate {
     member: Index,
-    /// The same value if none is given.
+    /// Value of the duplicate; `None` repeats the original value.
     value: Option<&'static str>,
-    /// Which characters of the name are written as `\u…`; bit by bit.
+    /// Bit mask of the characters of the name that are written as `\u…`.
     escaped: u32,
-    /// Before the others; else after them.
+    /// `true` puts the duplicate before the other members, `false` after them.
     is_first: bool,
 }
 
@@ -45,7 +45,7 @@ impl Duplicate {
         self.value.is_some()
     }
 
-    /// `object` is the text of a JSON object with members.
+    /// Adds the duplicate to `object`, the text of a JSON object with at least one member.
     pub(crate) fn apply(&self, object: &str) -> String {
         let members: Map<String, Value> = serde_json::from_str(object).unwrap();
         let members: Vec<(&String, &Value)> = members.iter().collect();
@@ -71,9 +71,9 @@ impl Duplicate {
 /// A way to write JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Spelling {
-    /// Between all tokens of the text.
+    /// White space between all tokens of the text.
     space: &'static str,
-    /// Members are sorted by these, taken in turn.
+    /// Sort keys of the members, used in turn.
     order: Vec<u8>,
     escapes: Escapes,
     number: NumberForm,
@@ -82,17 +82,17 @@ pub(crate) struct Spelling {
 #[derive(Clone, Copy, Debug)]
 enum Escapes {
     None,
-    /// Every character as `\u…`, with small hex digits.
+    /// Every character as `\u…` with lower-case hex digits.
     Lower,
-    /// With capital ones.
+    /// Every character as `\u…` with upper-case hex digits.
     Upper,
-    /// `\/`, which need not be escaped, and the others of one letter.
+    /// Short escapes of one letter for `"` and `\`, and for `/`, which needs none.
     Short,
-    /// Every other character.
+    /// Every second character as `\u…`.
     Some,
 }
 
-/// Of an integer.
+/// The form of an integer.
 #[derive(Clone, Copy, Debug)]
 enum NumberForm {
     Plain,

@@ -1,11 +1,14 @@
-//! The default policy of the reference (`entra-rules.md` §9), written down a second time, plainly
-//! and on [`Value`]s: slow, without remedies, and by somebody who did not write the crate.
+//! The default policy of the reference (`entra-rules.md` §9), implemented a second time on
+//! [`Value`]s.
+//!
+//! The implementation is simple and slow and has no remedies. Its author is not the author of the
+//! crate.
 
 use serde_json::{Map, Value};
 
 use crate::change::CONSUMERS;
 
-/// Whose tokens are accepted.
+/// The tenants whose tokens are accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Admitted {
     Home,
@@ -13,17 +16,17 @@ pub(crate) enum Admitted {
     Common,
 }
 
-/// What a token is judged by.
+/// The settings by which a token is validated.
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
     pub(crate) home: &'a str,
     pub(crate) admitted: Admitted,
     pub(crate) accepts_v1: bool,
-    /// Without a slash at the end.
+    /// Accepted audiences, without a slash at the end.
     pub(crate) audiences: &'a [&'a str],
     /// The key document.
     pub(crate) keys: &'a Value,
-    /// In seconds since 1970.
+    /// Time in seconds since 1970.
     pub(crate) now: f64,
 }
 
@@ -38,8 +41,10 @@ const SKEW: f64 = 300.0;
 const LATEST: f64 = 253_402_300_799.0;
 
 impl Judge<'_> {
-    /// Steps 2 to 10 of the table, for a token that is in good form and signed by the key that it
-    /// names; step 1 and the signature are not about what a token says.
+    /// Applies steps 2 to 10 of the table to a well-formed token that is signed by the key it
+    /// names.
+    ///
+    /// Step 1 and the signature do not depend on the content of the token.
     pub(crate) fn judge(&self, header: &Members, claims: &Members) -> Result<(), Broken> {
         check_header(header)?;
         let key = self.key(header)?;
@@ -51,7 +56,7 @@ impl Judge<'_> {
         check_kind(claims)
     }
 
-    /// Step 4.
+    /// Returns the key that the token names (step 4).
     fn key(&self, header: &Members) -> Result<&Value, Broken> {
         let keys = self.keys["keys"].as_array().unwrap();
         keys.iter()
@@ -59,7 +64,7 @@ impl Judge<'_> {
             .ok_or("unknown kid")
     }
 
-    /// Step 6, with §2.6: equality with the edge of the skew passes.
+    /// Checks the lifetime (step 6, with §2.6). A time exactly at the edge of the skew passes.
     fn check_lifetime(&self, claims: &Members) -> Result<(), Broken> {
         let exp = time(claims, "exp")?.ok_or("exp is required")?;
         let nbf = time(claims, "nbf")?;
@@ -76,7 +81,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Step 7: the one `tid`, and the issuer that belongs to it.
+    /// Returns the only `tid` and the issuer that belongs to it (step 7).
     fn check_issuer<'c>(&self, claims: &'c Members) -> Result<(&'c str, &'c str), Broken> {
         let tenants = claims.keys().filter(|name| name.to_lowercase() == "tid");
         if tenants.count() != 1 {
@@ -102,7 +107,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Step 9, with §2.7: one slash at the end is tolerated after a scheme.
+    /// Checks the audience (step 9, with §2.7). One slash at the end is tolerated after a scheme.
     fn check_audience(&self, claims: &Members) -> Result<(), Broken> {
         let audience = string(claims, "aud")?.ok_or("aud is required")?;
         let without_slash = match audience.strip_suffix('/') {
@@ -118,7 +123,7 @@ impl Judge<'_> {
     }
 }
 
-/// Step 2.
+/// Checks the header (step 2).
 fn check_header(header: &Members) -> Result<(), Broken> {
     for member in ["crit", "b64", "zip", "enc", "nonce"] {
         if header.contains_key(member) {
@@ -139,7 +144,7 @@ fn check_header(header: &Members) -> Result<(), Broken> {
     }
 }
 
-/// A claim that decides has the type that Entra writes (§1.3), or the token is none of Entra's.
+/// Checks that each claim on which a decision depends has the type that Entra writes (§1.3).
 fn check_types(claims: &Members) -> Result<(), Broken> {
     for name in ["azp", "appid", "oid"] {
         let is_guid = |text: &str| is_lower_case_guid(&text.to_lowercase());
@@ -175,7 +180,7 @@ fn check_types(claims: &Members) -> Result<(), Broken> {
     }
 }
 
-/// Step 8, with §2.5: a key without the member passes.
+/// Checks the key's issuer and cloud (step 8, with §2.5). A key without the member passes.
 fn check_key(key: &Value, tenant: &str, issuer: &str) -> Result<(), Broken> {
     let v2_issuer = format!("https://login.microsoftonline.com/{tenant}/v2.0");
     if let Some(template) = key["issuer"].as_str().filter(|text| !text.is_empty()) {
@@ -190,7 +195,7 @@ fn check_key(key: &Value, tenant: &str, issuer: &str) -> Result<(), Broken> {
     }
 }
 
-/// Step 10: neither bound to a key (`cnf`), nor an id token (§1.8).
+/// Checks that the token is neither bound to a key (`cnf`) nor an id token (step 10, §1.8).
 fn check_kind(claims: &Members) -> Result<(), Broken> {
     for mark in ["cnf", "nonce", "c_hash", "at_hash"] {
         if claims.contains_key(mark) {
@@ -204,8 +209,8 @@ fn check_kind(claims: &Members) -> Result<(), Broken> {
     }
 }
 
-/// Step 10, for who may be taken for an application as itself (§1.5), without a service principal
-/// too (§1.6).
+/// Returns whether the token may be that of an application with its own identity (step 10, §1.5),
+/// even without a service principal (§1.6).
 pub(crate) fn may_be_app_only(claims: &Members) -> bool {
     let text = |name| claims.get(name).and_then(Value::as_str);
     let is_same = match (text("oid"), text("sub")) {
@@ -219,14 +224,14 @@ pub(crate) fn may_be_app_only(claims: &Members) -> bool {
     }
 }
 
-/// Step 10, for what permits anything at all.
+/// Returns whether the token permits anything at all (step 10).
 pub(crate) fn has_scope_or_role(claims: &Members) -> bool {
     let roles = claims.get("roles").and_then(Value::as_array);
     let is_blank = |role: &Value| role.as_str().unwrap_or_default().trim().is_empty();
     has_scope(claims) || roles.is_some_and(|roles| !roles.iter().all(is_blank))
 }
 
-/// Blank ones are none, nor is `"/"` (§1.7).
+/// Returns whether the token has a scope; blank scopes and `"/"` do not count (§1.7).
 fn has_scope(claims: &Members) -> bool {
     let scopes = claims.get("scp").and_then(Value::as_str).unwrap_or("");
     let mut scopes = scopes.split(' ');
@@ -245,7 +250,7 @@ fn time(claims: &Members, name: &str) -> Result<Option<f64>, Broken> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(number)) => match number.as_f64() {
-            // As Microsoft's validator reads it: fractions of a second are dropped.
+            // Fractions of a second are dropped, as Microsoft's validator does.
             Some(time) if time.abs() <= LATEST => Ok(Some(time.floor())),
             _ => Err("beyond the year 9999"),
         },

@@ -1,5 +1,7 @@
-//! No mutation of a valid token is ever accepted; and one that the right key has signed again is
-//! accepted exactly where an independent reading of the rules accepts it.
+//! Tests that no mutation of a valid token is accepted.
+//!
+//! A mutation that the right key has signed is accepted exactly if an independent implementation of
+//! the rules accepts it.
 
 #[path = "../support/change.rs"]
 mod change;
@@ -43,7 +45,7 @@ use crate::signer::Signer;
 use crate::support::{API, tenant};
 use crate::text::{Base64Variant, TextMutation};
 
-/// Those that the rules below accept.
+/// Kinds of tokens that the rules below accept.
 const VALID: [Kind; 11] = [
     Kind::User,
     Kind::App,
@@ -58,7 +60,7 @@ const VALID: [Kind; 11] = [
     Kind::AgentUser,
 ];
 
-/// The most admitting rules there are, with every key that Entra publishes.
+/// The most permissive rules, with every key that Entra publishes.
 struct Valid {
     validator: Validator,
     keys: KeySet,
@@ -81,7 +83,7 @@ impl Valid {
         valid
     }
 
-    /// Whether any of the ways to ask accepts it.
+    /// Returns whether `validate` or `explain` accepts the token.
     fn accepts(&self, token: &str) -> bool {
         let report = ExplainOptions::at(self.now).keys(&self.keys);
         let report = self.validator.explain(token, &report);
@@ -105,7 +107,7 @@ fn rules(tenancy: Tenancy, accepts_v1: bool) -> Validator {
     rules.build().unwrap()
 }
 
-/// Tokens by position among the valid ones.
+/// Generates positions in the list of valid tokens.
 fn which() -> impl Strategy<Value = usize> {
     0..VALID.len()
 }
@@ -119,7 +121,7 @@ fn no_mutation_of_the_text_of_a_valid_token_is_accepted() {
         .run(&(which(), mutations), |(which, mutations)| {
             let mut token = valid.tokens[which].clone();
             for mutation in &mutations {
-                // What is no longer a token in form has been mutated enough.
+                // A text that no longer has the form of a token needs no further mutation.
                 if token.split('.').count() != 3 || !token.is_ascii() {
                     break;
                 }
@@ -134,7 +136,7 @@ fn no_mutation_of_the_text_of_a_valid_token_is_accepted() {
         .unwrap();
 }
 
-/// One of the texts of a token in another form, under the signature of the old one.
+/// A change to the text of the header or the payload that keeps the old signature.
 #[derive(Clone, Debug)]
 enum JsonMutation {
     Duplicate(Duplicate),
@@ -179,7 +181,8 @@ fn no_other_text_of_header_or_payload_is_accepted_under_the_old_signature() {
 #[test]
 fn a_member_that_stands_twice_is_refused_even_if_the_right_key_has_signed_it() {
     let valid = Valid::new();
-    // Those that the tenant's own key signs: of an unknown member it is looked at behind that.
+    // The test uses only kinds that the tenant's own key signs: duplicates of unknown members are
+    // found only after the signature is verified.
     let kinds: Vec<usize> = (0..VALID.len())
         .filter(|which| VALID[*which] != Kind::Personal)
         .collect();
@@ -192,7 +195,8 @@ fn a_member_that_stands_twice_is_refused_even_if_the_right_key_has_signed_it() {
             let token = tenant().sign(&texts[0], &texts[1]);
             let result = valid.validator.validate(&token, &valid.keys, valid.now);
             let code = result.map_or_else(|rejection| rejection.code(), |_| "accepted");
-            // The other value may be refused for its type, where it is read first.
+            // A duplicate with another value may be refused for its type, if that value is read
+            // first.
             let is_refused_as_such = match code {
                 "duplicate_member" => true,
                 "wrong_type" => duplicate.has_another_value(),
@@ -204,7 +208,7 @@ fn a_member_that_stands_twice_is_refused_even_if_the_right_key_has_signed_it() {
         .unwrap();
 }
 
-/// What a service learns from a token.
+/// Returns the values that a service reads from a token.
 fn learned(token: &AccessToken) -> impl PartialEq + std::fmt::Debug {
     let texts = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect::<Vec<_>>();
     (
@@ -221,7 +225,7 @@ fn learned(token: &AccessToken) -> impl PartialEq + std::fmt::Debug {
 #[test]
 fn another_spelling_of_the_same_json_means_the_same_if_it_is_signed() {
     let valid = Valid::new();
-    // Those that the tenant's own key signs.
+    // The test uses only kinds that the tenant's own key signs.
     let kinds: Vec<usize> = (0..VALID.len())
         .filter(|which| VALID[*which] != Kind::Personal)
         .collect();
@@ -262,7 +266,8 @@ fn other_base64_is_refused_even_if_the_right_key_has_signed_it() {
     runner(400)
         .run(&variants, |(which, position, variant)| {
             let original = signer.sign(&header, payloads[which]);
-            // The personal key's tokens are ours here, as every other.
+            // This signer also signs the tokens of personal accounts, so they are valid like the
+            // others.
             assert!(validate(&original).is_ok());
             let mut segments: Vec<String> = original.split('.').map(str::to_owned).collect();
             segments[position] = variant.apply(&segments[position]);
@@ -280,12 +285,12 @@ fn other_base64_is_refused_even_if_the_right_key_has_signed_it() {
     assert!(refused.get() > 200, "{}", refused.get());
 }
 
-/// Ours and the judge's about the same tokens.
+/// The inputs of our validator and of the judge, which must agree.
 struct Opinions {
     keys: KeySet,
-    /// The same.
+    /// JSON form of the same keys.
     keys_as_json: Value,
-    /// In seconds since 1970.
+    /// Time in seconds since 1970.
     now: u32,
 }
 
@@ -299,7 +304,7 @@ impl Opinions {
         }
     }
 
-    /// Whether both accept the token; they must not differ.
+    /// Returns whether both accept the token, and fails if they differ.
     fn agree(
         &self,
         token: &str,
@@ -359,7 +364,7 @@ fn agree_on_the_caller(
 #[test]
 fn a_signed_token_is_accepted_where_an_independent_judge_accepts_it() {
     let document = tenant().signing_keys().document_of("common");
-    // Where the keys restrict nothing, the other rules are alone.
+    // In the second document the keys have no restriction, so only the other rules decide.
     let without_issuers = document.replace("\"issuer\":", "\"restricts_nothing\":");
     let opinions = [document, without_issuers].map(|document| Opinions::under(&document));
     let kinds = Kind::ALL.map(|kind| {

@@ -1,4 +1,4 @@
-//! A key of our own: the development tenant signs JSON, this signs any text.
+//! A signer with its own key that signs any text; the development tenant signs only JSON.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -35,7 +35,7 @@ impl Signer {
         KeySet::from_jwks(jwks.to_string().as_bytes()).unwrap()
     }
 
-    /// Of two segments as they are.
+    /// Signs two segments without encoding them first.
     pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
         let input = format!("{header}.{payload}");
         let mut signature = vec![0; self.key.public_modulus_len()];

@@ -1,15 +1,15 @@
-//! Changes of a token's text and of the bytes that its segments stand for.
+//! Changes to the text of a token and to the decoded bytes of its segments.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 
-/// One change of a token.
+/// A change to a token.
 #[derive(Clone, Debug)]
 pub(crate) enum TextMutation {
     FlipBitOfText(Index, u8),
-    /// Of header, payload or signature once decoded.
+    /// Flips a bit of the decoded header, payload or signature.
     FlipBitOfBytes(usize, Index, u8),
     Insert(Index, char),
     Delete(Index, usize),
@@ -18,9 +18,9 @@ pub(crate) enum TextMutation {
     Truncate(Index),
     UpperCase(usize),
     LowerCase(usize),
-    /// The segments in another order, some of them missing or several times.
+    /// Puts the segments into another order, with some of them missing or repeated.
     Segments(Vec<usize>),
-    /// Each segment of another token.
+    /// Takes each segment from another token.
     Mix([Index; 3]),
     OtherBase64(usize, Base64Variant),
 }
@@ -29,11 +29,11 @@ pub(crate) enum TextMutation {
 #[derive(Clone, Debug)]
 pub(crate) enum Base64Variant {
     Padding,
-    /// More padding than there is room for.
+    /// More padding than the length permits.
     TooMuchPadding,
-    /// `+` and `/` for `-` and `_`.
+    /// `+` and `/` in place of `-` and `_`.
     StandardAlphabet,
-    /// Bits of the last character that are no part of any byte.
+    /// Non-zero bits of the last character that belong to no byte.
     TrailingBits(u8),
     WhiteSpace(Index, char),
 }
@@ -72,7 +72,7 @@ impl TextMutation {
         ]
     }
 
-    /// The changed token; `others` are good ones too.
+    /// Returns the changed token; `others` are valid tokens too.
     pub(crate) fn apply(&self, token: &str, others: &[String]) -> String {
         let bytes = token.as_bytes();
         let segments: Vec<&str> = token.split('.').collect();
@@ -147,7 +147,7 @@ fn flip(bytes: &mut [u8], at: Index, bit: u8) {
     }
 }
 
-/// Nothing where an earlier mutation has left no base64url.
+/// Decodes a segment. The result is empty if an earlier mutation has left invalid base64url.
 fn decode(segment: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(segment).unwrap_or_default()
 }
@@ -164,7 +164,7 @@ impl Base64Variant {
         ]
     }
 
-    /// The same segment where the variant has nothing to change in it.
+    /// Changes the segment, unless the variant has nothing to change in it.
     pub(crate) fn apply(&self, segment: &str) -> String {
         match self {
             Self::Padding => {
@@ -184,8 +184,8 @@ impl Base64Variant {
 
 fn with_trailing_bits(segment: &str, bits: u8) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    // Of the last character's six bits: two carry nothing where three characters make two bytes,
-    // four where two make one.
+    // The last character has six bits. Two of them are unused if three characters encode two bytes,
+    // and four if two characters encode one byte.
     let free = match segment.len() % 4 {
         3 => 0b11,
         2 => 0b1111,

@@ -1,4 +1,4 @@
-//! What is accepted, and what an accepted token says.
+//! Tests of accepted tokens and of the values that they return.
 
 use entra_jwt_core::{
     refusal::PermissionDeniedKind,
@@ -38,7 +38,7 @@ async fn a_good_user_token_is_accepted_with_its_claims() {
     );
     assert_eq!(token.claim("extension_x"), Some(json!(["a", 1])));
     assert_eq!(token.claim("absent"), None);
-    // A claim beyond serde_json hides no other.
+    // A claim that `serde_json` cannot hold does not hide other claims.
     let exotic = format!("{{{}", r#""exotic":1e400,"lone":"\ud800","#);
     let payload = serde_json::to_string(&token.claims_as::<Value>().unwrap()).unwrap();
     let payload = payload.replacen('{', &exotic, 1);
@@ -99,12 +99,12 @@ async fn users_apps_and_agents_are_told_apart() {
             setup.app().claim("sub", "other").claim("idtyp", "app"),
             CallerKind::App,
         ),
-        // Without a service principal: neither object id, nor scope, nor role.
+        // An application without a service principal has neither object id, nor scope, nor role.
         (
             setup.tenant.app(CLIENT).for_api(API).without_claim("oid"),
             CallerKind::App,
         ),
-        // A user's role without an object id never passes for an application's permission.
+        // A user's role without an object id never counts as an application's permission.
         (setup.app().without_claim("oid"), CallerKind::Unknown),
         (setup.app().without_claim("sub"), CallerKind::Unknown),
         (setup.user().claim("idtyp", "device"), CallerKind::Unknown),

@@ -1,5 +1,5 @@
-//! What an accepted token says: claims with their types, read strictly where something depends on
-//! them and leniently where nothing does.
+//! Tests of the claims of accepted tokens, which are read strictly if a decision depends on them,
+//! and leniently otherwise.
 
 use std::time::{Duration, SystemTime};
 
@@ -126,7 +126,7 @@ async fn a_detail_of_another_type_counts_as_absent_and_refuses_nothing() {
         let token = setup.validate(setup.user().claim(name, value)).unwrap();
         assert_eq!(token.details().authenticated_at(), None);
     }
-    // Other JSON types of the same value are read.
+    // The same value is also read from another JSON type.
     let token = setup
         .user()
         .claim("xms_edov", "1")
@@ -236,11 +236,11 @@ async fn a_validator_for_many_tenants_keeps_nothing_of_any() {
             .unwrap();
         assert_eq!(token.tenant_id(), tenant.parse::<TenantId>().unwrap());
     }
-    // Its `Debug` is derived: it shows all there is.
+    // The derived `Debug` output shows the validator's whole state.
     assert_eq!(format!("{validator:?}"), before);
 }
 
-/// An empty `scp` has never permitted anything.
+/// Checks that blank entries of any list do not count. An empty `scp` has never permitted anything.
 #[tokio::test]
 async fn blank_entries_of_any_list_are_none() {
     let setup = Setup::new().await;
@@ -273,7 +273,7 @@ async fn blank_entries_of_any_list_are_none() {
         };
         assert!(groups.is_empty() && !groups.contains(""));
     }
-    // Those beside them stay.
+    // The other entries of the same lists stay.
     let mixed = setup.user().claim("roles", json!(["", "Reader", " "]));
     let mixed = mixed.claim("scp", "\t Reports.Read \u{a0}");
     let token = setup.validate(mixed).unwrap();
@@ -281,7 +281,8 @@ async fn blank_entries_of_any_list_are_none() {
     assert_eq!(token.scopes().collect::<Vec<_>>(), ["Reports.Read"]);
 }
 
-/// A group without an id may be the one that is to be kept out.
+/// Checks that a list with a blank group does not prove that a user is outside a group. The group
+/// without an id may be the forbidden one.
 #[tokio::test]
 async fn a_list_with_a_blank_group_does_not_tell_who_is_not_in_a_group() {
     let setup = Setup::new().await;

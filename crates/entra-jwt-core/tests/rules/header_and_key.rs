@@ -1,4 +1,4 @@
-//! The header, the key, the signature, and for whom a key may sign.
+//! Tests of the header, the key, the signature, and the issuers that a key may sign for.
 
 use entra_dev_tenant::{DevTenant, TokenBuilder};
 use entra_jwt_core::{KeySet, token::Unverified};
@@ -114,7 +114,7 @@ async fn the_header_is_that_of_an_entra_token() {
             "unsupported_header"
         );
     }
-    // Keys and addresses that the sender brings are never looked at.
+    // The validator ignores keys and URLs that the sender supplies.
     for member in ["jwk", "jku", "x5u", "x5c", "x5t", "anything"] {
         assert!(
             setup

@@ -1,4 +1,4 @@
-//! Whose token it is, for whom, and of which kind.
+//! Tests of a token's issuer, audience and kind.
 
 use entra_dev_tenant::{DevCloud, DevTenant};
 use entra_jwt_core::{
@@ -175,8 +175,8 @@ async fn each_cloud_accepts_its_own_tokens_only() {
                     Ok(_) => assert_eq!(played, configured),
                     Err(code) => {
                         assert_ne!(played, configured);
-                        // The public and the US Government cloud share the v1 issuer: only
-                        // their keys tell them apart.
+                        // The public and the US Government cloud share the v1 issuer: only their
+                        // keys distinguish them.
                         let shared = v1 && played != Cloud::China && configured != Cloud::China;
                         let expected = if shared {
                             "key_issuer_mismatch"

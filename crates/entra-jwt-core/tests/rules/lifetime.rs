@@ -1,4 +1,4 @@
-//! When a token is valid.
+//! Tests of a token's lifetime.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Each rule for tokens of one tenant, told by a token that breaks only it.
+//! Tests of each rule for tokens of one tenant, with a token that breaks only that rule.
 
 mod accepted;
 mod claims;

@@ -1,4 +1,4 @@
-//! Common mistakes, each with the exact words that mend it.
+//! Tests of common mistakes, each with the exact text of its remedy.
 
 use entra_dev_tenant::B2cPolicy;
 use entra_jwt_core::{
@@ -12,7 +12,7 @@ use crate::{API, CLIENT, OTHER_TENANT, Setup};
 
 const GROUP: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e";
 
-/// The code, what was found, and the remedy.
+/// Returns the code, the found value and the remedy.
 fn said(refused: &InvalidToken) -> (&'static str, String, String) {
     let found = refused.found().unwrap_or_default().into_owned();
     (refused.code(), found, refused.remedy().into_owned())
@@ -95,7 +95,7 @@ async fn a_token_of_another_instance_of_the_proxy_is_called_that() {
         "the token is of another authorization server (https://other.example.com): connect the client \
          to this service itself, so that it signs in for it",
     );
-    // Without the type of such tokens it is anybody's.
+    // Without this type, the refusal does not assume another authorization server of our kind.
     let unknown = setup.user().header("alg", json!("ES256"));
     says(
         &setup.validate(unknown).unwrap_err(),
@@ -144,7 +144,7 @@ async fn swapped_ids_are_called_that() {
     let rules = || Validator::entra(tenant, setup.tenant.id().parse().unwrap());
     let refused = setup.validate_by(rules(), setup.user()).unwrap_err();
     says(&refused, "wrong_audience", API, swapped);
-    // Where the audience is configured, too.
+    // The remedy is the same if the audience is configured.
     let audience = entra_jwt_core::ids::Audience::new(API).unwrap();
     let refused = setup.validate_by(rules().audience(audience), setup.user());
     says(
@@ -191,7 +191,7 @@ async fn personal_accounts_are_let_in_beside_one_tenant_without_all_others() {
         assert_eq!(refused.code(), "personal_account");
         assert_eq!(refused.remedy(), format!("{to_accept} {how}"));
     }
-    // The advice holds.
+    // Tokens are accepted with the settings that the remedies name.
     assert!(validate(Tenancy::tenants([own, TenantId::CONSUMERS])).is_ok());
     assert!(validate(Tenancy::common()).is_ok());
 }
@@ -246,7 +246,7 @@ fn a_permission_of_graph_is_not_one_of_this_api() {
             )
         );
     }
-    // Of this API it is a short name.
+    // A scope with a URI of this API has a short name in tokens.
     let error = Requirement::new(Scope("api://orders/Orders.Read")).unwrap_err();
     let problem = error.problems().next().unwrap().to_string();
     assert!(
@@ -255,7 +255,8 @@ fn a_permission_of_graph_is_not_one_of_this_api() {
     );
 }
 
-/// The refusal of a token with these groups, where this one is required.
+/// Returns the found value and the remedy of the denial, for a token with these groups and a
+/// required group.
 async fn without_group(required: &str, groups: serde_json::Value) -> (String, String) {
     let setup = Setup::new().await;
     let token = match groups.is_null() {

@@ -1,4 +1,4 @@
-//! Which check comes first, and what is checked before a key is known.
+//! Tests of the order of checks, and of the checks before a key is known.
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
 use entra_jwt_core::{
@@ -28,7 +28,7 @@ async fn of_two_faults_the_earlier_check_names_the_reason() {
             setup.user().header("typ", "x").header("kid", "unknown"),
             "wrong_token_type",
         ),
-        // No key could mend it.
+        // No key could make the expired token valid.
         (setup.user().header("kid", "unknown").expired(), "expired"),
         (setup.user().bad_signature().expired(), "bad_signature"),
         (setup.user().claim("scp", 5).expired(), "wrong_type"),
@@ -58,7 +58,7 @@ async fn of_two_faults_the_earlier_check_names_the_reason() {
     ] {
         assert_eq!(setup.code(token), code);
     }
-    // Which key may sign for whom comes between the version and the audience.
+    // The check of the issuers that a key may sign for comes between the version and the audience.
     let foreign = setup
         .tenant
         .signing_keys()
@@ -104,7 +104,9 @@ async fn the_precheck_finds_what_the_whole_check_would_find() {
     }
 }
 
-/// Anybody can make up a token of an unknown key: its refusal must not say who is admitted.
+/// Checks that admission is no reason for a refusal before the signature is verified.
+///
+/// Any client can invent a token with an unknown key. Its refusal must not reveal who is admitted.
 #[tokio::test]
 async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
     let setup = Setup::new().await;
@@ -142,7 +144,7 @@ async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
         assert!(validator.matches_issuer(&unverified));
         let refused = validator.verify(unverified, None, setup.now()).unwrap_err();
         assert_eq!(refused.code(), "unknown_key", "{code}");
-        // Whoever explains a token is told all of it.
+        // `explain` reports the admission too.
         let none = KeySet::default();
         let report = validator.explain(&token, &ExplainOptions::at(setup.now()).keys(&none));
         assert_eq!(report.verdict(), Verdict::InvalidToken(&refused));
@@ -170,15 +172,15 @@ async fn a_token_says_which_key_it_asks_for_and_whose_it_claims_to_be() {
     }
 }
 
-/// A member twice that decides nothing is looked for when the signature holds: before the claims, but
-/// behind everything that is refused without a look at the key.
+/// Checks that duplicates of other members are looked for after the signature is verified and
+/// before the claims are checked. Everything that is refused without a key comes earlier.
 #[tokio::test]
 async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims() {
     let setup = Setup::new().await;
     let validator = setup.rules().build().unwrap();
     let keys = KeySet::from_jwks(setup.tenant.signing_keys().document().as_bytes()).unwrap();
     let none = KeySet::default();
-    // One that is good but for it, and one that has expired as well.
+    // The token has only the duplicate, or another fault as well.
     for (token, with_key, without_key) in [
         (setup.user(), "duplicate_member", "unknown_key"),
         (setup.user().expired(), "duplicate_member", "expired"),
@@ -207,7 +209,7 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
         let precheck = precheck.map_or_else(|refused| refused.code(), |()| "unknown_key");
         assert_eq!(precheck, without_key);
     }
-    // Without keys there is nothing to say about it.
+    // Without keys, `explain` does not check for duplicates.
     let twice = setup.user().flaw(Flaw::DuplicateUnknownClaim).mint();
     let report = validator.explain(&twice, &ExplainOptions::at(setup.now()));
     assert_eq!(report.verdict(), Verdict::NotVerified);
@@ -215,7 +217,8 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
     assert_eq!(names.outcome, Outcome::NotChecked);
 }
 
-/// The version of a token is told by its issuer: of one whose issuer is wrong there is none.
+/// Checks that a wrong issuer is reported as such, without a version. The issuer determines the
+/// version of a token.
 #[tokio::test]
 async fn a_wrong_issuer_is_reported_as_that_and_the_version_is_not_reached() {
     let setup = Setup::new().await;

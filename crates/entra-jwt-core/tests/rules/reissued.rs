@@ -69,7 +69,7 @@ impl Server {
         let random = SystemRandom::new();
         let mut signatures =
             std::iter::repeat_with(|| self.key.sign(&random, input.as_bytes()).unwrap());
-        // Below half of the order for sure.
+        // The validator requires `s` below half of the order; a first byte below 0x7f ensures that.
         let low = signatures.find(|signature| signature.as_ref()[32] < 0x7f);
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(low.unwrap()))
     }
@@ -78,7 +78,7 @@ impl Server {
         self.rules.validate(token, &self.keys, SystemTime::now())
     }
 
-    /// The code of the refusal of a token that has another value there.
+    /// Returns the code of the refusal of a token with another value of `claim`.
     fn refusal_of(&self, claim: &str, value: Value) -> &'static str {
         let mut claims = self.claims();
         claims[claim] = value;
@@ -139,7 +139,7 @@ async fn the_client_of_a_reissued_token_is_the_servers_and_not_the_one_that_entr
             .is_some_and(|other| other != OPAQUE)
     );
 
-    // Nothing of a token of Entra is called so, whatever it has.
+    // A token of Entra has no registered client, even if it has a claim `client_id`.
     let entras = setup.user().claim("client_id", "opaque");
     let entras = setup.validate(entras).unwrap();
     assert!(entras.client_id().is_some());
@@ -199,7 +199,8 @@ async fn a_reissued_token_says_of_which_client_and_whom_it_is() {
     assert_eq!(id, "sub:pairwise");
 }
 
-/// The server is the only client that Entra knows.
+/// Checks that the allowed clients admit either every client of a server or none. The server is the
+/// only client that Entra knows.
 #[tokio::test]
 async fn the_allowed_clients_admit_every_client_of_a_server_or_none() {
     let (setup, server) = Server::new().await;
@@ -216,7 +217,8 @@ async fn the_allowed_clients_admit_every_client_of_a_server_or_none() {
     }
 }
 
-/// It would be the server that is exempt, and with it every client of it.
+/// Checks that no client of a server is exempt. The exemption would apply to the server, and so to
+/// all its clients.
 #[tokio::test]
 async fn no_client_of_a_server_is_exempt_from_needing_a_scope_or_a_role() {
     let (setup, server) = Server::new().await;
@@ -276,7 +278,8 @@ async fn what_a_reissued_token_must_be_is_exact() {
     assert_eq!(server.validate(&token).unwrap_err().code(), "missing_claim");
 }
 
-/// Anybody can make `(r, n - s)` of `(r, s)`, and ECDSA verifies both.
+/// Checks that the other form of a signature is refused. From `(r, s)` anyone can compute `(r, n -
+/// s)`, and ECDSA verifies both.
 #[tokio::test]
 async fn the_other_spelling_of_a_signature_is_no_second_token() {
     let (_, server) = Server::new().await;
@@ -344,7 +347,7 @@ async fn neither_kind_of_token_passes_for_the_other() {
         "wrong_algorithm"
     );
 
-    // Entra's own key does not sign for the server, nor the server's for Entra.
+    // Entra's own key cannot sign for the server, and the server's key cannot sign for Entra.
     let posing = setup.user().header("alg", "ES256").header("typ", "at+jwt");
     let posing = posing.claim("iss", ISSUER).claim("aud", RESOURCE).mint();
     let refused = server

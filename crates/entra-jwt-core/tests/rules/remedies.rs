@@ -1,4 +1,4 @@
-//! The remedies that must be exact: each names the place and a value to set.
+//! Tests of remedies that must be exact: each names the place and the value to set.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{API, CLIENT, OTHER_TENANT, Setup};
 
-/// What the remedy of a mistake must say.
+/// Checks the code of a refusal and the words in its remedy.
 fn says(rejection: &InvalidToken, code: &str, words: &[&str]) {
     assert_eq!(rejection.code(), code);
     let remedy = rejection.remedy();
@@ -22,7 +22,7 @@ fn says(rejection: &InvalidToken, code: &str, words: &[&str]) {
         assert!(remedy.contains(words), "{code}: {words} in {remedy}");
     }
     assert!(!remedy.contains("scope="), "{remedy}");
-    // Whoever has this crate alone has no other program's settings.
+    // A user of this crate alone does not have the settings of other programs.
     assert!(
         !remedy.contains("ENTRA_") && !remedy.contains("(..)"),
         "{remedy}"
@@ -58,14 +58,14 @@ async fn a_token_for_somebody_else_names_the_scope_to_request() {
         let rejection = refused(setup.user().audience(audience));
         says(&rejection, "microsoft_api_token", &[scope, page, name]);
     }
-    // Another API of the tenant, by id.
+    // The audience is another API of the tenant, named by its id.
     let rejection = refused(setup.user().audience(CLIENT));
     says(
         &rejection,
         "wrong_audience",
         &[scope, page, CLIENT, "the client id of Validator::entra"],
     );
-    // An App ID URI: this API's, which is not configured, or another's.
+    // The audience is an App ID URI: of this API but not configured, or of another API.
     let rejection = refused(setup.user().audience("api://orders"));
     let words = [
         "api://orders",
@@ -82,7 +82,7 @@ async fn a_token_for_somebody_else_names_the_scope_to_request() {
         .validate_by(rules, setup.user().audience("api://other"))
         .unwrap_err();
     says(&rejection, "wrong_audience", &["api://orders/<name>"]);
-    // What the token says is escaped.
+    // Values from the token are escaped.
     let rejection = refused(setup.user().audience("api://a\nb\u{202e}"));
     assert!(!rejection.remedy().contains(['\n', '\u{202e}']));
 
@@ -118,7 +118,7 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
         "tenant_not_allowed",
         &[OTHER_TENANT, "the tenancy of Validator::entra"],
     );
-    // Whoever put one tenant there would lock out all others.
+    // An operator who set one tenant there would lock out all others.
     let by_rule = InvalidToken::tenant_rule_said_no(OTHER_TENANT.parse().unwrap());
     says(
         &by_rule,
@@ -278,7 +278,7 @@ async fn us_government_has_a_second_v1_issuer() {
     );
 }
 
-/// The names of somebody else's settings.
+/// Returns the setting names of another program.
 fn named(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "our v1",
@@ -287,7 +287,8 @@ fn named(setting: Setting) -> &'static str {
     }
 }
 
-/// Whoever has this crate alone has neither the Layer's builder nor its environment.
+/// Checks that a report uses the setting names that the caller gave. A user of this crate alone has
+/// neither the Layer's builder nor its environment variables.
 #[tokio::test]
 async fn a_report_has_the_names_that_it_was_asked_for_with() {
     let setup = Setup::new().await;

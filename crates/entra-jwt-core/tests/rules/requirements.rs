@@ -1,4 +1,5 @@
-//! What a route requires: which callers meet it, what the others lack, and what makes no sense.
+//! Tests of requirements: the callers that meet them, the permissions that others lack, and invalid
+//! requirements.
 
 use entra_dev_tenant::TokenBuilder;
 use entra_jwt_core::require::{
@@ -16,7 +17,7 @@ fn requirement(condition: impl IntoCondition) -> Requirement {
     Requirement::new(condition).unwrap()
 }
 
-/// The code of the denial, or `met`.
+/// Returns the code of the denial, or `met`.
 fn check(setup: &Setup, condition: impl IntoCondition, token: TokenBuilder<'_>) -> &'static str {
     let token = setup.validate(token).unwrap();
     match requirement(condition).check(&token) {
@@ -43,7 +44,7 @@ async fn a_scope_is_of_users_and_agents_for_them_never_of_applications() {
         ),
         (setup.user().claim("scp", "Other Reports.Read"), "met"),
         (setup.app(), "user_required"),
-        // An application whose role, or whose `scp` against all rules, has the name.
+        // The application has a role of this name, or a `scp`, which no application should have.
         (setup.app().role("Reports.Read"), "user_required"),
         (
             setup.app().with_idtyp().claim("scp", "Reports.Read"),
@@ -74,7 +75,7 @@ async fn a_role_of_a_user_and_a_permission_of_an_application_are_two_things_of_o
             "user_required",
             "missing_app_permission",
         ),
-        // A token that does not say whose it is passes for neither.
+        // A token that does not show its kind of caller meets neither.
         (unknown(), "user_required", "app_required"),
     ] {
         let token = setup.validate(token).unwrap();
@@ -110,7 +111,7 @@ async fn groups_are_listed_or_too_many_or_not_emitted_and_only_a_list_tells() {
             "groups_overage",
             "groups_overage",
         ),
-        // A list that the token itself calls incomplete.
+        // The token itself marks this list as incomplete.
         (
             setup
                 .user()
@@ -145,7 +146,8 @@ async fn groups_are_listed_or_too_many_or_not_emitted_and_only_a_list_tells() {
     let named = || setup.user().group("CONTOSO\\Sales");
     assert_eq!(check(&setup, Group("CONTOSO\\Sales"), named()), "met");
     assert_eq!(check(&setup, Group(SALES), named()), "missing_group");
-    // A list of names leaves out groups that have none: it never tells who is not in a group.
+    // A list of names omits groups without a name, so it never proves that a user is outside a
+    // group.
     for token in [named(), named().group(SALES), named().group(AUDIT)] {
         assert_eq!(check(&setup, NotInGroup(SALES), token), "groups_by_name");
     }
@@ -258,7 +260,8 @@ async fn of_several_reasons_the_closest_is_told() {
         let token = setup.validate(token).unwrap();
         requirement(condition).check(&token).unwrap_err()
     };
-    // Not that an application would do, but which scope is missing, of all that would do.
+    // The denial does not say that an application would be permitted. It names all scopes of which
+    // one would suffice.
     let condition = AppPermission("A").or(Scope("x")).or(Scope("y"));
     assert_eq!(
         denied(condition, setup.user()).to_string(),
@@ -277,7 +280,7 @@ async fn of_several_reasons_the_closest_is_told() {
     assert_eq!(denied(condition, setup.user()).code(), "step_up");
     let condition = Scope("x").or(Scope("Reports.Read").and(step_up()));
     assert_eq!(denied(condition, setup.user()).code(), "step_up");
-    // The groups may well be met already.
+    // The user may already be in the group.
     let condition = Scope("x").or(Group(SALES));
     let overage = setup.user().groups_overage();
     assert_eq!(denied(condition, overage).code(), "groups_overage");
@@ -299,7 +302,8 @@ async fn the_scopes_to_request_are_those_of_the_closest_way() {
             vec!["Reports.Read", "Reports.Write"],
             vec!["Reports.Read", "Reports.Write"],
         ),
-        // Without a token the fewest, and of as many the first; with one those that it lacks least.
+        // Without a token, the alternative with the fewest scopes counts, and the first of several
+        // such. With a token, the alternative counts of which the token lacks the fewest scopes.
         (
             read().and(write()).or(Scope("All")),
             vec!["All"],
@@ -345,13 +349,13 @@ async fn after_a_refusal_those_scopes_are_named_that_would_do() {
         (&user, UserRole("Admin").or(write()), &["Reports.Write"]),
         (&user, UserRole("Admin").and(write()), &[]),
         (&user, write().and(UserRole("Admin")), &["Reports.Write"]),
-        // The closest way is the role alone, but what is said to be missing is the scope.
+        // The closest alternative is the role alone, but the denial says that the scope is missing.
         (
             &user,
             write().and(UserRole("Editor")).or(UserRole("Admin")),
             &["Reports.Write"],
         ),
-        // An application that signs no user in cannot have one.
+        // An application without a signed-in user cannot have a scope.
         (&app, write().into(), &["Reports.Write"]),
         (&app, AppPermission("A").or(write()), &[]),
     ] {
@@ -489,13 +493,14 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
             Group(SALES).and(Claim("x", "y")).and(AppPermission("A")),
             "or(..) instead of and(..)",
         ),
-        // Buried in what could be met otherwise: a slip all the same.
+        // The mistake is in an alternative, so the requirement could still be met, but the mistake
+        // is reported.
         (Scope("a").or(Scope("b").and(Scope("openid"))), "openid"),
     ] {
         let (_, text) = reason(condition);
         assert!(text.contains(says), "{says} in {text}");
     }
-    // Everything at once, and for main() too.
+    // The error reports all problems together, and `main()` prints them with `Debug`.
     let error = Requirement::new(Scope("openid").or(Scope("a b"))).unwrap_err();
     let kinds: Vec<_> = error.problems().map(RequirementProblem::kind).collect();
     assert_eq!(
@@ -593,7 +598,7 @@ async fn each_denial_says_what_to_change_and_where() {
         let remedy = denied.remedy();
         assert!(remedy.contains(place), "{place} in {remedy}");
         assert!(remedy.contains(value), "{value} in {remedy}");
-        // No answer may look as if it named a scope to request.
+        // The remedy must not look as if it named a scope to request.
         assert!(!remedy.contains("scope="), "{remedy}");
     }
 }

@@ -1,5 +1,7 @@
-//! Every rule by every token of the development tenant: the exact code, for every tenancy, cloud
-//! and version, and that `explain` gives the reason that refuses.
+//! Tests of every rule with every token of the development tenant, for every tenancy, cloud and
+//! version.
+//!
+//! The tests expect the exact code, and the same reason from `explain`.
 
 use entra_dev_tenant::{B2cPolicy, DevCloud, DevTenant, Flaw, TokenBuilder};
 use entra_jwt_core::{
@@ -11,22 +13,23 @@ use serde_json::json;
 
 use crate::{API, CLIENT, OTHER_TENANT};
 
-/// Where in the order of the checks a token is refused, or nowhere.
+/// The position of a refusal in the order of the checks, or the acceptance of the token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Expected {
-    /// Before the version.
+    /// Refused before the check of the version.
     BeforeVersion(&'static str),
-    /// After the version: a v1 token is refused for that where only v2 is accepted.
+    /// Refused after the check of the version. Where only v2 is accepted, a v1 token is refused for
+    /// its version instead.
     AfterVersion(&'static str),
-    /// Of another tenant of work or school.
+    /// A token of another work or school tenant.
     OtherTenant,
-    /// Valid, but permits nothing.
+    /// A valid token that permits nothing.
     Denied(&'static str),
     Accepted,
 }
 use Expected::{Accepted, AfterVersion, BeforeVersion, Denied, OtherTenant};
 
-/// A good token, which the flaws spoil.
+/// A good token, to which the flaws are applied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Base {
     User,
@@ -63,7 +66,7 @@ impl Base {
     }
 }
 
-/// What each flaw makes of a token that is good otherwise.
+/// Returns the expected outcome of a flaw in a token that is otherwise good.
 pub(crate) fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
     match flaw {
         // The form.
@@ -84,7 +87,7 @@ pub(crate) fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
         }
         Flaw::TypAtJwt => BeforeVersion("wrong_token_type"),
         // The key.
-        // Any fault of the claims comes first: no key could mend it.
+        // A fault of the claims is reported first, because no key could correct it.
         Flaw::UnknownKid => AfterVersion("unknown_key"),
         Flaw::WrongKey | Flaw::BadSignature | Flaw::EmbeddedJwk => BeforeVersion("bad_signature"),
         // The claims' types.
@@ -115,7 +118,7 @@ pub(crate) fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
         | Flaw::IssuerSlashRemoved => BeforeVersion("wrong_issuer"),
         Flaw::AnotherTenant if base == Base::Personal => AfterVersion("key_issuer_mismatch"),
         Flaw::AnotherTenant => OtherTenant,
-        // What the key may sign.
+        // The issuer and cloud that the key may sign for.
         Flaw::PersonalKey if base == Base::Personal => Accepted,
         Flaw::PersonalKey => AfterVersion("key_issuer_mismatch"),
         Flaw::OtherCloudKey => AfterVersion("key_cloud_mismatch"),
@@ -161,7 +164,7 @@ fn tenancies(tenant: &DevTenant) -> Vec<Row> {
     ]
 }
 
-/// The code that the whole must give: the flaw's, or the version's, or the tenancy's.
+/// Returns the code of the whole validation: the flaw's, the version's or the tenancy's.
 fn code(expected: Expected, base: Base, row: &Row, accepts_v1: bool) -> &'static str {
     let is_personal = base == Base::Personal && expected != OtherTenant;
     let is_admitted = match expected {
@@ -180,14 +183,15 @@ fn code(expected: Expected, base: Base, row: &Row, accepts_v1: bool) -> &'static
     }
 }
 
-/// The clouds, played and configured.
+/// The development tenant's clouds, each with the configured cloud.
 const CLOUDS: [(DevCloud, Cloud); 3] = [
     (DevCloud::Public, Cloud::Public),
     (DevCloud::UsGovernment, Cloud::UsGovernment),
     (DevCloud::China, Cloud::China),
 ];
 
-/// What validation and the default permission say, which `explain` must say too.
+/// Returns the result of validation and of the default permission, and checks that `explain`
+/// agrees.
 pub(crate) fn judge(
     validator: &Validator,
     keys: &KeySet,
@@ -228,9 +232,11 @@ const AFTER_THE_SIGNATURE: [&str; 7] = [
     "agent_not_allowed",
 ];
 
-/// Checks that the whole refuses what the precheck refuses, by the same reason if no key is known,
-/// and that what it lets pass is refused only for the key, or for what is looked at when the
-/// signature holds: a member that stands twice, and who is admitted.
+/// Checks that the precheck agrees with the whole validation.
+///
+/// The validation refuses every token that the precheck refuses, for the same reason if no key is
+/// known. A token that passes the precheck can be refused only for the key, or by a check that
+/// follows the signature: for a duplicate member or for its admission.
 fn precheck_agrees(
     validator: &Validator,
     token: &str,
@@ -278,7 +284,7 @@ fn without_keys_nothing_is_accepted(
 async fn each_flaw_gives_its_code_for_every_tenancy_cloud_and_version() {
     for (played, cloud) in CLOUDS {
         let tenant = DevTenant::builder().cloud(played).start().await.unwrap();
-        // The set with the most keys, so that only the rules tell them apart.
+        // The key set with the most keys ensures that only the rules decide.
         let keys =
             KeySet::from_jwks(tenant.signing_keys().document_of("common").as_bytes()).unwrap();
         let rows = tenancies(&tenant);
@@ -316,7 +322,7 @@ fn rules(tenancy: Tenancy, cloud: Cloud, accepts_v1: bool) -> Validator {
     rules.build().unwrap()
 }
 
-/// Settings of a validator, by name.
+/// The name and the settings of a validator.
 type Rules = (&'static str, fn(ValidatorBuilder) -> ValidatorBuilder);
 
 #[tokio::test]
@@ -375,7 +381,7 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
             tenant.app(other_client).for_api(API),
             [none, client, none, none, none],
         ),
-        // The exemption is for applications as themselves, not for users of theirs.
+        // The exemption is for applications with their own identity, not for their users.
         (
             "user without a scope of the exempt client",
             tenant.user("ada").client(CLIENT).for_api(API),
@@ -422,7 +428,7 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
             user().claim("xms_idrel", "15 1"),
             [ok, client, ok, client, "guest_not_allowed"],
         ),
-        // The exemption is for applications: what only users have makes it none.
+        // The exemption is for applications: a claim that only users have rules it out.
         (
             "without object id, with a mark of a user",
             bare().without_service_principal().claim("acct", 0),

@@ -1,4 +1,5 @@
-//! Which tenants and clouds a key and an issuer are of: personal accounts, External ID, other clouds.
+//! Tests of the tenants and clouds of keys and issuers: personal accounts, External ID, other
+//! clouds.
 
 use entra_dev_tenant::{DevCloud, DevTenant, Flaw};
 use entra_jwt_core::{
@@ -34,10 +35,10 @@ async fn external_id_has_its_own_issuer_and_nobody_elses() {
         let expected = match (*flaw, expected(*flaw, Base::User, DevCloud::Public)) {
             (_, BeforeVersion(code) | AfterVersion(code) | Denied(code)) => code,
             (_, Accepted) => "accepted",
-            // Its keys sign for itself alone.
+            // The tenant's keys sign only for the tenant itself.
             (_, OtherTenant) => "key_issuer_mismatch",
         };
-        // The keys of the shared documents are not among those of External ID.
+        // The shared documents' keys are not among those of External ID.
         let expected = match flaw {
             Flaw::PersonalKey | Flaw::OtherCloudKey => "unknown_key",
             Flaw::IssuerOfAnotherCloud => "wrong_issuer",
@@ -60,7 +61,7 @@ async fn external_id_has_its_own_issuer_and_nobody_elses() {
         "accepted"
     );
 
-    // Each is refused by the other's rules.
+    // The rules of each tenant refuse the other tenant's token.
     let token = Base::User.token(&workforce).mint();
     let keys = KeySet::from_jwks(workforce.signing_keys().document().as_bytes()).unwrap();
     assert_eq!(judge(&validator, &keys, &workforce, &token), "wrong_issuer");
@@ -136,7 +137,7 @@ async fn where_the_clouds_name_is_not_known_it_is_the_discovered_one() {
         (Some("microsoftonline.us"), "key_cloud_mismatch"),
     ] {
         let keys = KeySet::from_jwks(external.signing_keys().document().as_bytes()).unwrap();
-        // Also where the keys are shared already.
+        // The name also applies to keys that another key set shares.
         let keys = keys.clone();
         let keys = match discovered {
             Some(name) => keys.with_cloud_instance_name(name),

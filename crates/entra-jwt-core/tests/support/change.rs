@@ -1,4 +1,4 @@
-//! Changes of what a token says, before it is signed.
+//! Changes to the header and claims of a token before it is signed.
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -9,7 +9,7 @@ use crate::support::API;
 
 pub(crate) const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
-/// Claims on which something depends, some of them in another case, and a few for display only.
+/// Claims on which a decision depends, some of them in another case, and a few for display only.
 const CLAIMS: [&str; 38] = [
     "iss",
     "tid",
@@ -71,20 +71,20 @@ const HEADER: [&str; 17] = [
     "unheard_of",
 ];
 
-/// One change of header or claims.
+/// A change to the header or the claims.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Claim(&'static str, Twist),
     WithoutClaim(&'static str),
     Header(&'static str, Twist),
     WithoutHeader(&'static str),
-    /// `tid`, and `iss` with it.
+    /// Changes `tid`, and `iss` to match.
     Tenant(&'static str, &'static str),
-    /// Named and signed by another key.
+    /// Names another key and signs with that key.
     Key(Flaw),
 }
 
-/// What becomes of a member, or of the nothing that was there.
+/// A change to a member, which may be missing before.
 #[derive(Clone, Debug)]
 pub(crate) enum Twist {
     Arbitrary(Value),
@@ -94,9 +94,9 @@ pub(crate) enum Twist {
     UpperCase,
     Append(&'static str),
     Prepend(&'static str),
-    /// Seconds from now.
+    /// A time in seconds from now.
     FromNow(i64),
-    /// The same with half a second more.
+    /// A time in seconds from now, plus half a second.
     FromNowAndHalf(i64),
     /// The value of another claim.
     CopyOf(&'static str),
@@ -155,7 +155,7 @@ const TENANTS: [&str; 6] = [
 
 impl Change {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
-        // What Entra looks at most, more often.
+        // The claims on which Entra's rules depend most are chosen more often.
         let claim = || {
             prop_oneof![
                 1 => select(&CLAIMS[..9]),
@@ -169,7 +169,7 @@ impl Change {
             3 => (select(&HEADER[..]), Twist::any())
                 .prop_map(|(name, twist)| Self::Header(name, twist)),
             1 => select(&HEADER[..4]).prop_map(Self::WithoutHeader),
-            // What comes near to good.
+            // These values are nearly valid.
             3 => Twist::of_audience().prop_map(|twist| Self::Claim("aud", twist)),
             3 => (select(&["exp", "nbf", "iat"][..]), Twist::of_time())
                 .prop_map(|(name, twist)| Self::Claim(name, twist)),
@@ -179,8 +179,10 @@ impl Change {
         ]
     }
 
-    /// One change after the other; `now` in seconds since 1970, `members` those of header and
-    /// payload before.
+    /// Applies the changes one after the other.
+    ///
+    /// `now` is in seconds since 1970, and `members` are those of the header and the payload before
+    /// the changes.
     pub(crate) fn all<'a>(
         changes: &[Self],
         token: TokenBuilder<'a>,

@@ -1,4 +1,4 @@
-//! Good tokens of every kind.
+//! Tokens of every kind that Entra issues.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use entra_dev_tenant::{B2cPolicy, DevTenant, TokenBuilder};
 
 use crate::support::{API, CLIENT};
 
-/// A token as Entra writes it, valid or not by the rules of an API.
+/// A kind of token that Entra issues, whether or not the rules of an API accept it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     User,
@@ -63,7 +63,8 @@ impl Kind {
             Self::B2c => tenant.b2c_token("ada", B2cPolicy::Default),
         }
         .for_api(API)
-        // Long enough ago for `exp` to be anywhere around now and later than `nbf`.
+        // The tokens are old enough that `exp` can be at any time around now and still be later
+        // than `nbf`.
         .issued_ago(Duration::from_secs(3_000))
     }
 }

@@ -1,9 +1,12 @@
-//! How properties are run.
+//! Configuration of property tests.
 
 use proptest::test_runner::{Config, TestRunner};
 
-/// Without files of past failures: what fails is printed, as small as it can be made. For a longer
-/// run, `PROPTEST_CASES` set to a multiple of 256, proptest's own number, multiplies the cases.
+/// Returns a runner that prints a failing case in its smallest form and writes no files of past
+/// failures.
+///
+/// For a longer run, set `PROPTEST_CASES` to a multiple of 256, proptest's own number: it
+/// multiplies the number of cases.
 pub(crate) fn runner(cases: u32) -> TestRunner {
     let default = Config::default();
     TestRunner::new(Config {

@@ -1,4 +1,5 @@
-//! Requests that pass without a token: where that is allowed, to open paths, and CORS preflights.
+//! Tests of requests that pass without a token: where the Layer permits it, on open paths, and as
+//! CORS preflights.
 
 use axum::Router;
 use axum::routing::{any, get};
@@ -13,7 +14,7 @@ async fn who(caller: Option<Caller>) -> String {
     caller.map_or("nobody".to_owned(), |_| "somebody".to_owned())
 }
 
-/// The status and the body of the answer to a raw path, which no client normalises.
+/// Returns the status and body of the response to a raw path, which no client normalises.
 async fn raw(server: &Server, method: &str, target: &str, headers: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -64,7 +65,7 @@ async fn where_tokens_are_optional_a_missing_one_passes_and_a_bad_one_never_does
         let response = request.header("authorization", value).send().await.unwrap();
         assert_eq!(response.status(), 401, "{value:?}");
     }
-    // Whoever needs a caller answers as the Layer does.
+    // An extractor that needs a caller responds as the Layer does.
     let strict = ask_without_token(&server, "/strict").await;
     assert_eq!(strict.status(), 401);
     assert_eq!(header(&strict, "www-authenticate"), Some("Bearer"));
@@ -114,7 +115,7 @@ async fn an_open_path_is_open_in_its_one_spelling() {
             "{target}"
         );
     }
-    // A bad token is not looked at there, and makes nobody somebody.
+    // On an open path the Layer ignores the token, and the request has no caller.
     let answer = raw(
         &server,
         "GET",
@@ -126,7 +127,7 @@ async fn an_open_path_is_open_in_its_one_spelling() {
     let good = format!("authorization: Bearer {}\r\n", user(&tenant).mint());
     assert_eq!(raw(&server, "GET", "/healthz", &good).await.1, "nobody");
     assert_eq!(raw(&server, "GET", "/me", &good).await.1, "somebody");
-    // Header names are not what they resemble.
+    // Similar header names have no effect.
     for name in ["x-original-url", "x-rewrite-url", "x_original_url"] {
         let headers = format!("{name}: /healthz\r\n");
         assert_eq!(raw(&server, "GET", "/me", &headers).await.0, 401, "{name}");

@@ -1,4 +1,4 @@
-//! Bad input and bad headers: each gets its own answer, never a 500 and never a panic.
+//! Tests that bad input and bad headers get their own responses, never a 500 and never a panic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ use crate::support::{
     API, CLIENT, OTHER_TENANT, Stream, app, auth, client, header, serve, settings, tenant, user,
 };
 
-/// The status, the code and the body of the answer to a request with these headers.
+/// Returns the status, the challenge and the body of the response to a request with these headers.
 async fn answer(auth: &EntraAuth, authorization: &[&[u8]]) -> (StatusCode, String, String) {
     let service = auth
         .layer()
@@ -72,7 +72,7 @@ async fn malformed_credentials_have_their_own_codes() {
         );
         assert_eq!(body, format!("{code}\n"));
     }
-    // Nothing of this needed a key.
+    // None of these refusals needed a key.
     assert_eq!(tenant.discovery_endpoint().hits(), 0);
 }
 
@@ -154,7 +154,7 @@ async fn hostile_json_is_refused_with_its_own_code() {
             "unsupported_header",
         ),
     ] {
-        // The signature would be checked first if the key were known.
+        // With a known key, the Layer would check the signature first.
         let header = header.replace(&tenant.signing_keys().current_id(), "unknown");
         let value = format!("Bearer {}", tenant.sign(&header, &payload)).into_bytes();
         let (status, _, body) = answer(&auth, &[&value]).await;
@@ -222,7 +222,7 @@ async fn the_detail_is_a_setting() {
     assert!(body.contains("Authorization: Bearer"));
 }
 
-/// The names of the settings of a service that has its own.
+/// Returns the setting names of a service that has its own.
 fn in_a_file(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "v1 in service.toml",
@@ -335,7 +335,7 @@ async fn a_custom_app_id_uri_is_accepted_where_it_is_configured() {
     assert_eq!(answer(&default, &[&default_uri]).await.0, 200);
 }
 
-/// What a connection answers to this, as far as it comes at once.
+/// Sends a request on the connection, and returns the part of the response that arrives first.
 async fn exchange(stream: &mut Box<dyn Stream>, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = vec![0; 4096];
@@ -343,8 +343,11 @@ async fn exchange(stream: &mut Box<dyn Stream>, request: &str) -> String {
     String::from_utf8(answer[..length].to_vec()).unwrap()
 }
 
-/// Many clients send head and body of a request in two, and its answer may come between them. The
-/// server then closes, as it cannot read on: a client that was not told that loses its next request.
+/// Checks that a client learns when the connection ends because its body was not read.
+///
+/// Many clients send the head and the body of a request separately, and the response may come
+/// between them. The server then closes the connection, because it cannot read on. A client that
+/// does not learn of this loses its next request.
 #[tokio::test]
 async fn a_client_whose_body_was_not_read_is_told_that_the_connection_ends() {
     let tenant = tenant().await;
@@ -356,7 +359,7 @@ async fn a_client_whose_body_was_not_read_is_told_that_the_connection_ends() {
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
-    // Without a body it goes on.
+    // Without a body, the connection stays open.
     let mut stream = server.connect().await;
     for request in [
         "GET /me HTTP/1.1\r\nhost: api\r\n\r\n",

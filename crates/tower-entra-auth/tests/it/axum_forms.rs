@@ -1,5 +1,7 @@
-//! The forms for axum that cannot be got wrong: a protected router, a requirement in a handler's signature, a
-//! route all of whose methods are behind a requirement; and the readiness endpoint.
+//! Tests of the forms for axum that prevent mistakes, and of the readiness endpoint.
+//!
+//! The forms are a protected router, a requirement in a handler's signature, and a route whose
+//! methods are all behind a requirement.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +23,7 @@ use tower_entra_auth::{
 use crate::logs::Log;
 use crate::support::{API, CLIENT, NO_TOKEN, auth, client, settings, tenant, user};
 
-/// Returns status and body of the answer.
+/// Returns the status and body of the response.
 async fn ask<S>(service: &S, method: Method, path: &str, token: &str) -> (u16, String)
 where
     S: Service<Request<Body>, Response = axum::response::Response> + Clone,
@@ -79,7 +81,7 @@ async fn a_protected_router_needs_a_token_on_every_path_but_the_open_ones() {
     }
     assert_eq!(get_of(&app, "/ready", "").await, 200);
 
-    // As a part of another router.
+    // The application also works as a part of another router.
     let whole = Router::new().nest_service("/api", app.clone());
     assert_eq!(get_of(&whole, "/api/me", "").await, 401);
     assert_eq!(get_of(&whole, "/api/me", &token).await, 200);
@@ -159,7 +161,7 @@ impl CallerRequirement for ReadReports {
 
 async fn reports(caller: CallerWith<ReadReports>) -> String {
     let kind = caller.kind().to_string();
-    // The same caller.
+    // Both forms contain the same caller.
     assert_eq!(
         caller.clone().into_caller().bearer_token(),
         caller.bearer_token()
@@ -206,7 +208,7 @@ async fn a_handler_has_its_requirement_in_its_signature() {
     assert_eq!(ask(&job).await, (200, "app".to_owned()));
     assert_eq!(ask(&other).await, (403, "missing_scope\n".to_owned()));
 
-    // In the form that is asked for, and with the scope to request.
+    // The response has the requested format and names the scope to request.
     let request = Request::get("/reports")
         .header("authorization", format!("Bearer {other}"))
         .header("accept", "application/json");
@@ -220,7 +222,8 @@ async fn a_handler_has_its_requirement_in_its_signature() {
     );
 }
 
-/// The tokens of both APIs name the same scope.
+/// Checks that a caller of another `EntraAuth` does not meet the requirement, although the tokens
+/// of both APIs name the same scope.
 #[tokio::test]
 async fn a_caller_of_another_entra_auth_does_not_meet_it() {
     let tenant = tenant().await;
@@ -245,7 +248,7 @@ async fn a_caller_of_another_entra_auth_does_not_meet_it() {
             anonymous.clone(),
             (200, "user".to_owned()),
         ),
-        // Of two Layers the innermost says who is calling.
+        // If there are two Layers, the innermost one determines the caller.
         (
             ours.protect(others.protect(app(&ours)).into_router()),
             anonymous,
@@ -314,7 +317,8 @@ async fn a_condition_is_asked_for_once_in_a_thread() {
     assert_eq!(ASKED.load(Ordering::SeqCst), 1);
 }
 
-/// What the documentation says of `get(..).layer(..).post(..)` is shown beside it.
+/// Checks all methods of a route, and shows what the documentation says about
+/// `get(..).layer(..).post(..)`.
 #[tokio::test]
 async fn all_methods_of_a_route_are_behind_its_requirement() {
     async fn statuses(tenant: &DevTenant, auth: &EntraAuth, routes: Router) -> [u16; 3] {
@@ -350,7 +354,7 @@ async fn readiness_is_a_handler_and_a_service() {
     let answer = service.oneshot(Request::new(())).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
-    // Being asked has begun it.
+    // The request for readiness has started the fetch.
     auth.ready().await.unwrap();
     let routes = Router::new().route("/ready", get(auth.readiness()));
     assert_eq!(get_of(&routes, "/ready", "").await, 200);
@@ -384,7 +388,7 @@ async fn readiness_asks_what_the_service_adds_each_time() {
     let (status, body) = ask(&routes, Method::GET, "/ready", "").await;
     assert_eq!(status, 200);
     assert!(body.starts_with(r#"{"ready":true,"keys":"#), "{body}");
-    // The keys count all the same.
+    // The keys are still required.
     let without_keys = settings(&tenant).build().unwrap();
     let readiness = without_keys.readiness().and(async || Ok(()));
     assert_eq!(readiness.response().await.status(), 503);

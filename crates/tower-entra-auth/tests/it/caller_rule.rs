@@ -1,4 +1,4 @@
-//! The service's own rule about callers.
+//! Tests of the service's own rule about callers.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use crate::tenants::Rule;
 const ADA: &str = "11111111-2222-4333-8444-555555555555";
 const BOB: &str = "99999999-2222-4333-8444-555555555555";
 
-/// Blocks users by their object ids, and counts the questions about each.
+/// A list that blocks users by their object ids and counts the questions about each.
 #[derive(Clone, Default)]
 struct Blocklist {
     blocked: Arc<Mutex<HashSet<String>>>,
@@ -43,7 +43,7 @@ impl Blocklist {
     }
 }
 
-/// An async closure that captures, as a service has it.
+/// Returns settings with a caller rule that is a capturing async closure, as in a service.
 fn protected(
     tenant: &entra_dev_tenant::DevTenant,
     list: &Blocklist,
@@ -65,7 +65,7 @@ async fn the_rule_sees_the_caller_and_a_yes_is_kept_for_this_token_alone() {
     }
     assert_eq!(list.asked(), 1);
 
-    // Another user of the same tenant, and the same one with another token.
+    // Another user of the same tenant, and the first user with another token, are asked about.
     list.block(BOB);
     let bob = user(&tenant).claim("oid", BOB).mint();
     assert_eq!(status(&server, &bob).await, 403);
@@ -74,7 +74,7 @@ async fn the_rule_sees_the_caller_and_a_yes_is_kept_for_this_token_alone() {
     assert_eq!(status(&server, &again).await, 200);
     assert_eq!(*list.asked.lock().unwrap(), [ADA, BOB, ADA]);
 
-    // Also a token that is remembered is asked about again.
+    // The rule is asked again about a cached token too.
     list.block(ADA);
     advance(5 * MINUTE - SECOND).await;
     assert_eq!(status(&server, &ada).await, 200);
@@ -135,7 +135,7 @@ async fn what_was_answered_can_be_forgotten_and_ends_streams() {
     let stream = tokio::spawn(caller.expired(MINUTE));
     list.block(ADA);
     assert!(auth.verify(&ada).await.is_ok());
-    // Not with another tenant, whose customers are no concern of its.
+    // Forgetting another tenant has no effect on this caller.
     auth.forget_tenant(OTHER_TENANT.parse().unwrap());
     assert!(auth.verify(&ada).await.is_ok());
     assert_eq!(list.asked(), 1);
@@ -152,7 +152,7 @@ async fn what_was_answered_can_be_forgotten_and_ends_streams() {
         refusal.remedy()
     );
 
-    // The stream asks when the yes that it had would have run out.
+    // The stream asks the rule when the cached yes would have expired.
     let begun = tokio::time::Instant::now();
     stream.await.unwrap();
     assert!(begun.elapsed() <= 5 * MINUTE, "{:?}", begun.elapsed());
@@ -189,7 +189,7 @@ async fn a_response_ends_with_the_code_of_the_no() {
     let codes: Vec<_> = end.map(TokenExpired::code).collect();
     assert_eq!(codes, ["caller_not_allowed"]);
 
-    // A response that has not.
+    // A response that has not begun.
     list.blocked.lock().unwrap().clear();
     auth.forget_tenant(tenant.id().parse().unwrap());
     let service = auth.layer().layer(ends.layer(tower::service_fn(never)));
@@ -262,7 +262,8 @@ async fn a_rule_that_panics_refuses_for_now() {
     assert_eq!(response.text().await.unwrap(), "caller_rule_unavailable\n");
 }
 
-/// Nobody can know what a rule says of a caller who was made up.
+/// Checks that the rule is not asked about a caller that a test made up: no rule can know such a
+/// caller.
 #[tokio::test]
 async fn a_caller_that_is_made_up_is_not_asked_about() {
     let tenant = tenant().await;

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use reqwest::{Body, Response};
 use tower_entra_auth::keys::BoxError;
 
-/// Returns a client for loopback, whatever proxies and certificates this machine has.
+/// Returns a client for loopback that ignores this machine's proxies and certificates.
 pub(crate) fn client() -> Client {
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
     Client(builder.build().unwrap())
@@ -18,7 +18,7 @@ pub(crate) fn client() -> Client {
 #[derive(Clone)]
 pub(crate) struct Client(reqwest::Client);
 
-/// A request in the making, with as much of reqwest's interface as the tests use.
+/// A request builder with the part of reqwest's interface that the tests use.
 #[must_use]
 pub(crate) struct RequestBuilder {
     client: Client,
@@ -57,7 +57,7 @@ impl Client {
     }
 }
 
-/// Sends the request on a connection of its own, as reqwest would.
+/// Sends the request on its own connection, as reqwest would.
 async fn through_memory(
     address: SocketAddr,
     request: reqwest::Request,

@@ -1,4 +1,5 @@
-//! What lasts longer than a token ends with it, within a second of expiry and grace.
+//! Tests that streams and connections end with the token, within a second of expiry and grace
+//! period.
 
 use std::future::{Future, pending};
 use std::time::{Duration, SystemTime};
@@ -27,10 +28,10 @@ use crate::support::{
     HOUR, MINUTE, SECOND, Server, auth, client, header, serve, settings, tenant, user,
 };
 
-/// Longer than the clock skew.
+/// Grace period, which is longer than the clock skew.
 pub(crate) const GRACE: Duration = Duration::from_secs(390);
 
-/// A token that expires in ten minutes, and when that and the grace is over.
+/// Returns a token that expires in ten minutes, and the time at which its grace period ends.
 fn token(tenant: &DevTenant) -> (String, SystemTime) {
     let now = tenant.clock()().duration_since(SystemTime::UNIX_EPOCH);
     // `exp` is in whole seconds.
@@ -39,19 +40,19 @@ fn token(tenant: &DevTenant) -> (String, SystemTime) {
     (token, SystemTime::UNIX_EPOCH + expiry + GRACE)
 }
 
-/// What does not end at all is a failure, too.
+/// Returns the result of the work, and fails if the work does not end within an hour.
 pub(crate) async fn ended<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(HOUR, work).await.expect("an end")
 }
 
-/// Checks that it is now the right moment, or at most a second after.
+/// Checks that the time is `then`, or at most a second later.
 fn is_then(tenant: &DevTenant, then: SystemTime) {
     let now = tenant.clock()();
     let late = now.duration_since(then).expect("not too early");
     assert!(late <= SECOND, "{late:?} late");
 }
 
-/// A body that says something every second, without end.
+/// Returns a response whose body sends a message every second, without end.
 pub(crate) fn endless(content_type: &str) -> Response {
     let messages = tokio_stream::iter(std::iter::repeat(())).then(async |()| {
         sleep(SECOND).await;
@@ -63,7 +64,8 @@ pub(crate) fn endless(content_type: &str) -> Response {
         .unwrap()
 }
 
-/// `/events` and `/download` without end, and `/never` without an answer.
+/// Returns `/events` and `/download`, whose bodies never end, `/never`, which never responds, and
+/// `/me`, which responds immediately.
 fn streams(auth: &EntraAuth) -> Router {
     Router::new()
         .route(
@@ -178,7 +180,7 @@ async fn an_answer_that_has_not_begun_is_the_refusal() {
     }
 }
 
-/// What a WebSocket is to HTTP: an upgraded connection, whose handler watches the token itself.
+/// Checks an upgraded connection, such as a WebSocket, whose handler watches the token itself.
 #[tokio::test(start_paused = true)]
 async fn an_upgraded_connection_ends_by_its_handler() {
     let tenant = tenant().await;
@@ -263,7 +265,8 @@ async fn without_its_own_layer_it_is_a_fault_of_the_program() {
     }
 }
 
-/// It would never end.
+/// Checks that a grace period beyond the end of time does not count, because the connection would
+/// never end.
 #[tokio::test(start_paused = true)]
 async fn a_grace_beyond_the_end_of_time_is_none() {
     let tenant = tenant().await;
@@ -275,11 +278,12 @@ async fn a_grace_beyond_the_end_of_time_is_none() {
         ended(ask(&server, Method::GET, "/", &token)).await.status(),
         200
     );
-    // But the clock skew.
+    // Only the clock skew is added to the expiry.
     is_then(&tenant, then - GRACE + 5 * MINUTE);
 }
 
-/// As long as the Layer accepts a token, nothing that it opens is closed at once.
+/// Checks the minimum grace period: while the Layer accepts a token, it must not open a stream that
+/// ends immediately.
 #[tokio::test(start_paused = true)]
 async fn the_grace_is_at_least_the_clock_skew() {
     let tenant = tenant().await;
@@ -298,7 +302,7 @@ async fn the_grace_is_at_least_the_clock_skew() {
     let response = ask(&server, Method::GET, "/events", &token).await;
     assert!(ended(response.text()).await.unwrap().contains("tick"));
     is_then(&tenant, skew_is_over);
-    // The Layer itself counts in whole seconds.
+    // The Layer itself counts whole seconds.
     for _ in 0..2 {
         let late = ask(&server, Method::GET, "/me", &token).await;
         assert_eq!(late.status(), 401);
@@ -307,7 +311,8 @@ async fn the_grace_is_at_least_the_clock_skew() {
     }
 }
 
-/// hyper leaves out the body of HEAD; other servers may not.
+/// Checks that the refusal of HEAD has no body itself. hyper leaves the body out, but other servers
+/// may not.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_head_has_no_body_by_itself() {
     let tenant = tenant().await;
@@ -327,7 +332,7 @@ async fn a_refusal_of_head_has_no_body_by_itself() {
     assert!(body.unwrap().to_bytes().is_empty());
 }
 
-/// What the callers of this service may learn of a refusal, they learn at the end of a stream.
+/// Checks that the refusal detail also limits what the end of a stream says.
 #[tokio::test(start_paused = true)]
 async fn the_detail_decides_what_the_end_of_a_stream_says() {
     let tenant = tenant().await;
@@ -346,7 +351,7 @@ fn what_watches_a_caller_can_be_shared_between_threads() {
 
     is_shared::<Expired>();
     is_shared::<ExpiryBody<String>>();
-    // As far as the inner service's are.
+    // The Layer's future can be shared if the inner service's future can.
     type Answer = std::future::Ready<Result<Response<String>, std::convert::Infallible>>;
     type Inner = tower::util::ServiceFn<fn(Request<String>) -> Answer>;
     is_shared::<tower_entra_auth::layer::EntraFuture<Inner, String>>();

@@ -1,4 +1,4 @@
-//! Streams end with the yes of a rule.
+//! Tests that streams end when a rule no longer permits their caller.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -22,10 +22,10 @@ use crate::reissued;
 use crate::support::{HOUR, MINUTE, SECOND, at_once_until, header, tenant, user};
 use crate::tenants::Rule;
 
-/// How long a yes of the tenant rule is kept by default.
+/// Default time for which the answer "yes" of the tenant rule is cached.
 const TTL: Duration = Duration::from_secs(300);
 
-/// Of a tenant whose rule says yes, and of a token that outlives every yes.
+/// Returns a tenant, a rule that permits it, and a token that outlives every cached yes.
 async fn customer() -> (DevTenant, Rule, String) {
     let tenant = tenant().await;
     let token = user(&tenant).expires_in(10 * 3_600).mint();
@@ -145,7 +145,7 @@ async fn a_stream_ends_with_its_grant() {
     assert!((MINUTE..MINUTE + SECOND).contains(&elapsed), "{elapsed:?}");
 }
 
-/// A WebSocket's handler holds the caller, and nothing else of ours.
+/// Checks the handler of a WebSocket, which holds the caller and no other value of this crate.
 #[tokio::test(start_paused = true)]
 async fn the_end_that_a_handler_awaits_comes_with_a_no_too() {
     let (tenant, rule, token) = customer().await;
@@ -160,14 +160,14 @@ async fn the_end_that_a_handler_awaits_comes_with_a_no_too() {
     assert!((TTL..TTL + SECOND).contains(&elapsed), "{elapsed:?}");
     ended(expiry).await;
     assert_eq!(start.elapsed(), elapsed, "it is ready at once from then on");
-    // The yes has run out, and a caller that is at hand still is not asked about at once.
+    // The yes has expired, but the rule is not asked immediately about a caller that is still held.
     let again = caller.expired(GRACE);
     ended(again).await;
     let elapsed = start.elapsed() - elapsed;
     assert!((5 * SECOND..6 * SECOND).contains(&elapsed), "{elapsed:?}");
 }
 
-/// Polls it once.
+/// Polls the future once and returns whether it is ready.
 async fn is_over(expiry: &mut Expired) -> bool {
     let mut expiry = pin!(expiry);
     poll_fn(|context| Poll::Ready(expiry.as_mut().poll(context).is_ready())).await
@@ -197,7 +197,7 @@ async fn no_answer_ends_nothing_and_the_rule_is_asked_again_every_five_seconds()
     for (before, after) in [(first, second), (second, third), (third, fourth)] {
         assert!((5..=6).contains(&(after - before)), "{asked_at:?}");
     }
-    // One that does not answer at all is given up after as long, and asked again.
+    // A rule that does not answer at all is given up after the same time, and asked again.
     rule.hangs();
     let asked = rule.asked();
     for _ in 0..300 {
@@ -239,7 +239,7 @@ async fn a_thousand_streams_of_one_tenant_ask_once_while_a_yes_lasts_or_an_answe
     assert!(rule.asked() <= asked + 1);
 }
 
-/// Requests are asked about each by itself.
+/// Checks streams with a rule whose yes is not cached. The Layer asks the rule about each request.
 #[tokio::test(start_paused = true)]
 async fn streams_ask_every_five_seconds_where_no_yes_is_kept() {
     let (tenant, rule, token) = customer().await;
@@ -253,7 +253,7 @@ async fn streams_ask_every_five_seconds_where_no_yes_is_kept() {
         .collect();
     sleep(51 * SECOND).await;
     assert_eq!(rule.asked(), 12);
-    // A no of a request counts for them when they ask next.
+    // The rule's no to a request applies to the streams when they ask next.
     rule.says(Ok(false));
     assert!(auth.verify(&token).await.is_err());
     let start = Instant::now();
@@ -284,7 +284,8 @@ async fn nothing_is_asked_about_what_is_done_before_or_whom_nobody_verified() {
     assert_eq!(rule.asked(), 1);
 }
 
-/// A client that reads nothing has its body polled no more: nothing that others need may be held.
+/// Checks a stream that is no longer polled, because its client reads nothing: it must hold nothing
+/// that others need.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_polled_no_more_keeps_nobody_waiting() {
     let (tenant, rule, token) = customer().await;

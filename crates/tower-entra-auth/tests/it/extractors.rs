@@ -1,4 +1,5 @@
-//! What handlers take: the caller, perhaps none, claims of one's own; and what they return.
+//! Tests of extractors and return values of handlers: the caller, an optional caller, and custom
+//! claims.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -67,7 +68,7 @@ async fn claims_come_as_a_type_of_ones_own_or_the_token_is_of_no_use() {
     }
 }
 
-/// Every answer of an extractor beside that of the Layer to the same request.
+/// Compares every extractor's response with the Layer's response to the same request.
 #[tokio::test]
 async fn extractors_refuse_as_the_layer_does() {
     let tenant = tenant().await;
@@ -116,7 +117,7 @@ async fn extractors_refuse_as_the_layer_does() {
     }
 }
 
-/// Moves money if the sign-in was strong enough, or asks for a stronger one.
+/// Moves money if the sign-in was strong enough, and otherwise requests a stronger one.
 async fn transfer(caller: Caller) -> Result<&'static str, Refusal> {
     let is_strong = caller
         .authentication_contexts()
@@ -128,7 +129,8 @@ async fn transfer(caller: Caller) -> Result<&'static str, Refusal> {
     }
 }
 
-/// What a handler says of its own has the form, the log line and the code of what the Layer says.
+/// Checks that a handler's own refusals have the form, the log line and the code of the Layer's
+/// refusals.
 #[tokio::test]
 async fn a_handler_forbids_and_puts_off_in_the_layers_form() {
     let tenant = tenant().await;
@@ -222,7 +224,7 @@ async fn a_handler_challenges_whoever_understands_it() {
     }
 }
 
-/// Of somebody's money: much of it needs a strong sign-in.
+/// Pays if the caller meets the requirement.
 async fn pay(caller: Caller, State(strong): State<RequireLayer>) -> Result<String, Refusal> {
     strong.check(&caller)?;
     Ok("paid".to_owned())
@@ -267,7 +269,7 @@ async fn a_requirement_is_checked_in_a_handler_as_on_a_route() {
                 let is_problem =
                     header(&response, "content-type") == Some("application/problem+json");
                 assert_eq!(is_problem, status != 200 && accept == "application/json");
-                // Whose requirement it is answers, not whose caller.
+                // The requirement's `EntraAuth` creates the response, not the caller's.
                 let mark = header(&response, "x-mark");
                 assert_eq!(mark.is_some(), at == "/other", "{path}");
                 answers.push((
@@ -280,7 +282,7 @@ async fn a_requirement_is_checked_in_a_handler_as_on_a_route() {
     }
 }
 
-/// Without axum the refusal is made into a response by hand.
+/// Checks that a service without axum can turn a refusal into a response.
 #[tokio::test]
 async fn a_handler_refusal_is_answered_as_the_request_wants_it() {
     let tenant = tenant().await;

@@ -1,4 +1,4 @@
-//! The same Layer in axum, hyper and tonic, over real sockets but where the clock is paused.
+//! Tests of the same Layer in axum, hyper and tonic, over real sockets unless the clock is paused.
 
 use std::convert::Infallible;
 
@@ -22,7 +22,7 @@ use crate::support::{
     serve, settings, tenant, user,
 };
 
-/// What the API answers to each kind of token, over HTTP.
+/// Checks the API's response to each kind of token, over HTTP.
 async fn check_each_kind(server: &Server, tenant: &entra_dev_tenant::DevTenant) {
     for (status, code, token) in each_kind(tenant) {
         let response = ask(server, &token).await;
@@ -57,7 +57,7 @@ async fn hyper_answers_each_kind_of_request() {
     check_each_kind(&server, &tenant).await;
 }
 
-/// A plain tower service behind the Layer, served by hyper.
+/// Serves a plain tower service behind the Layer with hyper.
 async fn serve_hyper(auth: &EntraAuth) -> Server {
     let service = auth
         .layer()
@@ -93,7 +93,7 @@ async fn http2_gets_the_answers_of_http1_whatever_the_method_and_the_body() {
     let (mut http2, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
     let http1 = client();
-    // What sockets hold, so that no client is still sending when it is refused.
+    // The body fits into the socket buffers, so that no client is still sending when it is refused.
     let large = vec![b'x'; 64 << 10];
     for (token, status) in [
         (user(&tenant).expired().mint(), 401),

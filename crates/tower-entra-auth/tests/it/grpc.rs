@@ -1,4 +1,4 @@
-//! What a gRPC client sees: tonic's, of a service whose code tonic-health brings.
+//! Tests of what tonic's gRPC client sees, with a service whose code tonic-health provides.
 
 use axum::Router;
 use http::HeaderValue;
@@ -21,7 +21,7 @@ fn error(message: &str, error: &str) -> String {
     format!("Bearer error=\"{error}\", error_description=\"{message}\"")
 }
 
-/// Calls both methods, in each way of calling, and compares the refusal.
+/// Calls both methods in each way of calling, and checks the refusal.
 async fn expect(
     server: &Server,
     authorization: &[&str],
@@ -113,7 +113,8 @@ async fn no_credentials_and_bad_ones_are_unauthenticated() {
     }
 }
 
-/// The requirement as a Layer around a method's route, and in the methods themselves.
+/// Returns two servers: with the requirement as a Layer around a method's route, and in the methods
+/// themselves.
 async fn requiring(layer: EntraLayer, required: RequireLayer) -> [Server; 2] {
     let around = required.layer(service(Api::default()));
     let routes = Router::new().route_service("/grpc.health.v1.Health/{method}", around);
@@ -301,7 +302,7 @@ async fn a_service_that_is_open_by_name_needs_no_token_and_no_other_path_is() {
     for method in BOTH {
         let seen = call(&server, method, &[], With::default()).await;
         assert!(seen.end.is_ok(), "{seen:?}");
-        // Its token is not looked at.
+        // The Layer does not check the token.
         let bad = call(&server, method, &["Bearer garbage"], With::default()).await;
         assert!(bad.end.is_ok(), "{bad:?}");
     }
@@ -372,7 +373,8 @@ fn only_the_full_name_of_a_service_can_be_open() {
     }
 }
 
-/// What is no gRPC by its content type is refused as any request is, with the status in the open.
+/// Checks that a request without gRPC's content type is refused like any request, with its HTTP
+/// status.
 #[tokio::test]
 async fn a_broken_content_type_of_grpc_is_refused_in_the_open() {
     let scene = Scene::start().await;
@@ -407,7 +409,7 @@ async fn a_broken_content_type_of_grpc_is_refused_in_the_open() {
             assert!(!response.headers().contains_key("grpc-status"));
         }
     }
-    // And one that is gRPC is refused in gRPC, whatever stands behind it.
+    // A request with gRPC's content type is refused as gRPC, regardless of the value's suffix.
     for value in [
         "application/grpc;",
         "application/grpc+",
@@ -421,7 +423,8 @@ async fn a_broken_content_type_of_grpc_is_refused_in_the_open() {
     }
 }
 
-/// Nothing of a whole response: it may become the trailers of one.
+/// Checks that the metadata contains no other headers of a response, because it may become the
+/// trailers of one.
 #[test]
 fn the_metadata_of_a_refusal_is_status_message_and_challenge() {
     let auth = EntraAuth::builder().tenant(OTHER_TENANT).client_id(API);
@@ -435,7 +438,7 @@ fn the_metadata_of_a_refusal_is_status_message_and_challenge() {
     assert_eq!(metadata["grpc-status"], "7");
 }
 
-/// Whatever a function of `on_refusal` makes of it, the status stays.
+/// Checks that the status stays, regardless of the response that an `on_refusal` function returns.
 #[tokio::test]
 async fn a_refusal_in_a_method_keeps_its_status_whatever_the_hook_returns() {
     let tenant = tenant().await;

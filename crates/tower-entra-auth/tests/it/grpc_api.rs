@@ -1,4 +1,4 @@
-//! An API over gRPC, whose code tonic-health brings, its server, and calls by tonic's client.
+//! A gRPC API whose code tonic-health provides, its server, and calls with tonic's client.
 
 use std::convert::Infallible;
 use std::future::{pending, ready};
@@ -23,16 +23,16 @@ use tower_entra_auth::{Caller, EntraAuth, EntraLayer, RequireLayer, refusal::Cla
 
 use crate::support::{Listener, SECOND, Server};
 
-/// A unary method (`Check`) and a streaming one (`Watch`).
+/// A gRPC API with a unary method (`Check`) and a streaming one (`Watch`).
 #[derive(Clone, Default)]
 pub(crate) struct Api {
-    /// What both methods require.
+    /// Requirement of both methods.
     pub(crate) required: Option<RequireLayer>,
-    /// Both ask for more claims.
+    /// `true` if both methods request more claims.
     pub(crate) challenges: bool,
-    /// How many messages a stream has; without end, if `None`, one a second.
+    /// Number of messages in a stream; `None` sends one per second without end.
     pub(crate) messages: Option<u32>,
-    /// No answer ever begins.
+    /// `true` if no response ever begins.
     pub(crate) hangs: bool,
 }
 
@@ -84,14 +84,14 @@ impl Health for Api {
     }
 }
 
-/// The service, compressing its answers for whoever accepts that.
+/// Returns the service, which compresses its responses for clients that accept it.
 pub(crate) fn service(api: Api) -> HealthServer<Api> {
     HealthServer::new(api)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
 }
 
-/// Serves the methods behind the Layer, and what stands between.
+/// Serves routes of the methods behind the Layer.
 pub(crate) async fn serve_routes(layer: EntraLayer, routes: Router) -> Server {
     let mut tonics = tonic::transport::Server::builder().layer(layer);
     let routes = tonics.add_routes(Routes::from(routes));
@@ -110,7 +110,7 @@ pub(crate) async fn serve_routes(layer: EntraLayer, routes: Router) -> Server {
     }
 }
 
-/// Opens a connection of tonic's client.
+/// Opens a connection with tonic's client.
 pub(crate) async fn channel(server: &Server) -> Channel {
     let endpoint = Endpoint::from_shared(server.url.clone()).unwrap();
     let address = server.url.trim_start_matches("http://").parse().unwrap();
@@ -128,7 +128,7 @@ pub(crate) async fn serve(layer: EntraLayer, api: Api) -> Server {
     serve_routes(layer, routes).await
 }
 
-/// The same, whose streams end when the token has expired.
+/// Serves an API whose streams end when the token has expired.
 pub(crate) async fn serve_until_expiry(auth: &EntraAuth, api: Api, grace: Duration) -> Server {
     let service = auth.end_at_expiry(grace).layer(service(api));
     let routes = Router::new().route_service("/grpc.health.v1.Health/{method}", service);
@@ -143,14 +143,14 @@ pub(crate) enum Method {
 
 pub(crate) const BOTH: [Method; 2] = [Method::Unary, Method::Streaming];
 
-/// What a call had: how many messages, and how it ended.
+/// Result of a call: the number of messages and the end.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) messages: u32,
     pub(crate) end: Result<(), Status>,
 }
 
-/// What else a call carries.
+/// Further options of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct With {
     pub(crate) timeout: Option<Duration>,

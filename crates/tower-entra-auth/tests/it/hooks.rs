@@ -1,4 +1,4 @@
-//! Answers of the service's own, and tokens that are elsewhere than in the `Authorization` header.
+//! Tests of the service's own responses, and of tokens outside the `Authorization` header.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tower_entra_auth::{
 
 use crate::support::{API, ask_without_token, client, header, serve, settings, tenant, user};
 
-/// What the inner service gets of a request with these headers, and the answer.
+/// Returns the status of the response, and the headers that the inner service received.
 async fn seen(auth: &EntraAuth, uri: &str, headers: &[(&str, String)]) -> (u16, Option<HeaderMap>) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let service = auth.layer().layer(service_fn(async |request: Request<()>| {
@@ -153,7 +153,7 @@ async fn a_hook_challenges_whoever_understands_it() {
     for (token, status) in [
         (user(&tenant).claim("xms_cc", ["cp1"]).mint(), 401),
         (user(&tenant).mint(), 403),
-        // Of nobody it is not known what it understands.
+        // The capabilities of an unverified caller are unknown.
         ("garbage".to_owned(), 403),
     ] {
         let response = client()
@@ -194,7 +194,7 @@ async fn head_gets_the_headers_alone() {
     }
 }
 
-/// A request that only its content type calls gRPC does not get the 200 of gRPC.
+/// Checks that a request that is gRPC only by its content type does not get gRPC's status 200.
 #[tokio::test]
 async fn what_is_not_post_is_not_grpc() {
     let tenant = tenant().await;
@@ -210,7 +210,7 @@ async fn what_is_not_post_is_not_grpc() {
     }
 }
 
-/// The token of a gateway's caller.
+/// A token source for the callers of a gateway.
 struct Forwarded;
 
 impl TokenSource for Forwarded {
@@ -256,7 +256,7 @@ async fn a_token_source_of_ones_own_is_the_only_one() {
     let bearer = format!("Bearer {token}");
     for (headers, status) in [
         (&[("x-token", token.clone())][..], 200),
-        // A second time, remembered.
+        // The second time, the token is cached.
         (&[("x-token", token.clone())], 200),
         (
             &[
@@ -298,7 +298,7 @@ async fn the_query_is_read_only_where_that_was_dared() {
     );
 }
 
-/// Whoever is further in finds no token, but must not think that none was sent.
+/// Checks that an inner Layer, which finds no token, does not treat a removed token as missing.
 #[tokio::test]
 async fn a_token_that_was_removed_is_not_a_missing_one() {
     let tenant = tenant().await;
@@ -315,7 +315,7 @@ async fn a_token_that_was_removed_is_not_a_missing_one() {
     let outer = removing.layer().layer(optional());
     let response = outer.oneshot(request("authorization")).await.unwrap();
     assert_eq!(response.status(), 401);
-    // Where none was sent, the inner Layer lets it pass.
+    // If no token was sent, the inner Layer lets the request pass.
     let outer = removing.layer().optional().layer(optional());
     let response = outer.oneshot(request("x-other")).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -340,7 +340,7 @@ fn a_place_for_tokens_that_makes_no_sense_is_a_build_error() {
     assert!(settings().token_source(Unnamed).build().is_ok());
 }
 
-/// The remedy is to send the token where it is looked for.
+/// Checks that the remedy names the place where the Layer looks for the token.
 #[tokio::test]
 async fn the_remedy_names_the_place_of_the_token() {
     let tenant = tenant().await;
@@ -359,7 +359,7 @@ async fn the_remedy_names_the_place_of_the_token() {
     }
 }
 
-/// Finds nothing, and says nowhere where.
+/// A token source that finds nothing and names no header.
 struct Unnamed;
 
 impl TokenSource for Unnamed {
@@ -377,7 +377,7 @@ async fn the_header_is_marked_as_sensitive_or_removed() {
         ("authorization", format!("Bearer {}", user(&tenant).mint())),
         ("x-other", "kept".to_owned()),
     ];
-    // New, and remembered.
+    // The token is new the first time, and cached the second time.
     for _ in 0..2 {
         let (_, seen_by_inner) = seen(&marking, "/", &headers).await;
         let kept = seen_by_inner.unwrap();
@@ -388,7 +388,7 @@ async fn the_header_is_marked_as_sensitive_or_removed() {
         assert_eq!(kept.get("authorization"), None);
         assert_eq!(kept["x-other"], "kept");
     }
-    // The header that the source names, and no other.
+    // The Layer changes only the header that the source names.
     for removes in [false, true] {
         let settings = settings(&tenant).token_source(Forwarded);
         let settings = match removes {
@@ -405,10 +405,11 @@ async fn the_header_is_marked_as_sensitive_or_removed() {
         assert_eq!(kept["authorization"], "Basic eDp5");
         let token = kept.get("x-token").map(HeaderValue::is_sensitive);
         assert_eq!(token, (!removes).then_some(true));
-        // Nobody verified it, and a reader like CGI takes it for the one that is gone.
+        // The other spelling was never verified, and a reader like CGI takes it for the removed
+        // header.
         assert_eq!(kept.contains_key("x_token"), !removes);
     }
-    // On an open path nobody looked at them: each one is hidden.
+    // On an open path the Layer checks no token, so it marks every value as sensitive.
     let open = marking.layer().open_path("/").unwrap();
     let service = open.layer(service_fn(async |request: Request<()>| {
         let mut values = request.headers().get_all("authorization").iter();

@@ -1,7 +1,7 @@
-//! The HTTP client: one of the user's own, proxies from the environment, and CA certificates.
+//! Tests of the HTTP client: a custom one, proxies from the environment, and CA certificates.
 //!
-//! Environment variables are read when a client is made, so what depends on them runs in a child
-//! process: this test program again, with the variable set.
+//! A client reads environment variables when it is built. Tests that depend on them therefore run
+//! in a child process: this test program again, with the variables set.
 
 use std::process::{Command, Output};
 
@@ -106,7 +106,7 @@ async fn a_proxy_that_does_not_let_entra_through_and_one_that_is_not_there_are_t
     );
     assert!(output.contains(&said), "{output}");
 
-    // Bound, so that nobody else gets it, and not listening.
+    // The port is bound, so that no other program gets it, but nothing listens on it.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = socket.local_addr().unwrap();
@@ -162,7 +162,7 @@ fn child_that_fetches_keys_from_entra() {
     );
 }
 
-// Other systems keep their certificates where no variable leads away from them.
+// On other systems, no variable can make the certificates disappear.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_missing_ca_bundle_is_found_when_the_auth_is_built() {

@@ -1,4 +1,4 @@
-//! Keys that come from a file.
+//! Tests of keys that come from a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tower_entra_auth::settings::KeyOptions;
 
 use crate::support::{ACCEPTED, HOUR, SECOND, Scene, UNAVAILABLE, of_source, scene_with, tenant};
 
-/// A directory of one test, removed at its end.
+/// A directory for one test, removed at its end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -36,7 +36,7 @@ impl Drop for Directory {
     }
 }
 
-/// As whoever mounts it should: another name first.
+/// Replaces the file as an operator should: writes it under another name first.
 fn publish(file: &Path, document: &str) {
     let part = file.with_extension("part");
     fs::write(&part, document).unwrap();
@@ -88,8 +88,8 @@ async fn the_file_is_read_every_minute_without_any_request() {
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED, "held already");
 }
 
-/// Checks that held keys go on serving while the file is spoilt so, and that it is read again when
-/// it is mended.
+/// Checks that held keys keep working while the file is broken, and that a corrected file is read
+/// again.
 async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
     let tenant = tenant().await;
     let directory = Directory::new();
@@ -107,7 +107,7 @@ async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
     assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{reason}");
     assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{reason}");
 
-    // One who has never had any.
+    // This service has never had keys.
     let fresh = of_source(&scene.tenant, JwksFile::new(&file))
         .build()
         .unwrap();
@@ -115,7 +115,7 @@ async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
     assert_eq!(failure.code(), code, "{reason}");
     assert!(failure.to_string().contains(reason), "{failure}: {reason}");
 
-    // Mended, it is read again by itself.
+    // The corrected file is read again without a request.
     if file.is_dir() {
         fs::remove_dir(&file).unwrap();
     }
@@ -169,7 +169,7 @@ async fn a_link_to_what_has_no_end_or_no_writer_is_neither_read_nor_waited_for()
         link_to(&pipe, file);
     })
     .await;
-    // As far as its file system says, it has a terabyte.
+    // According to the file system, this file has a terabyte.
     is_unavailable("key_source", "longer than 524288 bytes", |file| {
         let long = file.with_extension("long");
         fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();

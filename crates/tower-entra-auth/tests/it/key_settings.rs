@@ -1,4 +1,4 @@
-//! Settings of keys and of remembered tokens: their bounds, and what goes with what.
+//! Tests of the settings of keys and of the token cache: their bounds and their combinations.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ fn a_setting_out_of_bounds_is_refused_with_the_bound() {
         good().token_cache(TokenCache::bytes(4 * GIB)),
         good().token_cache(TokenCache::default().ttl(SECOND)),
         good().token_cache(TokenCache::default().ttl(24 * HOUR)),
-        // The last word counts.
+        // The last setting counts.
         good()
             .token_cache(TokenCache::bytes(1))
             .token_cache(TokenCache::off()),
@@ -178,7 +178,7 @@ fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
         .key_source(Nowhere);
     assert_eq!(problems(all).len(), 3);
 
-    // One of the environment is of a deployment that knows nothing of the code.
+    // A variable may belong to a deployment that does not know the code.
     let environment = |name: &str| {
         let value = "https://login.microsoftonline.com";
         (name == "ENTRA_METADATA_ENDPOINT").then(|| value.to_owned())

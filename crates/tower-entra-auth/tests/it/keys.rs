@@ -1,4 +1,6 @@
-//! Keys that rotate, are late, or cannot be had; on paused time, over real sockets.
+//! Tests of keys that rotate, are late, or are unavailable.
+//!
+//! The tests run on paused time, through memory, except one on several threads, which uses sockets.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -58,7 +60,8 @@ async fn on_several_threads_too_each_rotation_is_one_download_and_no_wrong_refus
     let tenant = tenant().await;
     let server = serve(app(&auth(&tenant))).await;
     let url = format!("{}/me", server.url);
-    // The first keys, then two rotations: what the bucket allows at once.
+    // The first keys, then two rotations: the bucket permits these fetches one directly after the
+    // other.
     for downloads in 1..=3 {
         let token = user(&tenant).mint();
         let mut requests = JoinSet::new();
@@ -90,7 +93,8 @@ async fn a_thousand_unknown_keys_fetch_no_more_than_the_bucket_allows() {
         let status = response.status().as_u16();
         format!("{status} {}", response.text().await.unwrap().trim())
     };
-    // The one for which keys were fetched in vain is refused; of the others nothing is known.
+    // The token whose key was not in the fetched document is refused. About the other keys, nothing
+    // is known.
     let flood = async |numbers: Range<usize>, refused: usize| {
         for number in numbers.clone() {
             let is_refused = number - numbers.start < refused;
@@ -161,7 +165,9 @@ async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_
     assert_eq!(status(&server, &good).await, 200);
 }
 
-/// A service with one place behind the Layer, without a framework, which would hide readiness.
+/// Returns a service behind the Layer that serves one request at a time.
+///
+/// The service uses no framework, because a framework would hide readiness.
 fn one_at_a_time(
     auth: &EntraAuth,
 ) -> impl Service<Request<()>, Response = u16, Error = Infallible, Future: Send> + Clone + Send + use<>
@@ -187,7 +193,7 @@ async fn a_request_that_waited_for_its_key_waits_for_the_inner_service_too() {
     let tenant = tenant().await;
     let service = one_at_a_time(&auth(&tenant));
     let token = user(&tenant).mint();
-    // All wait for the first keys; then one after the other is let in, none without its turn.
+    // All requests wait for the first keys. Then one after the other is let in, each in its turn.
     let mut requests = JoinSet::new();
     for _ in 0..10 {
         requests.spawn(service.clone().oneshot(with_token(&token)));
@@ -211,7 +217,7 @@ async fn a_refused_or_waiting_request_holds_no_place_in_the_inner_service() {
     for token in ["garbage".to_owned(), user(&tenant).mint()] {
         let mut first = service.clone();
         let answer = first.ready().await.unwrap().call(with_token(&token));
-        // The first is still there, as a server's that keeps one for each connection.
+        // The first clone still exists, as in a server that keeps one for each connection.
         let mut second = service.clone();
         let is_ready = tokio::time::timeout(SECOND, second.ready()).await;
         assert!(is_ready.is_ok(), "{token}");
@@ -227,7 +233,7 @@ async fn no_more_than_256_requests_wait_for_keys() {
     let token = user(&tenant).mint();
     let start = Instant::now();
     let mut requests = JoinSet::new();
-    // Without sockets: a listener's backlog is shorter than this.
+    // This test uses no sockets, because a listener's backlog is shorter than 300.
     for _ in 0..300 {
         let request = Request::get("/me")
             .header("authorization", format!("Bearer {token}"))
@@ -259,7 +265,8 @@ async fn a_client_that_disconnects_does_not_lose_the_refresh() {
     tenant.signing_keys().rotate();
     let token = user(&tenant).mint();
 
-    // A request on a connection of its own, closed as soon as the key server has been asked.
+    // The request has its own connection, which closes as soon as the key server has received the
+    // fetch.
     tenant.key_endpoint().delay(SECOND).for_next(1);
     let mut connection = server.connect().await;
     let request = format!("GET /me HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
@@ -271,7 +278,7 @@ async fn a_client_that_disconnects_does_not_lose_the_refresh() {
     }
     drop(connection);
 
-    // The attempt that the vanished client began brings the key for everybody.
+    // The attempt that the disconnected client began brings the key for all requests.
     assert_eq!(status(&server, &token).await, 200);
     assert_eq!(tenant.key_endpoint().hits(), 2);
 }
@@ -321,7 +328,7 @@ async fn without_requests_the_back_off_keeps_asking() {
     assert!(waits.iter().all(|wait| *wait <= 301 * SECOND), "{waits:?}");
     assert!(waits[11] >= 149 * SECOND, "{waits:?}");
 
-    // Whoever waits for it need not wait for the schedule.
+    // A caller of `ready` need not wait for the schedule.
     tenant.discovery_endpoint().recover();
     let start = Instant::now();
     assert!(auth.ready().await.is_ok());

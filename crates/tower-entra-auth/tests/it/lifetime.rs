@@ -1,4 +1,5 @@
-//! Where an `EntraAuth` begins and ends: outside runtimes, across them, and with its last handle.
+//! Tests of the lifetime of an `EntraAuth`: outside runtimes, across them, and until its last
+//! handle.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +19,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A tenant on a runtime of its own, which ends with the first value.
+/// Starts a tenant on its own runtime, which ends when the first value is dropped.
 fn elsewhere() -> (Runtime, DevTenant, EntraAuth) {
     let tenants = Builder::new_multi_thread()
         .worker_threads(1)
@@ -46,7 +47,7 @@ fn it_is_built_outside_a_runtime_and_survives_the_end_of_one() {
         runtime().block_on(status(&auth, &user(&tenant).mint())),
         200
     );
-    // That runtime, with the refresher on it, is gone.
+    // That runtime and its refresher are gone.
     tenant.signing_keys().rotate();
     let second = runtime();
     assert_eq!(second.block_on(status(&auth, &user(&tenant).mint())), 200);
@@ -77,7 +78,7 @@ fn an_attempt_that_dies_with_its_runtime_does_not_block_the_next() {
     );
 }
 
-/// Runs on a thread of its own, and fails rather than hang if that blocks for ever.
+/// Runs the work on its own thread, and fails instead of hanging if the work blocks forever.
 fn without_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
@@ -113,7 +114,7 @@ async fn a_runtime_that_does_not_run_blocks_the_others_for_seconds_only() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
     let token = user(&tenant).mint();
-    // The first attempt, and the refresher, are tasks of a runtime that nobody drives.
+    // The first attempt and the refresher are tasks of a runtime that is never run.
     let idle = runtime();
     {
         let _entered = idle.enter();
@@ -130,7 +131,7 @@ async fn a_runtime_that_does_not_run_blocks_the_others_for_seconds_only() {
     );
     assert_eq!(tenant.key_endpoint().hits(), 1);
 
-    // The next request after an hour finds that nobody keeps the schedule, and sees to it.
+    // The next request after an hour finds that the schedule has stopped, and starts it again.
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
     tokio::time::sleep(hour + minute).await;
     assert_eq!(tenant.key_endpoint().hits(), 1);
@@ -150,7 +151,7 @@ fn a_runtime_without_timers_gets_an_answer_and_no_panic() {
     let failure = without_timers.block_on(auth.ready()).unwrap_err();
     assert_eq!(failure.code(), "no_runtime");
     assert_eq!(runtime().block_on(status(&auth, &token)), 200);
-    // With the key held, nothing needs a timer.
+    // While the key is held, no timer is needed.
     assert_eq!(without_timers.block_on(status(&auth, &token)), 200);
 }
 
@@ -222,7 +223,7 @@ fn handles_and_futures_have_the_traits_that_frameworks_need() {
     is_future::<tower_entra_auth::layer::ResponseFuture<std::future::Ready<()>>>();
 }
 
-/// Polls a future until it is ready, and says whether it panics at the next poll.
+/// Polls a future until it is ready, and returns whether the next poll panics.
 async fn panics_after_completion<F: Future>(future: F) -> bool {
     let mut future = std::pin::pin!(future);
     future.as_mut().await;
@@ -252,7 +253,7 @@ async fn a_future_that_is_polled_after_completion_panics_as_those_of_std_do() {
     let inner = tower::service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(())) });
     let get = |path: &str| Request::get(path).body(()).unwrap();
 
-    // Answered at once: without a token, without a Layer, with the document.
+    // These responses are immediate: without a token, without a Layer, and with the document.
     let refused = auth.layer().layer(inner).call(get("/me"));
     assert!(panics_after_completion(refused).await);
     let readers = auth.require(Scope("Reports.Read")).unwrap();
@@ -263,7 +264,7 @@ async fn a_future_that_is_polled_after_completion_panics_as_those_of_std_do() {
     let document = metadata.paths().next().unwrap().to_owned();
     assert!(panics_after_completion(metadata.layer(inner).call(get(&document))).await);
 
-    // Answered after a wait for keys.
+    // This response comes after a wait for keys.
     let mut unknown = get("/me");
     let token = user(&tenant).header("kid", "unknown").mint();
     let token = format!("Bearer {token}").parse().unwrap();

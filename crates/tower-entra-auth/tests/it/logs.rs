@@ -1,4 +1,4 @@
-//! What the log says, and what it never says.
+//! Tests of the log's lines, and of data that the log must never contain.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, Once};
@@ -18,8 +18,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::support::{API, HOUR, MINUTE, app, each_kind, of_source, settings, tenant, user};
 use crate::tenants::Rule;
 
-/// The modulus of a key whose private half can be computed from it (ROCA). Source: Wycheproof,
-/// `json_web_key_test.json`, test 7.
+/// The modulus of a key whose private half can be computed from it (ROCA).
+///
+/// Source: Wycheproof, `json_web_key_test.json`, test 7.
 const ROCA_MODULUS: &str = "AanFpofbj7KjD4Lf-N2hVMKR7yewSyXhhbirIMTGpfYEhZ_lnt5UoK98DnKIgArXG\
     Tu3MaW_HhFw16HGaTDUHqPrId7fe4r11CqRw09yBFuW79V8sYIwHdzCaWflUI6auImYbVfoN9_nD5n8N8SY9DwXw7mwZM9wREP\
     XoDPgOoIWl6q_MPsp7n0zs3Z5ZaiQWOOzl1S9OhwAfSiiOwz6efnXEaxuTEtPd7BjSx7NaFka8Dx9U7YqXy2RFj1O9PjyaDGuR\
@@ -29,7 +30,7 @@ const ROCA_MODULUS: &str = "AanFpofbj7KjD4Lf-N2hVMKR7yewSyXhhbirIMTGpfYEhZ_lnt5U
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Everything that this thread logs from now on, at every level.
+    /// Captures everything that this thread logs from now on, at every level.
     pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         for_all_threads();
         let log = Self::default();
@@ -55,14 +56,16 @@ impl Log {
     }
 }
 
-/// Without a subscriber for all threads, a test on another thread that is the first to come to a
-/// line of the log can switch that line off for all.
+/// Installs a subscriber for all threads.
+///
+/// Without it, a test on another thread that reaches a log line first could disable that line for
+/// all threads.
 pub(crate) fn for_all_threads() {
     static FOR_ALL: Once = Once::new();
     FOR_ALL.call_once(|| tracing::subscriber::set_global_default(Undecided).unwrap());
 }
 
-/// Is asked about every line, and wants none.
+/// A subscriber that is asked about every line and accepts none.
 struct Undecided;
 
 impl Subscriber for Undecided {
@@ -354,7 +357,8 @@ async fn no_token_and_no_personal_claim_is_logged_at_any_level() {
     }
 }
 
-/// The fields of a line, as a parser of `key=value` reads them; none if it would stumble.
+/// Returns the names of a line's fields, as a parser of `key=value` reads them, or `None` if the
+/// parser would fail.
 fn fields_of(line: &str) -> Option<Vec<&str>> {
     let first = line.match_indices('=').next()?.0;
     let mut rest = &line[line[..first].rfind(' ')? + 1..];
@@ -446,7 +450,7 @@ async fn a_key_that_anybody_can_compute_is_warned_of_once_beside_good_ones_and_a
         let (log, _guard) = Log::capture();
         let failure = auth.ready().await.err();
         assert_eq!(failure.map(|failure| failure.code()), expected);
-        // It is fetched again, several times.
+        // The keys are fetched several more times.
         sleep(3 * HOUR).await;
         let lines = log.lines_with("can be computed (ROCA); it is not used");
         assert_eq!(lines.len(), 1, "{}", log.text());

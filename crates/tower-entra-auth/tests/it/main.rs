@@ -1,5 +1,5 @@
-//! The Layer as its users have it: in real frameworks, against a tenant, over real sockets, or
-//! through memory where the clock is paused.
+//! Tests of the Layer in real frameworks, with a tenant, over real sockets, or through memory if
+//! the clock is paused.
 
 mod anonymous;
 mod answers;

@@ -1,5 +1,6 @@
-//! Common mistakes in front of a service, each with the exact words that mend it: what the log says at the
-//! default level, and what the client gets.
+//! Tests of common mistakes in front of a service, each with the exact text of its remedy.
+//!
+//! The tests check the log at the default level, and the response to the client.
 
 use axum::body::Body;
 use axum::{Router, routing::get};
@@ -14,7 +15,8 @@ use tower_entra_auth::{
 use crate::logs::Log;
 use crate::support::{API, CLIENT, OTHER_TENANT, settings, tenant, user};
 
-/// Sends requests to a service, and returns the lines at the default level, without the place in the program.
+/// Sends requests to a service, and returns the log lines at the default level, without their
+/// target.
 pub(crate) async fn lines(
     app: &Router,
     requests: impl IntoIterator<Item = Request<Body>>,
@@ -39,7 +41,7 @@ pub(crate) async fn lines(
     lines.collect()
 }
 
-/// A service with the Layer around one route.
+/// Returns a service with the Layer around one route.
 pub(crate) fn app(auth: &EntraAuth) -> Router {
     Router::new()
         .route("/me", get(async || "served"))
@@ -62,12 +64,13 @@ fn bearer(token: &str) -> Request<Body> {
     )
 }
 
-/// The code, what was found, what was expected and the remedy in a line.
+/// Returns the code, the found value, the expected value and the remedy from a line.
 fn fields(line: &str) -> [String; 4] {
     ["code", "found", "expected", "remedy"].map(|name| field(line, name).unwrap_or_default())
 }
 
-/// Reads a field as what parses `key=value` does: a quoted text ends with its quotes.
+/// Returns the value of a field as a parser of `key=value` reads it: a quoted text ends with its
+/// quotes.
 pub(crate) fn field(line: &str, name: &str) -> Option<String> {
     let (_, rest) = line.split_once(&format!(" {name}="))?;
     let Some(quoted) = rest.strip_prefix('"') else {
@@ -85,7 +88,7 @@ pub(crate) fn field(line: &str, name: &str) -> Option<String> {
     None
 }
 
-/// What the log says of a request with this token.
+/// Returns the fields of the log line about a request with this token.
 async fn said_of(auth: EntraAuthBuilder, token: &str) -> [String; 4] {
     let app = app(&auth.build().unwrap());
     let lines = lines(&app, [bearer(token)]).await;

@@ -1,4 +1,5 @@
-//! What operators see: decisions as metrics and spans, and queries that ask for what there is.
+//! Tests of what operators see: decisions as metrics and spans, and queries that use only existing
+//! metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -29,7 +30,8 @@ use crate::support::{
 };
 use crate::tenants::Rule;
 
-/// `/me`, `/strong` and `/open`; the Layer is asked for anonymous requests at `/open` only.
+/// Returns an application with a route for each kind of decision. `/open` permits anonymous
+/// requests, and `/bare` is outside the Layer.
 fn app(auth: &EntraAuth) -> Router {
     let strong = auth.require(AuthenticationContext("c1")).unwrap();
     let write = auth.require(Scope("Reports.Write")).unwrap();
@@ -61,7 +63,7 @@ async fn ask(server: &Server, path: &str, token: Option<String>) -> u16 {
 
 const OF_NOBODY: &str = "0b3c4d5e-6f70-4811-9223-3445566778aa";
 
-/// Each outcome and metric at least once.
+/// Causes each outcome and each metric at least once.
 async fn everything_happens(_: &Snapshotter) {
     let tenant = tenant().await;
     tenant.discovery_endpoint().serve_etags(true);
@@ -80,7 +82,7 @@ async fn everything_happens(_: &Snapshotter) {
         ("/me", Some(user(&tenant).expired().mint()), 401),
         ("/me", Some(user(&tenant).bad_signature().mint()), 401),
         ("/me", Some(user(&tenant).header("kid", "none").mint()), 401),
-        // Its fetches have emptied the bucket.
+        // The fetches of the previous request have emptied the bucket.
         ("/me", Some(user(&tenant).header("kid", "none").mint()), 503),
         ("/me", Some(tenant.app(CLIENT).for_api(API).mint()), 403),
     ] {
@@ -90,7 +92,7 @@ async fn everything_happens(_: &Snapshotter) {
         .get(format!("{}/me", server.url))
         .basic_auth("a", Some("b"));
     assert_eq!(basic.send().await.unwrap().status(), 401);
-    // The schedule finds the keys unchanged.
+    // The scheduled fetches find the keys unchanged.
     tokio::time::sleep(2 * HOUR).await;
     let down = DownTenant::start().await;
     assert_eq!(
@@ -104,8 +106,9 @@ async fn everything_happens(_: &Snapshotter) {
     assert_eq!(ask(&server, "/me", good()).await, 503);
 }
 
-/// Sends more requests than may wait for a key server that hangs. Without sockets, so that no time
-/// passes between them.
+/// Sends more requests than may wait for a key server that hangs.
+///
+/// The function uses no sockets, so that no time passes between the requests.
 async fn crowd() {
     let tenant = tenant().await;
     tenant.key_endpoint().hang();
@@ -121,7 +124,7 @@ async fn crowd() {
     assert_eq!(answer.await.unwrap().status(), 503);
 }
 
-/// One that cannot be reached.
+/// A served API whose tenant cannot be reached.
 struct DownTenant {
     server: Server,
     token: String,
@@ -155,12 +158,12 @@ fn each_decision_is_counted_once_by_outcome_and_code() {
         })
         .collect();
     let expected = [
-        // Two of /me, and /strong, whose requirement refuses later.
+        // Two requests to /me, and one to /strong, which the requirement refuses later.
         ("accepted none", 3),
         ("anonymous none", 1),
         ("denied no_permission", 1),
         ("denied step_up", 1),
-        // There from the beginning, so that the first one is an increase.
+        // This series exists from the start, so that the first event is an increase.
         ("fault response_hook_panicked", 0),
         ("fault wrong_layer", 1),
         ("refused bad_signature", 1),
@@ -169,7 +172,7 @@ fn each_decision_is_counted_once_by_outcome_and_code() {
         ("refused other_scheme", 1),
         ("refused unknown_key", 1),
         ("pending key_refresh_pending", 1),
-        // Exact codes: what the caller is told is keys_unavailable.
+        // Metrics have exact codes; the client receives keys_unavailable.
         ("unavailable connect", 1),
         ("unavailable tenant_rule_unavailable", 1),
         ("unavailable too_many_waiting", 1),
@@ -207,7 +210,7 @@ fn the_end_of_what_was_being_served_is_counted_with_the_reason() {
     }
 }
 
-/// The queries of the example rules and of the dashboard.
+/// Returns the queries of the example alert rules and of the dashboard.
 fn queries() -> Vec<String> {
     let rules: Value =
         yaml_serde::from_str(include_str!("../../docs/prometheus/alerts.yml")).unwrap();
@@ -239,7 +242,7 @@ fn queries() -> Vec<String> {
     queries
 }
 
-/// What a query asks for.
+/// The selectors and labels in a query.
 #[derive(Default)]
 struct Asked {
     selectors: Vec<VectorSelector>,
@@ -264,13 +267,13 @@ impl ExprVisitor for Asked {
     }
 }
 
-/// What Prometheus adds to every series.
+/// Labels that Prometheus adds to every series.
 const OF_TARGETS: [&str; 2] = ["job", "instance"];
 
 #[test]
 fn the_queries_of_alerts_and_dashboard_ask_for_metrics_labels_and_values_that_exist() {
     let series = recorded(everything_happens);
-    // By metric and label, which values were recorded.
+    // The recorded values of each metric and label.
     let mut values: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     let mut recorded = BTreeSet::new();
     for name in series.keys() {
@@ -294,7 +297,7 @@ fn the_queries_of_alerts_and_dashboard_ask_for_metrics_labels_and_values_that_ex
         let mut known: BTreeSet<&str> = OF_TARGETS.into();
         for selector in &asked.selectors {
             let name = selector.name.as_deref().unwrap();
-            // A histogram is stored as these.
+            // Prometheus stores a histogram under these names.
             let metric = ["_sum", "_count"]
                 .iter()
                 .find_map(|suffix| name.strip_suffix(suffix))
@@ -321,12 +324,12 @@ fn the_queries_of_alerts_and_dashboard_ask_for_metrics_labels_and_values_that_ex
             assert!(known.contains(&**label), "{label} in {query}");
         }
     }
-    // And nothing that there is goes without a query.
+    // Every metric is also used in a query.
     let all: BTreeSet<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(asked_for, all);
 }
 
-/// Every value that a query names was recorded.
+/// Checks that every value in a query was recorded.
 fn check_values(matcher: &Matcher, recorded: &BTreeSet<&str>) {
     let named: Vec<&str> = match &matcher.op {
         MatchOp::Equal | MatchOp::NotEqual => vec![&matcher.value],
@@ -337,7 +340,7 @@ fn check_values(matcher: &Matcher, recorded: &BTreeSet<&str>) {
     }
 }
 
-/// The documentation has every metric and outcome.
+/// Checks that the documentation contains every metric and outcome.
 #[test]
 fn every_metric_and_outcome_is_documented() {
     let page = include_str!("../../docs/operations.md");
@@ -364,7 +367,8 @@ fn every_metric_and_outcome_is_documented() {
     }
 }
 
-/// Keeps the spans of `entra_auth`, and in which of them something was said.
+/// A subscriber that keeps the spans of `entra_auth`, and the spans in which the test's handler
+/// logged.
 #[derive(Clone, Default)]
 pub(crate) struct Spans(Arc<Mutex<Kept>>);
 
@@ -372,7 +376,7 @@ pub(crate) struct Spans(Arc<Mutex<Kept>>);
 struct Kept {
     spans: Vec<BTreeMap<String, String>>,
     entered: Vec<u64>,
-    /// The span that each event of this test's handler was in.
+    /// The span of each event that this test's handler logged.
     said_in: Vec<Option<u64>>,
 }
 
@@ -480,7 +484,7 @@ async fn the_span_of_a_request_says_who_and_how_it_ended_and_nothing_else() {
     ]);
     let application = tenant.app(CLIENT).role("R").for_api(API);
     for (path, token, expected) in [
-        // The first waits for the keys, the second does not.
+        // The first request waits for the keys, the second does not.
         ("/me", Some(ada().mint()), of_ada("accepted", None)),
         ("/me", Some(ada().mint()), of_ada("accepted", None)),
         (
@@ -491,7 +495,7 @@ async fn the_span_of_a_request_says_who_and_how_it_ended_and_nothing_else() {
         ("/me", Some(application.mint()), app_of),
         ("/me", None, refused("no_credentials")),
         ("/me", Some(ada().expired().mint()), refused("expired")),
-        // Nothing of what a token claims that is not verified.
+        // Claims that are not verified do not appear.
         (
             "/me",
             Some(claims_of_others.mint()),
@@ -502,7 +506,7 @@ async fn the_span_of_a_request_says_who_and_how_it_ended_and_nothing_else() {
             Some(ada().header("kid", "none").mint()),
             refused("unknown_key"),
         ),
-        // Looked at, and not refused.
+        // The handler checks the requirement, but does not refuse.
         ("/tolerant", Some(ada().mint()), of_ada("accepted", None)),
         (
             "/open",
@@ -514,7 +518,7 @@ async fn the_span_of_a_request_says_who_and_how_it_ended_and_nothing_else() {
         assert_eq!(spans.take(), [expected], "{path}");
     }
 
-    // What a method of gRPC refuses by itself is known, too.
+    // Refusals by a gRPC method itself are recorded, too.
     let api = grpc_api::Api {
         required: Some(auth.require(Scope("Reports.Write")).unwrap()),
         ..grpc_api::Api::default()

@@ -1,4 +1,5 @@
-//! Tokens of keys that are not held while none may be fetched: what is not known is not refused.
+//! Tests of tokens whose keys are not held while no fetch is permitted: such tokens are not
+//! refused.
 //!
 //! On paused time, without sockets: the key server is a service in memory.
 
@@ -31,18 +32,18 @@ struct Scene {
     entra: Arc<Mutex<Entra>>,
     auth: EntraAuth,
     api: Api,
-    /// Signed with the first key.
+    /// A token signed with the first key.
     first: String,
-    /// Claims and signature of [`strangers`](Self::strangers).
+    /// Claims and signature of the tokens that [`strangers`](Self::strangers) returns.
     forged: String,
 }
 
 /// The key server.
 struct Entra {
     key_document: String,
-    /// The time that it takes with the key document.
+    /// Time that the server takes to return the key document.
     takes: Duration,
-    /// The moments at which it was asked for the key document.
+    /// Times of the requests for the key document.
     asked: Vec<Instant>,
 }
 
@@ -58,7 +59,7 @@ impl Scene {
         Self::of(tenant, entra, first, |settings| settings).await
     }
 
-    /// Starts anew, as after a restart: with the keys that are published now, and no others.
+    /// Starts a new service, as after a restart: it knows only the keys that are published now.
     async fn restarted(self) -> Self {
         self.restarted_with(|settings| settings).await
     }
@@ -109,7 +110,7 @@ impl Scene {
         }
     }
 
-    /// Has another key sign, and publishes it alone.
+    /// Rotates the signing key and publishes only the new one.
     fn replace_keys(&self) {
         self.tenant.signing_keys().rotate();
         self.tenant.signing_keys().withdraw_old();
@@ -120,22 +121,22 @@ impl Scene {
         self.entra.lock().unwrap().takes = takes;
     }
 
-    /// Returns how often keys were fetched.
+    /// Returns the number of key fetches.
     fn fetches(&self) -> usize {
         self.entra.lock().unwrap().asked.len()
     }
 
-    /// Mints a good token of the key that signs now.
+    /// Mints a good token of the current signing key.
     fn token(&self) -> String {
         user(&self.tenant).expires_in(1_000 * 3_600).mint()
     }
 
-    /// Returns a token that somebody made who knows which API this is.
+    /// Returns a token made up by a stranger who knows which API this is.
     fn strangers(&self, number: usize) -> String {
         with_key(&self.forged, &format!("stranger {number}"))
     }
 
-    /// Has everything spent that the bucket allows at this moment.
+    /// Uses up all fetches that the bucket permits now.
     async fn empty_the_bucket(&self) {
         let before = self.fetches();
         assert_eq!(self.api.ask(&self.strangers(0)).await, UNTRUSTED);
@@ -143,7 +144,7 @@ impl Scene {
     }
 }
 
-/// Returns claims of which only the signature is wrong: nothing but what it takes.
+/// Returns the minimum claims of a token of which only the signature is wrong.
 fn made_up(tenant: &str) -> Value {
     json!({
         "ver": "2.0", "aud": API, "tid": tenant, "exp": 4_102_444_800_u64, "nbf": 0,
@@ -152,7 +153,7 @@ fn made_up(tenant: &str) -> Value {
     })
 }
 
-/// Returns a token with these claims, but for its header.
+/// Returns a token with these claims, but without its header.
 fn forged(claims: &Value) -> String {
     format!(".{}.AAAA", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
@@ -171,7 +172,7 @@ struct Api(EntraLayer);
 struct Answer {
     said: String,
     retry_after: Option<u64>,
-    /// Status and message, if it is gRPC.
+    /// Status and message of a gRPC response.
     grpc: Option<(String, String)>,
     has_challenge: bool,
 }
@@ -214,7 +215,8 @@ impl Api {
         async move { answer.await.said }
     }
 
-    /// Asks until it is told, as a client does that honours `Retry-After`.
+    /// Sends requests until the outcome is not pending, as a client does that honours
+    /// `Retry-After`.
     async fn ask_until_told(self, token: String) -> String {
         loop {
             let answer = self.answer(&token, "text/plain").await;
@@ -228,7 +230,8 @@ impl Api {
     }
 }
 
-/// Returns what a future comes to without waiting; one that waits goes on as a task.
+/// Returns the result of a future that is ready at its first poll. Another future continues as a
+/// task.
 async fn at_once<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
     later: &mut JoinSet<T>,
@@ -255,7 +258,8 @@ async fn in_a_flood_of_100_000_unknown_keys_no_good_token_is_refused() {
         for number in 0..1_000 {
             let token = scene.strangers(second * 1_000 + number);
             match at_once(scene.api.ask(&token), &mut later).await {
-                // While a fetch is on its way and 256 wait for it, the others are told so.
+                // While a fetch is in progress and 256 requests wait for it, the others get 503
+                // immediately.
                 Some(answer) => assert!(answer == PENDING || answer == UNAVAILABLE, "{answer}"),
                 None => have_waited += 1,
             }
@@ -264,7 +268,7 @@ async fn in_a_flood_of_100_000_unknown_keys_no_good_token_is_refused() {
             scene.replace_keys();
             has_rotated = true;
         }
-        // Each second another token of the new key, and the one of the key that is held.
+        // Each second sends another token of the new key, and the token of the held key.
         if has_rotated {
             let answer = scene.api.ask(&scene.token()).await;
             if answer == ACCEPTED {
@@ -278,12 +282,13 @@ async fn in_a_flood_of_100_000_unknown_keys_no_good_token_is_refused() {
         assert_eq!(scene.api.ask(&scene.first).await, ACCEPTED);
         sleep_until(start + SECOND * u32::try_from(second + 1).unwrap()).await;
     }
-    // Until the fetch that the bucket allows a minute after the flood began.
+    // The new key is accepted after the fetch that the bucket permits a minute after the flood
+    // began.
     assert!((15..=20).contains(&not_yet), "{not_yet}");
     let accepted_after = accepted_after.unwrap();
     assert!(accepted_after <= 61 * SECOND, "{accepted_after:?}");
 
-    // The first keys; two at once, and one every 30 s.
+    // The first keys, two fetches of the full bucket, and one every 30 s.
     assert_eq!(scene.fetches(), 1 + 2 + 3);
     assert!(
         (256..=7 * 256).contains(&have_waited),
@@ -345,7 +350,8 @@ async fn a_fetch_on_its_way_is_no_proof_for_a_request_that_came_later() {
         let told = async move { (number, answer.await, start.elapsed().as_millis()) };
         assert!(at_once(told, requests).await.is_none(), "{number} waits");
     };
-    // Two fetches, of a second each: one comes before the first, one during each.
+    // There are two fetches of a second each. One request comes before the first fetch, and one
+    // during each.
     asks(0, &mut requests).await;
     sleep(SECOND / 2).await;
     asks(1, &mut requests).await;
@@ -370,7 +376,7 @@ async fn the_key_is_found_by_a_fetch_on_its_way_if_that_brings_it() {
     scene.replace_keys();
     sleep(28 * SECOND + SECOND / 2).await;
     assert_eq!(scene.api.ask(&scene.token()).await, PENDING);
-    // A second before a fetch may begin, it is waited for.
+    // A request within a second before the next permitted fetch waits for that fetch.
     scene.keys_take(SECOND);
     sleep(SECOND / 2).await;
     let start = Instant::now();
@@ -378,7 +384,8 @@ async fn the_key_is_found_by_a_fetch_on_its_way_if_that_brings_it() {
     assert_eq!(start.elapsed(), 2 * SECOND);
 }
 
-/// With a private half in the key document, which is then replaced by another key of the same name.
+/// Checks a key whose private half was published and that was then replaced by another key with the
+/// same id.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_key_that_has_the_id_of_an_exposed_one_is_fetched_by_its_first_token() {
     let scene = Scene::start().await;
@@ -399,7 +406,7 @@ async fn a_fresh_key_that_has_the_id_of_an_exposed_one_is_fetched_by_its_first_t
     let fresh = user(&scene.tenant).header("kid", &*kid).mint();
     assert_eq!(scene.api.ask(&fresh).await, ACCEPTED);
     assert_eq!(scene.fetches(), before + 1);
-    // What the exposed one signs is refused as before.
+    // Tokens of the exposed key are still refused.
     assert_eq!(scene.api.ask(&scene.first).await, UNTRUSTED);
 }
 
@@ -421,7 +428,7 @@ async fn pending_says_when_to_ask_again_and_is_no_failure() {
     let scene = Scene::start().await;
     scene.empty_the_bucket().await;
     let (emptied, token) = (Instant::now(), scene.strangers(1));
-    // So that whoever returns then is just in time for the fetch at 30 s.
+    // A client that returns after this time is just in time for the fetch at 30 s.
     for (after, seconds) in [(0, 29), (500, 29), (10_000, 19), (28_000, 1), (28_999, 1)] {
         sleep_until(emptied + Duration::from_millis(after)).await;
         let answer = scene.api.answer(&token, "text/plain").await;
@@ -459,7 +466,7 @@ async fn what_is_the_matter_with_the_keys_is_told_as_before() {
     let scene = Scene::start().await;
     scene.empty_the_bucket().await;
     sleep(60 * SECOND).await;
-    // The last refresh failed: nothing is pending.
+    // The last refresh failed, so nothing is pending.
     scene.entra.lock().unwrap().key_document = "garbage".to_owned();
     for _ in 0..5 {
         assert_eq!(scene.api.ask(&scene.strangers(1)).await, UNAVAILABLE);
@@ -490,7 +497,7 @@ fn pending_is_counted_apart_from_what_is_unavailable() {
     assert_eq!(recorded.keys().find(unavailable), None);
 }
 
-/// What a stranger can see of an answer, and what the service counts.
+/// The visible parts of a response, and the counters of the service.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     said: String,
@@ -501,7 +508,7 @@ struct Seen {
     counted: Vec<String>,
 }
 
-/// How it stands with the keys when a made-up token comes.
+/// State of the keys when a made-up token arrives.
 #[derive(Clone, Copy, Debug)]
 enum Keys {
     MayBeFetched,
@@ -509,8 +516,8 @@ enum Keys {
     CannotBeHad,
 }
 
-/// Sends a made-up token, and the same again for gRPC, to a service for one tenant, one client and no
-/// guests.
+/// Sends a made-up token to a service for one tenant, one client and no guests, and returns what
+/// the client sees and what the service counts.
 fn seen(keys: Keys, content_type: &str, change: fn(&mut Value)) -> Seen {
     let mut seen = Seen::default();
     let counted = recorded(async |_| {
@@ -545,7 +552,10 @@ fn seen(keys: Keys, content_type: &str, change: fn(&mut Value)) -> Seen {
     seen
 }
 
-/// Whoever learns by made-up tokens which tenants and clients are admitted knows whom to deceive.
+/// Checks that the response to a made-up token does not depend on whether its tenant and client are
+/// admitted.
+///
+/// A stranger who learned that would know whom to deceive.
 #[test]
 fn a_made_up_token_is_answered_alike_whether_whom_it_names_is_admitted_or_not() {
     fn of_tenant(claims: &mut Value, tenant: &str) {

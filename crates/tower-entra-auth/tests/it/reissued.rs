@@ -1,4 +1,4 @@
-//! Tokens of an authorization server in front of Entra, beside Entra's own.
+//! Tests of tokens of an authorization server in front of Entra, together with Entra's own tokens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -77,7 +77,7 @@ impl Server {
         let random = SystemRandom::new();
         let mut signatures =
             std::iter::repeat_with(|| self.key.sign(&random, input.as_bytes()).unwrap());
-        // Below half of the order for sure.
+        // The validator requires `s` below half of the order; a first byte below 0x7f ensures that.
         let low = signatures.find(|signature| signature.as_ref()[32] < 0x7f);
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(low.unwrap()))
     }
@@ -103,7 +103,8 @@ async fn both_kinds_of_token_are_accepted_and_told_apart() {
     assert_eq!(auth.status().issuers.len(), 2);
 }
 
-/// Entra's own are the tenant's affair, and would never be reached.
+/// Checks that one of Entra's own issuers cannot be trusted as well. The tenant's rules validate
+/// its tokens, so the trusted issuer would never be used.
 #[tokio::test]
 async fn an_issuer_of_entras_cannot_be_trusted_besides() {
     let server = Server::new().await;
@@ -124,7 +125,7 @@ async fn an_issuer_of_entras_cannot_be_trusted_besides() {
     }
 }
 
-/// Gauges and the status tell their keys apart.
+/// Checks that gauges and the status distinguish the keys of trusted issuers by their hosts.
 #[tokio::test]
 async fn trusted_issuers_have_their_hosts_as_names_of_their_keys() {
     let server = Server::new().await;
@@ -200,7 +201,7 @@ async fn a_token_of_a_key_that_the_server_no_longer_has_is_refused_at_once_whate
     auth.ready().await.unwrap();
     let withdrawn = server.mint_with("before", &server.claims());
     let unknown = user(&server.tenant).header("kid", "unknown").mint();
-    // Its client gets a new one, which 503 would keep it from.
+    // The client then gets a new token; a 503 would prevent that.
     for entras in ["unknown_key", "key_refresh_pending", "key_refresh_pending"] {
         assert_eq!(code(&auth, &withdrawn).await, "unknown_key");
         assert_eq!(code(&auth, &unknown).await, entras);
@@ -280,12 +281,12 @@ async fn a_grant_that_has_ended_ends_its_tokens_once_the_last_yes_has_run_out() 
     tokio::time::advance(29 * SECOND).await;
     assert_eq!(code(&auth, &token).await, "accepted");
     tokio::time::advance(SECOND).await;
-    // This no, too, is kept for a moment.
+    // This no is also cached for a short time.
     for _ in 0..3 {
         assert_eq!(code(&auth, &token).await, "grant_ended");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 2);
-    // Nobody asks about a token of Entra's.
+    // The grant rule is not asked about Entra's own tokens.
     assert_eq!(code(&auth, &user(&server.tenant).mint()).await, "accepted");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }

@@ -1,5 +1,5 @@
-//! What routes require: where the Layer for it can stand, what it answers, and what it does where
-//! it stands in the wrong place.
+//! Tests of requirements on routes: the places for their Layer, its responses, and its behaviour in
+//! a wrong place.
 
 use std::task::{Context, Waker};
 
@@ -16,7 +16,7 @@ use tower_entra_auth::{
 
 use crate::support::{API, CLIENT, Server, auth, client, header, serve, settings, tenant, user};
 
-/// The status, and the whole challenge or the body.
+/// Returns the status, and the whole challenge or else the body.
 async fn ask(server: &Server, path: &str, token: &str) -> (u16, String) {
     told(
         client()
@@ -103,7 +103,7 @@ async fn a_requirement_stands_on_a_method_a_route_a_nested_router_a_fallback_or_
     }
 }
 
-/// What axum answers by itself, 404 and 405, and who gets it.
+/// Checks which clients receive axum's own responses, 404 and 405.
 #[tokio::test]
 async fn who_has_no_token_does_not_learn_which_paths_and_methods_there_are() {
     let tenant = tenant().await;
@@ -130,10 +130,10 @@ async fn who_has_no_token_does_not_learn_which_paths_and_methods_there_are() {
             assert_eq!(told(request.send().await.unwrap()).await, bare, "{path}");
         }
     }
-    // The requirement of a route is not asked where there is no such route.
+    // The requirement of a route is not checked if there is no such route.
     assert_eq!(ask(&server, "/nothing", &reader).await.0, 404);
     assert_eq!(post("/nothing", &reader).await.unwrap().status(), 404);
-    // MethodRouter::layer covers the 405 of its route, Router::route_layer does, too.
+    // `MethodRouter::layer` covers the 405 of its route, and so does `Router::route_layer`.
     for path in ["/method", "/route_layer"] {
         assert_eq!(
             told(post(path, &reader).await.unwrap()).await,
@@ -144,7 +144,7 @@ async fn who_has_no_token_does_not_learn_which_paths_and_methods_there_are() {
     }
 }
 
-/// The table of `docs/tasks.md`, for Layers that are not around everything.
+/// Checks the table in `docs/tasks.md` about Layers that are not around everything.
 #[tokio::test]
 async fn what_is_outside_of_a_layer_is_open() {
     let tenant = tenant().await;
@@ -196,7 +196,7 @@ fn nested_with_fallback(auth: &EntraAuth) -> Router {
         .layer(auth.layer())
 }
 
-/// A scope is named wherever requesting it would do.
+/// Checks that a challenge names a scope if requesting that scope would suffice.
 #[tokio::test]
 async fn scopes_are_named_where_one_would_do() {
     let tenant = tenant().await;
@@ -266,7 +266,8 @@ async fn a_refused_head_has_no_body_and_a_refusal_keeps_no_place_in_the_inner_se
             Some(length)
         );
     }
-    // One that was polled ready and refused holds no place: another clone becomes ready.
+    // A clone that was polled ready and refused its request holds no place: another clone becomes
+    // ready.
     let mut polled = limited(refusing());
     let mut other = polled.clone();
     let refused = polled
@@ -318,7 +319,7 @@ async fn each_requirement_that_is_not_met_has_its_own_answer() {
         ("/role", user(&tenant).mint(), insufficient("", "missing_role")),
         ("/role", user(&tenant).role("Admin").mint(), ok()),
         ("/permission", user(&tenant).mint(), insufficient("", "app_required")),
-        // The same name as a user's role is not the permission of an application.
+        // A user's role of the same name is not the permission of an application.
         ("/permission", user(&tenant).role("Reports.Read.All").mint(), insufficient("", "app_required")),
         ("/permission", app_token, insufficient("", "missing_app_permission")),
         ("/group", user(&tenant).mint(), insufficient("", "groups_not_emitted")),
@@ -357,7 +358,7 @@ async fn scopes_are_named_as_they_are_requested_by_the_app_id_uri_that_was_set()
     );
 }
 
-/// `/` behind these Layers, the first one innermost.
+/// Returns `/` behind these Layers, the first one innermost.
 fn behind(layers: &[Stacked<'_>]) -> Router {
     let mut app = Router::new().route(
         "/",
@@ -395,13 +396,13 @@ async fn a_requirement_knows_only_callers_of_its_own_auth() {
         (&[Requires(&clone), Verifies(&one)], ok(), bare()),
         (&[Requires(&one)], wrong_layer(), wrong_layer()),
         (&[Requires(&one), Verifies(&two)], wrong_layer(), bare()),
-        // Outside of the Layer there is nobody yet.
+        // Outside the Layer there is no caller yet.
         (
             &[Verifies(&one), Requires(&one)],
             wrong_layer(),
             wrong_layer(),
         ),
-        // An admin API inside a public one: the inner Layer's caller counts from there on.
+        // An admin API is inside a public one: the inner Layer's caller counts from there on.
         (
             &[Requires(&two), Verifies(&two), Verifies(&one)],
             ok(),
@@ -422,7 +423,7 @@ async fn a_requirement_knows_only_callers_of_its_own_auth() {
             ok(),
             bare(),
         ),
-        // Who may be anonymous is not for the requirement.
+        // A requirement refuses anonymous requests even if the Layer lets them pass.
         (&[Requires(&one), Optional(&one)], ok(), bare()),
         (&[Optional(&one)], ok(), nobody()),
         (
@@ -451,7 +452,7 @@ async fn an_anonymous_request_of_an_inner_layer_is_not_the_caller_of_an_outer_on
     assert_eq!(answer, (200, "nobody".to_owned()));
 }
 
-/// Finds no token, whatever was sent.
+/// A token source that never finds a token.
 struct Nowhere;
 
 impl tower_entra_auth::token::TokenSource for Nowhere {

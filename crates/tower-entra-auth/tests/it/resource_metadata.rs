@@ -1,4 +1,4 @@
-//! Where clients learn how to get a token (RFC 9728).
+//! Tests of the metadata from which clients learn how to get a token (RFC 9728).
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -34,7 +34,7 @@ fn of(tenant: &DevTenant, resource: ProtectedResource) -> EntraAuth {
         .unwrap()
 }
 
-/// `POST /mcp` behind the Layer, and the metadata around everything.
+/// Returns `POST /mcp` behind the Layer, and the metadata around everything.
 fn app(auth: &EntraAuth) -> Router {
     Router::new()
         .route("/mcp", post(async || "ok"))
@@ -77,7 +77,7 @@ async fn the_document_is_served_at_its_own_path_and_at_the_root() {
     }
     assert!(auth.resource_metadata().unwrap().paths().eq([OWN, ROOT]));
 
-    // What is empty is left out, and what stands there twice.
+    // Empty and duplicate values are left out.
     let whole = ProtectedResource::at("http://127.0.0.1:8080").name("");
     let whole = of(&tenant, whole.scopes(["Mcp.Access", " Mcp.Access"]));
     assert!(whole.resource_metadata().unwrap().paths().eq([ROOT]));
@@ -94,7 +94,7 @@ async fn the_document_is_served_at_its_own_path_and_at_the_root() {
 async fn scopes_have_the_form_in_which_that_authorization_server_wants_them() {
     let tenant = tenant().await;
     for (server, scopes, first, step) in [
-        // One in front of Entra has short names.
+        // An authorization server in front of Entra has short names.
         (
             "https://mcp.example.com",
             vec!["Mcp.Access", "Mcp.Read"],
@@ -134,7 +134,7 @@ async fn scopes_have_the_form_in_which_that_authorization_server_wants_them() {
         );
         assert_eq!(header(&response, "www-authenticate"), Some(&*challenge));
     }
-    // Without scopes there is nothing to name but for Entra.
+    // Without scopes, a challenge names none, unless the authorization server is Entra.
     let resource = ProtectedResource::at(RESOURCE).authorization_server("https://mcp.example.com");
     let auth = of(&tenant, resource);
     assert_eq!(document(&auth, OWN).await.get("scopes_supported"), None);
@@ -174,7 +174,7 @@ async fn every_challenge_points_to_the_document_in_the_one_form() {
                 "Bearer error=\"insufficient_scope\", {first}, error_description=\"no_permission\""
             ),
         ),
-        // No scope would do.
+        // No scope would suffice.
         (
             "/permission",
             application().role("Other").mint(),
@@ -214,7 +214,8 @@ async fn every_challenge_points_to_the_document_in_the_one_form() {
     }
 }
 
-/// Some clients probe with GET: they must learn that a token is needed, not that GET is not served.
+/// Checks that a probe with GET is challenged: the client must learn that a token is needed, not
+/// that GET is unsupported.
 #[tokio::test]
 async fn get_is_challenged_before_it_is_said_that_there_is_none() {
     let tenant = tenant().await;
@@ -289,7 +290,7 @@ async fn scripts_of_any_origin_may_read_it_and_nothing_else_is_answered() {
         "/.well-known/oauth-authorization-server",
         "/.WELL-KNOWN/oauth-protected-resource",
     ] {
-        // Handed on, to where a token is needed.
+        // The request is passed on to a route that needs a token.
         let mut path_and_query = path.to_owned();
         path_and_query.push_str("?a=b");
         let response = raw(&server, &get_line(&path_and_query), "Host: localhost").await;
@@ -303,7 +304,7 @@ fn get_line(target: &str) -> String {
     format!("GET {target} HTTP/1.1")
 }
 
-/// What a server answers to bytes that no client would send.
+/// Returns a server's response to bytes that no client would send.
 async fn raw(server: &Server, line: &str, headers: &str) -> String {
     let mut stream = server.connect().await;
     let request = format!("{line}\r\n{headers}\r\nConnection: close\r\n\r\n");
@@ -313,7 +314,7 @@ async fn raw(server: &Server, line: &str, headers: &str) -> String {
     String::from_utf8(response).unwrap()
 }
 
-/// The document is of the settings alone: no request can make it name another host.
+/// Checks that the document depends only on the settings: no request can make it name another host.
 #[tokio::test]
 async fn whatever_host_a_request_names_the_document_and_the_challenge_are_the_same() {
     let tenant = tenant().await;
@@ -386,7 +387,7 @@ async fn without_a_resource_nothing_is_published_nor_challenged_with() {
     assert_eq!(header(&response, "www-authenticate"), Some("Bearer"));
 }
 
-/// How a token is sent is said only where it is sent as RFC 6750 has it.
+/// Checks that the document says how a token is sent only if it is sent as RFC 6750 specifies.
 #[tokio::test]
 async fn the_document_says_how_tokens_are_sent() {
     struct Elsewhere;

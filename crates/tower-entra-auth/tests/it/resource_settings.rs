@@ -1,4 +1,4 @@
-//! Which protected resources cannot be published, and what is said of them.
+//! Tests of protected resources that cannot be published, and of the error messages about them.
 
 use tower_entra_auth::{
     EntraAuth, EntraAuthBuilder, Tenancy, resource_metadata::ProtectedResource,
@@ -155,7 +155,8 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
     assert!(text.contains("no scope is named"), "{text}");
 }
 
-/// What is in front of a scope is a setting, too, and becomes a part of each challenge.
+/// Checks the App ID URI, which precedes each scope: it is a setting, too, and becomes a part of
+/// each challenge.
 #[test]
 fn an_app_id_uri_that_would_break_a_challenge_is_a_problem() {
     for uri in [
@@ -177,7 +178,8 @@ fn an_app_id_uri_that_would_break_a_challenge_is_a_problem() {
     assert!(text.contains("2048 characters at most"), "{text}");
 }
 
-/// Entra's document for many tenants names an issuer that no token and no client's check has.
+/// Checks tenancies for which Entra's document names an issuer that matches neither tokens nor
+/// clients' checks.
 #[test]
 fn where_any_tenant_is_accepted_the_authorization_server_must_be_named() {
     for tenancy in [Tenancy::organizations(), Tenancy::common()] {

@@ -1,20 +1,21 @@
-//! Keys that rotate under load: no valid token is refused that could be judged, no key outlives
-//! its time; on paused time, over real sockets.
+//! Tests of keys that rotate under load, on paused time, through memory.
+//!
+//! No valid token is refused that could be verified, and no key outlives its time.
 
 use tokio::time::{Instant, sleep};
 
 use crate::support::{ACCEPTED, HOUR, MINUTE, PENDING, SECOND, Scene, UNTRUSTED};
 use tower_entra_auth::settings::TokenCache;
 
-/// When the bucket may give its next token, by the times at which it gave the others: two at once,
-/// then one every 30 s, refilled continuously.
+/// A model of the bucket, from the times of its fetches: two at first, then one every 30 s,
+/// refilled continuously.
 #[derive(Debug, Default)]
 struct Allowance {
     spent: Vec<Instant>,
 }
 
 impl Allowance {
-    /// How many tokens are left at this moment.
+    /// Returns the number of fetches that are permitted now.
     fn left(&self, now: Instant) -> f64 {
         let mut left = 2.0;
         let mut before: Option<Instant> = None;
@@ -23,7 +24,7 @@ impl Allowance {
             left = f64::min(2.0, left + gained) - 1.0;
             before = Some(at);
         }
-        // Nothing is spent at this moment.
+        // No fetch takes place at this moment.
         left + 1.0
     }
 
@@ -33,8 +34,8 @@ impl Allowance {
     }
 }
 
-/// What each document after a rotation holds: always the newest key, now with all older ones, now
-/// with none, now without some of them.
+/// Varies the documents after a rotation: each contains the newest key, and all, none or some of
+/// the older ones.
 fn flap(scene: &Scene, round: usize, older: &[String]) {
     let tenant = &scene.tenant;
     let everything = tenant.signing_keys().published();
@@ -60,7 +61,7 @@ async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
     let scene = Scene::start().await;
     let start = Instant::now();
     let mut kids = vec![scene.tenant.signing_keys().current_id()];
-    // Of each key: one token that is asked with again and again, and some that were never seen.
+    // Each key has one token that is sent again and again, and some that were never sent.
     let mut known = vec![scene.token()];
     let mut unseen: Vec<String> = scene.tokens::<20>().into();
     let mut answers = 0;
@@ -71,7 +72,8 @@ async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
         known.push(scene.token());
         unseen.extend(scene.tokens::<20>());
 
-        // At once several requests with the new key, in the middle of those with older ones.
+        // Several requests with the new key arrive at the same time, among requests with older
+        // ones.
         let [one, other, third] = scene.tokens();
         let answered = tokio::join!(
             scene.answer(&one),
@@ -91,7 +93,7 @@ async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
             ),
             "{round}"
         );
-        // From half a minute to 9 minutes until the next.
+        // The next rotation follows after 30 s to 9 minutes.
         let pause = (30 + (round as u32 * 97) % 510) * SECOND;
         for part in 1..=3 {
             for token in &known {
@@ -107,7 +109,8 @@ async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
     }
     assert!(answers > 900, "{answers}");
 
-    // Each rotation cost one fetch, unless the schedule came first; each hour less a twentieth one.
+    // Each rotation costs one fetch, unless the schedule comes first. The schedule adds one fetch
+    // every 57 to 60 minutes.
     let scheduled = start.elapsed().as_secs() / (57 * 60);
     assert!(scheduled >= 1, "{:?}", start.elapsed());
     let hits = scene.tenant.key_endpoint().hits();
@@ -128,7 +131,7 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
         scene.tenant.signing_keys().lag(1 + round % 2);
         let rotated = Instant::now();
         let mut has_been_accepted = false;
-        // 20 times 40 s are less than the hour of the schedule: all fetches are the bucket's.
+        // 20 times 40 s are less than the hour of the schedule, so all fetches are the bucket's.
         for _ in 0..40 {
             let before = scene.tenant.key_endpoint().hits();
             let answer = scene.answer(&scene.token()).await;
@@ -150,7 +153,8 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
             }
             sleep(SECOND).await;
         }
-        // At most two fetches in vain, so that the bucket has one for it within a minute.
+        // At most two fetches fail to bring the key, so the bucket permits another one within a
+        // minute.
         while !has_been_accepted {
             assert!(rotated.elapsed() <= 91 * SECOND, "never accepted");
             let before = scene.tenant.key_endpoint().hits();
@@ -172,7 +176,8 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
 
 #[tokio::test(start_paused = true)]
 async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_remembered_ones_too() {
-    // Remembered for as long as can be set, so that it is the key that ends it.
+    // Tokens are cached for the longest permitted time, so that the key's end is what ends their
+    // acceptance.
     let scene =
         Scene::with(|settings| settings.token_cache(TokenCache::default().ttl(24 * HOUR))).await;
     let [remembered, unseen, other] = scene.tokens();
@@ -193,7 +198,7 @@ async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_rememb
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
     sleep(SECOND).await;
     let before = scene.tenant.key_endpoint().hits();
-    // Asked again, as for any unknown key; the others find the bucket empty.
+    // The first token causes fetches, as any unknown key does. The others find the bucket empty.
     for (token, expected) in [
         (&remembered, UNTRUSTED),
         (&unseen, PENDING),
@@ -217,7 +222,8 @@ async fn only_documents_start_and_stop_the_day_of_a_key_that_is_withdrawn() {
     };
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
 
-    // 20 hours, then a front end that has it still: the day begins anew when it is gone again.
+    // After 20 hours, a front end still has the key. The day starts again when the key is gone
+    // again.
     sleep(20 * HOUR).await;
     let hits = scene.tenant.key_endpoint().hits();
     scene.tenant.signing_keys().alternate(vec![with_both]);
@@ -236,12 +242,12 @@ async fn only_documents_start_and_stop_the_day_of_a_key_that_is_withdrawn() {
     let left = scene.issuer().keys.iter().find_map(|key| key.time_to_live);
     assert!(left.unwrap() > 22 * HOUR, "{left:?}");
 
-    // Failures neither hold the day up nor begin another.
+    // Failures neither prolong the day nor start another.
     scene.tenant.key_endpoint().fail_with(500);
     sleep(left.unwrap() - SECOND).await;
     assert_eq!(scene.answer(&old).await, ACCEPTED);
     sleep(SECOND).await;
-    // The last refresh failed, so that nobody can say whether the key is back.
+    // The last refresh failed, so the service does not know whether the key is back.
     assert_eq!(scene.answer(&old).await, "503 keys_unavailable");
     scene.tenant.key_endpoint().recover();
     sleep(6 * MINUTE).await;
@@ -256,7 +262,7 @@ async fn a_key_that_vanishes_from_some_documents_and_returns_is_never_missed() {
     let tokens = scene.tokens::<8>();
     scene.tenant.signing_keys().rotate();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
-    // Gone for 10 scheduled documents, back for one or more, and gone again.
+    // The key is missing from 10 scheduled documents, is back in one or more, and is missing again.
     for token in &tokens {
         scene.tenant.signing_keys().omit(&old, 10);
         sleep(10 * HOUR).await;
@@ -278,7 +284,7 @@ async fn an_emergency_replacement_is_accepted_with_its_first_request_and_ends_th
     scene.tenant.signing_keys().replace_at_once();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     assert_eq!(scene.tenant.key_endpoint().hits(), 2);
-    // Merged, not replaced: the old one has its day.
+    // The keys are merged, not replaced, so the old one is trusted for another day.
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
     let live: Vec<_> = scene
@@ -296,7 +302,7 @@ async fn an_emergency_replacement_is_accepted_with_its_first_request_and_ends_th
     sleep(24 * HOUR).await;
     for token in [&remembered, &unseen, &late] {
         assert_eq!(scene.answer(token).await, UNTRUSTED);
-        // The bucket is full again.
+        // The bucket refills.
         sleep(MINUTE).await;
     }
     assert_eq!(scene.issuer().keys.len(), 1);

@@ -1,4 +1,5 @@
-//! Wrong settings: all at once, each with what is wrong and an example of a good value.
+//! Tests of wrong settings, which are reported together, each with the mistake and an example of a
+//! good value.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -257,7 +258,7 @@ fn the_environment_has_an_order_and_code_comes_before_it() {
     for variables in [
         &[("ENTRA_TENANT_ID", TENANT), ("ENTRA_CLIENT_ID", API)][..],
         &[("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", API)],
-        // The first counts, so that the bad fallback does not matter.
+        // The first variable counts, so the bad fallback does not matter.
         &[
             ("ENTRA_TENANT_ID", TENANT),
             ("ENTRA_CLIENT_ID", API),
@@ -266,7 +267,7 @@ fn the_environment_has_an_order_and_code_comes_before_it() {
             ("ENTRA_CLOUD", "china"),
             ("AZURE_AUTHORITY_HOST", "bad"),
         ],
-        // An empty one counts as unset.
+        // An empty variable counts as unset.
         &[
             ("ENTRA_TENANT_ID", " "),
             ("AZURE_TENANT_ID", TENANT),
@@ -363,7 +364,8 @@ async fn the_environment_leads_to_a_service_that_works() {
     );
 }
 
-/// The problem that there is with where secrets would go, and nothing else.
+/// Returns the setting of the only problem, which must be about the place that secrets are sent to,
+/// or `None` if there is no problem.
 fn elsewhere(builder: EntraAuthBuilder) -> Option<String> {
     let error = builder.own_endpoints_only().build().err()?;
     let problems: Vec<_> = error.problems().collect();
@@ -396,7 +398,7 @@ fn where_secrets_are_sent_the_endpoints_are_entras_own_or_loopback() {
         "https://login.microsoftonline.com.evil.example",
         "https://evil.example/login.microsoftonline.com",
         "https://contoso.ciamlogin.com",
-        // Of another cloud than the tenant's.
+        // This URL is of another cloud than the tenant's.
         "https://login.microsoftonline.us",
         &document,
     ] {
@@ -433,13 +435,13 @@ fn where_secrets_are_sent_no_other_setting_lets_the_environment_move_the_endpoin
     let named = Some("metadata_endpoint (ENTRA_METADATA_ENDPOINT)".to_owned());
     let plain = good().dangerous().allow_plain_http_metadata();
     assert_eq!(elsewhere(plain.variables(moved)), named);
-    // The keys come from elsewhere, the endpoints follow all the same.
+    // The keys come from elsewhere, but the endpoints still follow the variable.
     let secure = |name: &str| moved(name).map(|url| url.replace("http:", "https:"));
     let brought = good().key_source(KeySet::default());
     assert_eq!(elsewhere(brought.variables(secure)), named);
 }
 
-/// URLs with something secret in them.
+/// URLs that contain a secret.
 const WITH_SECRETS: [&str; 4] = [
     "https://user:hunter2@host.example/",
     "https://user:hunter2%40host.example/",
@@ -447,7 +449,7 @@ const WITH_SECRETS: [&str; 4] = [
     "https://host.example/cb#hunter2",
 ];
 
-/// In an error, by `Debug`, or in the line at the start where the value is good.
+/// Checks errors, `Debug` output, and the log line at the start if the value is good.
 #[test]
 fn nothing_secret_in_a_url_is_printed() {
     let (log, _guard) = Log::capture();

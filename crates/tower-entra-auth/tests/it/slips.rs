@@ -1,4 +1,4 @@
-//! Slips in the settings of a service, and what it says at its start.
+//! Tests of slips in the settings of a service, and of the service's log lines at its start.
 
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, Tenancy};
 
@@ -128,7 +128,7 @@ fn a_slip_of_copying_is_named() {
     }
 }
 
-/// The lines at WARN that a build writes.
+/// Returns the lines at WARN that a build logs.
 fn warned(settings: EntraAuthBuilder) -> Vec<String> {
     let (log, _guard) = Log::capture();
     let built = settings.build();
@@ -206,7 +206,7 @@ async fn nothing_is_said_of_what_was_not_built() {
 
 #[tokio::test]
 async fn a_development_tenant_that_is_not_running_is_what_to_start() {
-    // Bound, so that nobody else gets it, and not listening.
+    // The port is bound, so that no other program gets it, but nothing listens on it.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let free = socket.local_addr().unwrap();

@@ -1,5 +1,7 @@
-//! Keys that come from elsewhere than Entra's discovery document: a fixed set, a source or an HTTP
-//! client of one's own, and the documents of an application with its own key.
+//! Tests of keys that do not come from Entra's discovery document.
+//!
+//! They come from a fixed set, from a custom source or HTTP client, or from the documents of an
+//! application with its own key.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -30,7 +32,7 @@ async fn a_fixed_key_set_needs_no_network_and_never_goes_stale() {
     sleep(100 * HOUR).await;
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
-    // It has every key that there is: another one is no key, for however many.
+    // The set is complete: a token of any other key is refused immediately.
     scene.tenant.signing_keys().rotate();
     for _ in 0..5 {
         let (answer, took) = scene.timed(&scene.token()).await;
@@ -49,7 +51,7 @@ async fn a_fixed_key_set_needs_no_network_and_never_goes_stale() {
     assert_eq!(auth.ready().await.unwrap_err().code(), "no_usable_key");
 }
 
-/// What a source does when it is asked.
+/// Behaviour of a source in one fetch.
 #[derive(Clone, Copy, Debug)]
 enum Doing {
     Fail,
@@ -60,7 +62,7 @@ enum Doing {
     AskAgainAfter(Duration),
 }
 
-/// A source that does what it was told, and otherwise brings this document.
+/// A source that follows a script, and otherwise returns this document.
 #[derive(Clone, Default)]
 struct Scripted {
     document: Arc<Mutex<String>>,
@@ -118,8 +120,8 @@ impl KeySource for Scripted {
     }
 }
 
-/// A source that fails so: held keys serve, a missing key is unavailable, and then it is asked
-/// again by itself.
+/// Checks a source that fails: held keys serve, a missing key is unavailable, and the source is
+/// asked again without a request.
 async fn is_a_failed_fetch(doing: Doing, seconds: u64, code: &str) {
     let tenant = tenant().await;
     let source = Scripted::of(&tenant);
@@ -140,7 +142,7 @@ async fn is_a_failed_fetch(doing: Doing, seconds: u64, code: &str) {
     );
     assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{doing:?}");
     assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{doing:?}");
-    // Shorter than any back-off.
+    // This wait is shorter than any back-off.
     sleep(Duration::from_secs(seconds.saturating_sub(3)) + SECOND / 10).await;
     assert_eq!(source.asked(), 2, "{doing:?}");
     let issuer = scene.issuer();
@@ -284,7 +286,7 @@ async fn an_http_client_of_ones_own_fetches_from_the_tenant_within_the_same_limi
         }
     }
 
-    // Time and size are limited here, whatever the client permits.
+    // The Layer limits time and size, regardless of the client's own limits.
     scene.tenant.signing_keys().rotate();
     scene.tenant.key_endpoint().trickle();
     let new = scene.token();

@@ -1,4 +1,4 @@
-//! How the keys are doing, for operators: the status, the readiness endpoint, and the metrics.
+//! Tests of the keys' state for operators: the status, the readiness endpoint, and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -122,7 +122,7 @@ async fn a_failure_is_told_with_its_code_and_remedy_and_stays_told_after_it_is_o
         "{issuer}"
     );
 
-    // While an attempt runs, the time until it must have ended.
+    // During an attempt, the status shows the time until the attempt must have ended.
     scene.tenant.key_endpoint().hang();
     let before = scene.tenant.key_endpoint().hits();
     let asks_again = || scene.tenant.key_endpoint().hits() > before;
@@ -193,7 +193,7 @@ async fn the_remembered_tokens_are_told_unless_that_is_off() {
     assert!(without.status().token_cache.is_none());
 }
 
-/// An API whose only open route is the readiness endpoint.
+/// Serves an API whose only open route is the readiness endpoint.
 async fn serve_readiness(auth: &EntraAuth) -> Server {
     let app = Router::new()
         .route("/me", get(async || "never"))
@@ -243,7 +243,7 @@ async fn the_readiness_endpoint_is_503_until_keys_are_there_and_fetches_them_by_
     );
     assert_eq!(body(response, &scene).await["cause"], "status");
 
-    // The back-off is 1 s at most; what is over then may be seen a moment later.
+    // The back-off is at most 1 s, and its end may be noticed a moment later.
     until(2 * SECOND, SECOND / 2, || scene.issuer().is_ready).await;
     let response = ready().await;
     assert_eq!(response.status(), 200);
@@ -287,7 +287,7 @@ async fn the_readiness_endpoint_says_when_the_keys_are_too_old_and_asks_no_more_
     assert_eq!(ask_without_token(&server, "/ready").await.status(), 200);
 }
 
-/// The metrics that `src/telemetry.rs` describes: each with its labels, in their order.
+/// The metrics that `src/telemetry.rs` describes, each with its labels in their order.
 pub(crate) const METRICS: [(&str, &[&str]); 7] = [
     ("entra_auth_decisions_total", &["outcome", "code"]),
     ("entra_auth_key_fetch_duration_seconds", &["source"]),
@@ -298,7 +298,7 @@ pub(crate) const METRICS: [(&str, &[&str]); 7] = [
     ("entra_auth_token_cache_lookups_total", &["outcome"]),
 ];
 
-/// Every series, as `name source outcome`, with its value.
+/// Returns every series, named by the metric and its label values, with its value.
 pub(crate) fn series(snapshotter: &Snapshotter) -> BTreeMap<String, DebugValue> {
     let snapshot = snapshotter.snapshot().into_vec();
     let series = snapshot.into_iter().map(|(key, _, description, value)| {
@@ -314,7 +314,7 @@ pub(crate) fn series(snapshotter: &Snapshotter) -> BTreeMap<String, DebugValue> 
         let names: Vec<&str> = labels.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, expected, "{name}");
         assert!(description.is_some_and(|text| !text.is_empty()), "{name}");
-        // Each run has a port of its own.
+        // Each run has its own port.
         let without_port = |value: &'_ str| match value.starts_with("127.0.0.1:") {
             true => "127.0.0.1".to_owned(),
             false => value.to_owned(),
@@ -326,7 +326,7 @@ pub(crate) fn series(snapshotter: &Snapshotter) -> BTreeMap<String, DebugValue> 
     series.collect()
 }
 
-/// Runs it on paused time with a recorder of its own, and gives back what was recorded.
+/// Runs the work on paused time with its own recorder, and returns the recorded series.
 pub(crate) fn recorded(work: impl AsyncFnOnce(&Snapshotter)) -> BTreeMap<String, DebugValue> {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -363,30 +363,32 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
         let auth = auth(&tenant);
         let scene = Scene::of(tenant, auth).await;
         let [first, other] = [user(&scene.tenant).mint(), user(&scene.tenant).mint()];
-        // fetched, found; then three of a key that is held: two misses and a hit.
+        // The first token counts as fetched, found. The three requests are two misses and a hit of
+        // the cache.
         for token in [&first, &first, &other] {
             assert_eq!(scene.answer(token).await, ACCEPTED);
         }
-        // not_modified
+        // The scheduled fetch counts as not_modified.
         sleep(HOUR + SECOND).await;
-        // fetched, found
+        // The new key counts as fetched, found.
         scene.tenant.signing_keys().rotate();
         assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
-        // fetched once more, unknown; then the bucket is empty: pending twice
+        // The unknown key counts as fetched once more, unknown. Then the bucket is empty: pending
+        // twice.
         for expected in [UNTRUSTED, PENDING, PENDING] {
             let unknown = user(&scene.tenant).flaw(Flaw::UnknownKid).mint();
             assert_eq!(scene.answer(&unknown).await, expected);
         }
-        // status, unavailable
+        // The failed fetch counts as status, unavailable.
         sleep(30 * SECOND).await;
         scene.tenant.key_endpoint().fail_with(500).for_next(1);
         scene.tenant.signing_keys().rotate();
         let late = scene.token();
         assert_eq!(scene.answer(&late).await, UNAVAILABLE);
-        // fetched by the schedule
+        // The schedule's fetch counts as fetched.
         sleep(2 * SECOND).await;
         assert_eq!(scene.answer(&late).await, ACCEPTED);
-        // miss, outdated
+        // The cache counts miss, outdated.
         let soon_over = user(&scene.tenant).mint();
         assert_eq!(scene.answer(&soon_over).await, ACCEPTED);
         scene.tenant.time().jump_forward(3 * HOUR);
@@ -474,7 +476,7 @@ fn nothing_that_a_caller_sends_becomes_a_label() {
         assert_eq!(scene.answer(&good).await, ACCEPTED);
         assert_eq!(scene.answer(&unknown().mint()).await, UNTRUSTED);
         assert_eq!(scene.answer(&unknown().mint()).await, PENDING);
-        // The codes of decisions are a closed set, but for them nothing new may appear.
+        // The codes of decisions are a closed set. Apart from them, no new series may appear.
         let of_closed_sets = |name: &String| {
             let labels = name.strip_prefix("entra_auth_decisions_total ")?;
             let is_word = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte == b' ';

@@ -1,4 +1,4 @@
-//! What the tests share: a tenant, a protected API, and tokens of each kind.
+//! Fixtures that the tests share: a tenant, a protected API, and tokens of each kind.
 
 use std::future::Future;
 use std::io;
@@ -19,7 +19,7 @@ use tower_entra_auth::{
 
 pub(crate) use crate::client::{Client, client};
 
-/// The body of the answer to a request without a token.
+/// Body of the response to a request without a token.
 pub(crate) const NO_TOKEN: &str =
     "no token; send one header Authorization: Bearer <access token>\n";
 
@@ -35,8 +35,8 @@ pub(crate) async fn tenant() -> DevTenant {
     DevTenant::start().await.unwrap()
 }
 
-/// Returns the settings for an API in the tenant, whose documents come through memory if the clock
-/// is paused.
+/// Returns the settings for an API in the tenant. The tenant's documents come through memory if the
+/// clock is paused.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
     let settings = EntraAuth::builder()
         .tenant(tenant.id())
@@ -50,7 +50,7 @@ pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
     }
 }
 
-/// Settings for an API in the tenant, without a metadata endpoint.
+/// Returns the settings for an API in the tenant with this key source, without a metadata endpoint.
 pub(crate) fn of_source(tenant: &DevTenant, source: impl KeySource) -> EntraAuthBuilder {
     EntraAuth::builder()
         .tenant(tenant.id())
@@ -63,12 +63,12 @@ pub(crate) fn auth(tenant: &DevTenant) -> EntraAuth {
     settings(tenant).build().unwrap()
 }
 
-/// A good token.
+/// Returns the builder of a good token.
 pub(crate) fn user(tenant: &DevTenant) -> TokenBuilder<'_> {
     tenant.user("lovelace").scope("Reports.Read").for_api(API)
 }
 
-/// One token of each kind, with the status and code that it gets.
+/// Returns one token of each kind, with the status and code of the response.
 pub(crate) fn each_kind(tenant: &DevTenant) -> Vec<(u16, &'static str, String)> {
     let app = || tenant.app(CLIENT).for_api(API);
     vec![
@@ -108,7 +108,7 @@ pub(crate) fn each_kind(tenant: &DevTenant) -> Vec<(u16, &'static str, String)> 
     ]
 }
 
-/// A server that ends with the value.
+/// A server that stops when the value is dropped.
 pub(crate) struct Server {
     pub(crate) url: String,
     task: AbortHandle,
@@ -120,7 +120,7 @@ impl Server {
         Self { url, task }
     }
 
-    /// Opens a connection of one's own.
+    /// Opens a new connection to the server.
     pub(crate) async fn connect(&self) -> Box<dyn Stream> {
         let address = self.url.trim_start_matches("http://").parse().unwrap();
         if memory_network::has(address) {
@@ -155,14 +155,15 @@ pub(crate) async fn serve(app: Router) -> Server {
     }
 }
 
-/// The place at which a server listens, and its URL.
+/// A server's listener, with the server's URL.
 pub(crate) enum Listener {
     Tcp(String, TcpListener),
     Memory(String, memory_network::Listener),
 }
 
 impl Listener {
-    /// Listens in memory if the clock is paused: it would run on while a packet is on its way.
+    /// Listens in memory if the clock is paused. Over TCP, a paused clock would advance while a
+    /// packet is on its way.
     pub(crate) async fn bind() -> Self {
         if memory_network::is_clock_paused() {
             let listener = memory_network::Listener::bind();
@@ -189,7 +190,8 @@ impl axum::serve::Listener for Memory {
     }
 }
 
-/// `/me` behind the Layer says who is calling; `/healthz` is outside it.
+/// Returns an application: `/me` behind the Layer says who is calling, and `/healthz` is outside
+/// the Layer.
 pub(crate) fn app(auth: &EntraAuth) -> Router {
     Router::new()
         .route("/me", get(async |caller: Caller| caller.id().to_string()))
@@ -197,7 +199,7 @@ pub(crate) fn app(auth: &EntraAuth) -> Router {
         .route("/healthz", get(async || "ok"))
 }
 
-/// Asks for a path without a token.
+/// Requests a path without a token.
 pub(crate) async fn ask_without_token(server: &Server, path: &str) -> Response {
     client()
         .get(format!("{}{path}", server.url))
@@ -206,13 +208,13 @@ pub(crate) async fn ask_without_token(server: &Server, path: &str) -> Response {
         .unwrap()
 }
 
-/// Asks for `/me` with a token.
+/// Requests `/me` with a token.
 pub(crate) async fn ask(server: &Server, token: &str) -> Response {
     let request = client().get(format!("{}/me", server.url));
     request.bearer_auth(token).send().await.unwrap()
 }
 
-/// The status alone.
+/// Requests `/me` with a token, and returns only the status.
 pub(crate) async fn status(server: &Server, token: &str) -> u16 {
     ask(server, token).await.status().as_u16()
 }
@@ -229,7 +231,7 @@ pub(crate) const UNTRUSTED: &str = "401 untrusted_signature";
 pub(crate) const UNAVAILABLE: &str = "503 keys_unavailable";
 pub(crate) const PENDING: &str = "503 key_refresh_pending";
 
-/// A tenant, and an API that trusts it and serves.
+/// A tenant, and a served API that trusts it.
 pub(crate) struct Scene {
     pub(crate) tenant: DevTenant,
     pub(crate) auth: EntraAuth,
@@ -238,12 +240,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// With every default, and the keys fetched.
+    /// Starts an API with default settings, and fetches the keys.
     pub(crate) async fn start() -> Self {
         Self::with(|settings| settings).await
     }
 
-    /// With these settings, and the keys fetched.
+    /// Starts an API with changed settings, and fetches the keys.
     pub(crate) async fn with(change: impl FnOnce(EntraAuthBuilder) -> EntraAuthBuilder) -> Self {
         let tenant = tenant().await;
         let auth = change(settings(&tenant)).build().unwrap();
@@ -252,7 +254,7 @@ impl Scene {
         scene
     }
 
-    /// Of these two; nothing is fetched yet.
+    /// Starts an API from the given parts; no keys are fetched yet.
     pub(crate) async fn of(tenant: DevTenant, auth: EntraAuth) -> Self {
         let server = serve(app(&auth)).await;
         Self {
@@ -263,23 +265,24 @@ impl Scene {
         }
     }
 
-    /// A good token that was never seen, signed with the current key; it outlives every test.
+    /// Mints a good token that was never sent, signed with the current key. The token outlives
+    /// every test.
     pub(crate) fn token(&self) -> String {
         user(&self.tenant).expires_in(1_000 * 3_600).mint()
     }
 
-    /// As many of them.
+    /// Mints `N` tokens like [`token`](Self::token).
     pub(crate) fn tokens<const N: usize>(&self) -> [String; N] {
         std::array::from_fn(|_| self.token())
     }
 
-    /// The whole answer to a request with this token.
+    /// Returns the whole response to a request with this token.
     pub(crate) async fn response(&self, token: &str) -> Response {
         let request = self.client.get(format!("{}/me", self.server.url));
         request.bearer_auth(token).send().await.unwrap()
     }
 
-    /// `accepted`, or the status and the code of the refusal.
+    /// Returns `accepted`, or the status and the code of the refusal.
     pub(crate) async fn answer(&self, token: &str) -> String {
         let response = self.response(token).await;
         let status = response.status().as_u16();
@@ -290,29 +293,29 @@ impl Scene {
         }
     }
 
-    /// The same, and how long it took.
+    /// Returns the same as [`answer`](Self::answer), and the time that it took.
     pub(crate) async fn timed(&self, token: &str) -> (String, Duration) {
         let start = Instant::now();
         (self.answer(token).await, start.elapsed())
     }
 
-    /// How its keys are doing.
+    /// Returns the state of the tenant's keys.
     pub(crate) fn issuer(&self) -> IssuerStatus {
         self.auth.status().issuers.remove(0)
     }
 
-    /// The code of the last attempt that failed.
+    /// Returns the code of the last failed attempt.
     pub(crate) fn last_failure(&self) -> &'static str {
         self.issuer().last_failure.unwrap().cause.code()
     }
 }
 
-/// The `Retry-After` of an answer, in seconds.
+/// Returns the `Retry-After` of a response, in seconds.
 pub(crate) fn retry_after(response: &Response) -> u64 {
     header(response, "retry-after").unwrap().parse().unwrap()
 }
 
-/// Lets time pass, a step at a time, until it is so; fails after so long.
+/// Lets time pass, a step at a time, until the condition holds; fails after `longest`.
 pub(crate) async fn until(longest: Duration, step: Duration, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -321,7 +324,8 @@ pub(crate) async fn until(longest: Duration, step: Duration, mut is_so: impl FnM
     }
 }
 
-/// Lets other tasks run until it is so, without any time passing; fails in the end.
+/// Lets other tasks run until the condition holds, without any time passing; fails after a million
+/// attempts.
 pub(crate) async fn at_once_until(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_000_000 {
         if is_so() {

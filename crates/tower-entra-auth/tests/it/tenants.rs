@@ -1,4 +1,5 @@
-//! More than one tenant, External ID, who may call, and the service's own rule about tenants.
+//! Tests of several tenants, External ID, restrictions on callers, and the service's own rule about
+//! tenants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +46,8 @@ async fn each_tenancy_admits_its_own_with_keys_from_its_own_documents() {
     let id: TenantId = tenant.id().parse().unwrap();
     let other: TenantId = OTHER_TENANT.parse().unwrap();
     let not_allowed = "401 tenant_not_allowed";
-    // Their keys are in no document of organizations, so that nobody knows whether it is one.
+    // Keys of personal accounts are in no document of organizations, so the Layer cannot recognise
+    // such a token.
     let unknown = "401 untrusted_signature";
     for (tenancy, home, another, personal_account) in [
         (Tenancy::tenant(id), "accepted", not_allowed, unknown),
@@ -65,7 +67,7 @@ async fn each_tenancy_admits_its_own_with_keys_from_its_own_documents() {
         ),
         (Tenancy::consumers(), unknown, unknown, "accepted"),
     ] {
-        // Each with a bucket of its own.
+        // Each server has its own bucket.
         let server = || serving(settings(&tenant).tenant(tenancy.clone()));
         for (token, expected) in [
             (user(&tenant), home),
@@ -74,7 +76,7 @@ async fn each_tenancy_admits_its_own_with_keys_from_its_own_documents() {
         ] {
             assert_eq!(code(&server().await, token).await, expected, "{tenancy}");
         }
-        // Whoever is admitted, the issuer belongs to the token's own tenant, and its key to both.
+        // In every tenancy, the issuer must belong to the token's own tenant, and the key to both.
         for (flaw, expected) in [
             (Flaw::IssuerOfAnotherTenant, "401 wrong_issuer"),
             (Flaw::PersonalKey, unknown),
@@ -109,7 +111,7 @@ async fn a_tenant_of_external_id_is_served_by_its_own_issuer() {
     let server = serving(settings(&external).external_id("contoso.ciamlogin.com")).await;
     assert_eq!(code(&server, user(&external)).await, "accepted");
 
-    // Without the setting, the document is of somebody else.
+    // Without the setting, the document belongs to another issuer.
     let server = serving(settings(&external)).await;
     assert_eq!(
         code(&server, user(&external)).await,
@@ -164,7 +166,7 @@ async fn a_key_of_another_cloud_counts_only_by_a_setting_named_dangerous() {
     assert_eq!(code(&serving(lax).await, token()).await, "accepted");
 }
 
-/// A rule that counts how often it is asked, and says what it is told to.
+/// A rule that counts its questions and gives the answer that the test sets.
 #[derive(Clone, Default)]
 pub(crate) struct Rule {
     asked: Arc<AtomicUsize>,
@@ -195,12 +197,12 @@ impl Rule {
             .tenant_rule(move |_| rule.clone().ask())
     }
 
-    /// Says nothing from now on.
+    /// Gives no answer from now on.
     pub(crate) fn hangs(&self) {
         *self.answer.lock().unwrap() = None;
     }
 
-    /// Does not answer before it is told what.
+    /// Counts the question, and waits until the test has set an answer.
     pub(crate) async fn ask(self) -> Result<bool, &'static str> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         loop {
@@ -228,7 +230,7 @@ async fn the_tenant_rule_is_asked_once_in_five_minutes_for_each_tenant() {
     advance(5 * MINUTE - 5 * SECOND).await;
     assert_eq!(code(&server, user(&tenant)).await, "accepted");
     assert_eq!(rule.asked(), 2);
-    // Also a token that was accepted before is asked about again.
+    // The rule is also asked again about a token that was accepted before.
     rule.says(Ok(false));
     advance(5 * SECOND).await;
     assert_eq!(code(&server, user(&tenant)).await, "401 tenant_not_allowed");
@@ -284,18 +286,18 @@ async fn a_tenant_that_is_forgotten_is_asked_about_with_its_next_request() {
     let id: TenantId = tenant.id().parse().unwrap();
     assert_eq!(status(&server, &token).await, 401);
     assert_eq!(status(&server, &other).await, 401);
-    // It signs up: a no is forgotten, and no other tenant's.
+    // The tenant signs up: the rule's no is forgotten, but no other tenant's.
     rule.says(Ok(true));
     auth.forget_tenant(id);
     assert_eq!(status(&server, &token).await, 200);
     assert_eq!(status(&server, &other).await, 401);
     assert_eq!(rule.asked(), 3);
-    // It leaves: so is a yes, also of a token that is remembered.
+    // The tenant leaves: the rule's yes is forgotten, also for a cached token.
     rule.says(Ok(false));
     auth.forget_tenant(id);
     assert_eq!(status(&server, &token).await, 401);
     assert_eq!(rule.asked(), 4);
-    // Where there is no rule, there is nothing to forget.
+    // Without a rule, there is nothing to forget.
     settings(&tenant).build().unwrap().forget_tenant(id);
 }
 
@@ -347,7 +349,7 @@ async fn requests_of_one_tenant_share_the_answer_and_a_client_that_hangs_up_ends
     while rule.asked() == 0 {
         tokio::task::yield_now().await;
     }
-    // Whichever of them had the rule asked: the answer comes all the same.
+    // The answer arrives even if the aborted request was the one that asked the rule.
     requests.remove(0).abort();
     rule.says(Ok(true));
     for request in requests {

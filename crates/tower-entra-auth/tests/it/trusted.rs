@@ -1,4 +1,4 @@
-//! Callers made of JSON, for unit tests of whoever uses this crate.
+//! Tests of callers made from JSON, for the unit tests of this crate's users.
 
 use axum::Router;
 use axum::body::Body;
@@ -41,13 +41,13 @@ async fn a_trusted_caller_is_the_handlers_argument_or_stands_behind_the_caller_l
     let own = Some(with("Reports.Read"));
     assert_eq!(status(trusting(with("Other")), own).await, 200);
 
-    // It is a caller of that one alone.
+    // The caller belongs to that `EntraAuth` alone.
     let other = good().build().unwrap();
     let elsewhere = app(&other).layer(testing::CallerLayer::new(with("Reports.Read")));
     assert_eq!(status(elsewhere, None).await, 500);
 }
 
-/// The application that is served needs no other form to be tested.
+/// Checks that a test can use the application in the form in which it is served.
 #[tokio::test]
 async fn the_real_layer_takes_a_made_up_caller_of_its_own_and_nobody_elses() {
     let auth = good().build().unwrap();
@@ -67,7 +67,7 @@ async fn the_real_layer_takes_a_made_up_caller_of_its_own_and_nobody_elses() {
         status(as_caller(with(&other, "Reports.Read")), None).await,
         401
     );
-    // A token is judged, whoever is made up beside it.
+    // A token is validated even if the request has a made-up caller.
     for credentials in ["Bearer a.b.c", "Bearer", "Basic eDp5"] {
         let request = Request::get("/").header("authorization", credentials);
         let request = request.body(Body::empty()).unwrap();
@@ -80,7 +80,7 @@ async fn the_real_layer_takes_a_made_up_caller_of_its_own_and_nobody_elses() {
     }
 }
 
-/// A request that the Layer of before verified meets a requirement of now.
+/// Checks that a request verified by the old Layer meets a requirement of the new settings.
 #[tokio::test]
 async fn a_request_that_is_under_way_outlives_a_reload() {
     let tenant = tenant().await;
@@ -99,7 +99,7 @@ async fn a_request_that_is_under_way_outlives_a_reload() {
     }
 }
 
-/// Settings are read again while requests are under way: those of before meet the requirements of now.
+/// Checks that callers verified before a reload of the settings meet the requirements after it.
 #[tokio::test]
 async fn what_replaces_another_takes_its_callers_for_its_own() {
     let old = good().build().unwrap();

@@ -1,4 +1,5 @@
-//! What trusted issuers decide and hear of their own callers, and of nobody else's.
+//! Tests that trusted issuers decide about their own callers, and hear of challenges to them, and
+//! of no others.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use tower_entra_auth::{
 use crate::reissued::{ISSUER, OPAQUE, RESOURCE, Server, code, served};
 use crate::support::{SECOND, settings, user};
 
-/// What a server hears of challenges: the client, and what it is asked for.
+/// Challenges that a server heard of: the client and the requested claims.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<(String, String)>>>);
 
@@ -40,7 +41,7 @@ impl Heard {
 
 const C1: &str = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
 
-/// The status, and the `error` of the challenge.
+/// Returns the status and the `error` of the challenge.
 fn told<B>(answer: &Response<B>) -> (u16, String) {
     let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
     let (_, error) = challenge.split_once("error=\"").unwrap();
@@ -56,7 +57,7 @@ fn insufficient_scope() -> (u16, String) {
     (403, "insufficient_scope".to_owned())
 }
 
-/// Asks for a route that demands a stronger sign-in.
+/// Sends a request to a route that requires a stronger sign-in.
 async fn step_up(auth: &EntraAuth, token: &str) -> (u16, String) {
     let strong = auth.require(AuthenticationContext("c1")).unwrap();
     let service = auth.layer().layer(strong.layer(service_fn(served)));
@@ -68,7 +69,8 @@ fn parts() -> Parts {
     Request::get("/").body(()).unwrap().into_parts().0
 }
 
-/// Each issuer is asked by its own rule, and hears of the challenges to its own callers alone.
+/// Checks that each issuer's own rule is asked, and that each hears only of challenges to its own
+/// callers.
 #[tokio::test(start_paused = true)]
 async fn several_issuers_are_trusted_each_with_its_own_rule_and_ear() {
     const OTHER: &str = "https://other.example.com";
@@ -82,7 +84,7 @@ async fn several_issuers_are_trusted_each_with_its_own_rule_and_ear() {
     let auth = settings(&server.tenant)
         .trust(heard.hears(server.tokens().grant_rule(SECOND, ends("grant 1"))))
         .trust(heard_by_other.hears(other.grant_rule(SECOND, ends("grant 2"))));
-    // The settings can be used again.
+    // The settings can be used more than once.
     for auth in [auth.clone(), auth] {
         let auth = auth.build().unwrap();
         let of = |issuer: &str, grant: &str| {
@@ -105,7 +107,8 @@ async fn several_issuers_are_trusted_each_with_its_own_rule_and_ear() {
     }
 }
 
-/// A caller is asked about by its own issuer's rule, wherever that stands in the settings that took the place.
+/// Checks that a caller keeps its issuer after a reload, regardless of the issuer's position in the
+/// new settings.
 #[tokio::test(start_paused = true)]
 async fn a_caller_of_before_a_reload_has_the_issuer_of_before() {
     let server = Server::new().await;
@@ -133,7 +136,7 @@ async fn a_server_that_hears_of_challenges_has_its_callers_challenged() {
     let (server, heard) = (Server::new().await, Heard::default());
     let auth = server.auth(heard.hears(server.tokens()));
     let token = server.mint(&server.claims());
-    // Remembered the second time.
+    // The second time, the token is cached.
     for _ in 0..2 {
         assert_eq!(step_up(&auth, &token).await, insufficient_claims());
         assert_eq!(heard.take(), [C1]);
@@ -144,7 +147,8 @@ async fn a_server_that_hears_of_challenges_has_its_callers_challenged() {
     let required = auth.require(AuthenticationContext("c1")).unwrap();
     assert!(required.check(&strong).is_ok());
 
-    // By each way in which a handler refuses, when that is answered and not before.
+    // The server hears of each kind of refusal by a handler when the response is created, not
+    // before.
     let caller = auth.verify(&token).await.unwrap();
     let claims = ClaimsChallenge::from_json("{}").unwrap();
     let challenged = caller.challenge(claims.clone());
@@ -162,7 +166,7 @@ async fn a_server_that_hears_of_challenges_has_its_callers_challenged() {
         assert_eq!(heard.take(), [expected]);
     }
 
-    // What no claim of Entra would mend is no challenge.
+    // A refusal that no claim of Entra could resolve is no challenge.
     let other = auth.require(Scope("Mcp.Write").and(AuthenticationContext("c1")));
     let refusal = other.unwrap().check(&caller).unwrap_err();
     assert_eq!(refusal.code(), "missing_scope");
@@ -220,7 +224,7 @@ async fn a_server_hears_of_the_challenge_that_the_hook_of_answers_makes() {
     let answer = write.check(&caller).unwrap_err().response_to(&parts());
     assert_eq!(told(&answer), insufficient_claims());
     assert_eq!(heard.take(), [other]);
-    // No challenge is answered where the hook panics.
+    // If the hook panics, the response contains no challenge.
     let claims = ClaimsChallenge::from_json("{}").unwrap();
     let answer = caller.challenge(claims).response_to(&parts());
     assert_eq!(answer.status(), 500);

@@ -1,4 +1,4 @@
-//! Each way in which keys cannot be had has its own code and remedy.
+//! Tests that each cause of unavailable keys has its own code and remedy.
 
 use entra_dev_tenant::{DevCloud, DevTenant};
 use serde_json::json;
@@ -118,7 +118,7 @@ async fn what_is_no_document_is_told_as_such() {
     }
 }
 
-/// Goes by the client of the feature `reqwest`, over sockets; with a paused clock these faults come
+/// Checks the client of the feature `reqwest`, over sockets. With a paused clock, these faults come
 /// through memory (`faults`).
 #[tokio::test]
 async fn a_body_that_breaks_off_or_is_compressed_is_told_as_such() {

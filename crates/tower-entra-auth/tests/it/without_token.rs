@@ -1,5 +1,5 @@
-//! Requests without a bearer token: what each recognisable kind is called in the log, and the check that finds
-//! routes that need none.
+//! Tests of requests without a bearer token: the log's name for each recognisable kind, and the
+//! check that finds open routes.
 
 use axum::{Router, routing::get};
 use entra_dev_tenant::DevTenant;
@@ -11,7 +11,8 @@ use tower_entra_auth::{Caller, testing::check_protected};
 use crate::mistakes::{app, field, lines, request};
 use crate::support::{NO_TOKEN, settings, tenant, user};
 
-/// The level, what a request looks like, the remedy, and the path, of the one line about it.
+/// Returns the level, the apparent kind of request, the remedy and the path from the only line
+/// about it.
 async fn look(app: &Router, method: &str, uri: &str, headers: &[(&str, &str)]) -> [String; 4] {
     let requests = (0..3).map(|_| request(method, uri, headers));
     let lines = lines(app, requests).await;
@@ -185,7 +186,8 @@ async fn what_looks_alike_is_said_again_after_a_day_with_the_count() {
     assert_eq!(field(&lines[0], "count").as_deref(), Some("3"));
 }
 
-/// Anybody can send the user agent of a probe, and any path.
+/// Checks that no client can make the log advise opening a path of the client's choice. Any client
+/// can send the user agent of a probe, and any path.
 #[tokio::test(start_paused = true)]
 async fn nobody_has_the_log_advise_to_open_a_path_of_their_choice() {
     let tenant = tenant().await;
@@ -210,7 +212,7 @@ async fn nobody_has_the_log_advise_to_open_a_path_of_their_choice() {
         let lines = lines(&app, [request("GET", path, &[])]).await;
         assert_eq!(lines, [] as [String; 0], "{path}");
     }
-    // Nor does a stranger's path keep an honest one out of the log.
+    // A stranger's path does not keep an honest one out of the log.
     lines(&app, [request("GET", "/health", &[])]).await;
     assert_eq!(look(&app, "GET", "/healthz", &[]).await[3], "/healthz");
 }
@@ -265,7 +267,7 @@ async fn a_test_finds_the_routes_that_were_added_after_the_layer() {
     );
 }
 
-/// A handler alone refuses an anonymous request, too.
+/// Checks that a handler alone also refuses an anonymous request.
 #[tokio::test]
 async fn a_handler_that_takes_the_caller_refuses_what_has_none() {
     let tenant = tenant().await;

@@ -1,4 +1,4 @@
-//! Upstreams that do not connect: over TCP, with Linux to say how far a connection is.
+//! Tests of upstreams that do not connect, over TCP. Linux reports the state of each connection.
 
 use std::fs;
 use std::future::Future;
@@ -31,8 +31,9 @@ async fn an_upstream_that_does_not_connect_is_504_after_5_s() {
     }
 }
 
-/// A listener that accepts nothing, with as many connections as may wait for that: Linux leaves any
-/// further one without an answer.
+/// A listener that accepts no connection and whose queue is full.
+///
+/// Linux leaves any further connection without a response.
 struct FullQueue {
     address: SocketAddr,
     _listener: TcpListener,
@@ -47,12 +48,12 @@ impl FullQueue {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(BACKLOG).unwrap();
         let address = listener.local_addr().unwrap();
-        // Linux takes one more than it is told.
+        // Linux queues one connection more than the backlog.
         let mut waiting = Vec::new();
         for accepted in 1..=BACKLOG + 1 {
             let socket = TcpSocket::new_v4().unwrap();
             waiting.push(socket.connect(address).await.unwrap());
-            // The client has its connection an instant before the queue has it.
+            // The client is connected slightly before the connection is in the queue.
             while in_queue(address) != Some(accepted) {
                 yield_now().await;
             }
@@ -65,8 +66,10 @@ impl FullQueue {
     }
 }
 
-/// Returns what comes of a request whose connection gets no answer. No time passes but by hand: a
-/// paused clock stands still as long as a task is ready, however busy the machine is.
+/// Returns the result of a request whose connection gets no response.
+///
+/// The test advances the clock by hand: a paused clock does not advance on its own while a task is
+/// ready, however busy the machine is.
 async fn late<T>(address: SocketAddr, asked: impl Future<Output = T>) -> T {
     let mut asked = pin!(asked);
     let almost = async {
@@ -93,7 +96,7 @@ async fn late<T>(address: SocketAddr, asked: impl Future<Output = T>) -> T {
     asked.await
 }
 
-/// Returns whether a connection to the address is begun and not answered.
+/// Returns whether a connection to the address has been started but not accepted by the other end.
 fn is_connecting(address: SocketAddr) -> bool {
     const SYN_SENT: &str = "02";
     let remote = format!(":{:04X}", address.port());
@@ -105,7 +108,7 @@ fn is_connecting(address: SocketAddr) -> bool {
     })
 }
 
-/// Returns how many connections wait for whoever listens at the address to accept them.
+/// Returns the number of connections that wait to be accepted by the listener at the address.
 fn in_queue(address: SocketAddr) -> Option<u32> {
     const LISTEN: &str = "0A";
     let local = format!(":{:04X}", address.port());
@@ -119,7 +122,8 @@ fn in_queue(address: SocketAddr) -> Option<u32> {
     })
 }
 
-/// Reads the connections of this machine, each as its ends, its state, its queues and more.
+/// Returns this machine's TCP connections, each as a list of fields: its two ends, its state, its
+/// queues and more.
 fn connections() -> Vec<Vec<String>> {
     let text = fs::read_to_string("/proc/net/tcp").unwrap();
     let lines = text.lines().skip(1);

@@ -1,4 +1,4 @@
-//! Connections, and the end of the proxy.
+//! Tests of connections and of the proxy's shutdown.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ async fn http2_clients_are_told_their_limits() {
     let mut client = connect(proxy.address).await.unwrap();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     client.write_all(preface).await.unwrap();
-    // An empty SETTINGS frame (RFC 9113 §6.5), and what the proxy says in its own.
+    // An empty SETTINGS frame (RFC 9113 §6.5); the proxy then sends its own.
     client
         .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
         .await

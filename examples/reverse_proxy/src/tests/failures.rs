@@ -1,4 +1,4 @@
-//! Tests of an upstream that fails.
+//! Tests of failing upstreams.
 
 use std::pin::pin;
 
@@ -47,7 +47,7 @@ async fn an_upstream_that_speaks_something_else_is_502() {
     }
 }
 
-/// Sends what says that it is a call of gRPC.
+/// Sends a POST request whose content type says that it is gRPC.
 pub(super) async fn call(proxy: &Proxy, content_type: &str) -> Response<Incoming> {
     let request = proxy.get("/").method("POST");
     let request = request.header("content-type", content_type);
@@ -56,7 +56,7 @@ pub(super) async fn call(proxy: &Proxy, content_type: &str) -> Response<Incoming
         .await
 }
 
-/// Checks that there are headers alone, which say 14.
+/// Checks that the response has only headers, and that they contain gRPC status 14.
 pub(super) async fn assert_unavailable(response: Response<Incoming>) {
     assert_eq!(response.status(), 200);
     let headers = response.headers();
@@ -106,7 +106,7 @@ async fn an_upload_that_moves_is_not_cut_and_one_that_stalls_is() {
             _ = &mut response => panic!("cut"),
             upstream = upstream => upstream,
         };
-        // It neither goes on nor ends.
+        // The client neither continues nor ends the request.
         let response = after(RESPONSE_TIMEOUT, response).await;
         assert_eq!(response.status(), 504);
         assert!(

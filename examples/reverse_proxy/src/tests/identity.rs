@@ -1,4 +1,4 @@
-//! Tests of what the upstream learns about the caller.
+//! Tests of the headers that name the caller to the upstream.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};

@@ -1,4 +1,4 @@
-//! The log: a client cannot fill it.
+//! Tests that a client cannot fill the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, Once};
@@ -20,14 +20,14 @@ use crate::answer::{Body, text_body};
 use crate::log::{Throttle, subscriber};
 use crate::upstream::RESPONSE_TIMEOUT;
 
-/// The lines that the program would write on this thread, from now on.
+/// Captures the lines that the program would write on this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn capture() -> (Self, DefaultGuard) {
-        // Without one for all threads, a test on another thread that is the first to come to a line
-        // of the log can switch that line off for all.
+        // If there were no global subscriber, a test on another thread that reaches a log line
+        // first could disable that line for all threads.
         static FOR_ALL: Once = Once::new();
         FOR_ALL.call_once(|| set_global_default(subscriber(io::sink)).unwrap());
         let log = Self::default();
@@ -40,7 +40,7 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// Returns the counts of the lines with this.
+    /// Returns the counts of the lines that contain `needle`.
     fn counts(&self, needle: &str) -> Vec<u64> {
         let text = self.text();
         let lines = text.lines().filter(|line| line.contains(needle));
@@ -72,7 +72,8 @@ async fn the_first_of_a_kind_is_written_then_one_a_minute_with_the_count() {
     advance(Duration::from_secs(60)).await;
     one.warn("this");
     one.warn("this");
-    // At 0 s, at 60 s and at 160 s, in which there were 1,001 of them, and one since.
+    // Lines are written at 0 s, 60 s and 160 s. The third covers 400 of the 1,001 calls until then;
+    // one call follows.
     assert_eq!(log.counts("this"), [1, 600, 400]);
     assert_eq!(log.counts("that"), [1]);
 }
@@ -134,7 +135,8 @@ async fn responses_that_break_off_are_few_lines_with_their_exact_count() {
     assert_eq!(log.counts("reverse_proxy::log: upstream "), [1, LOST]);
 }
 
-/// Begins an upload of ten bytes and sends four of them; returns what the upstream got.
+/// Begins an upload of ten bytes and sends four of them. Returns the client's connection and the
+/// request that the upstream received.
 async fn begin_upload(
     proxy: &Proxy,
     requests: &mut mpsc::UnboundedReceiver<Asked>,
@@ -157,7 +159,7 @@ async fn an_upload_that_its_client_breaks_off_is_no_line_about_the_upstream() {
         let proxy = Proxy::before(&to.upstream(address)).await;
         let (log, _guard) = Log::capture();
         let (mut client, _body, _unanswered) = begin_upload(&proxy, &mut requests).await;
-        // No more of the upload, but the client still waits for what there is to say.
+        // The client ends its upload, but still waits for a response.
         client.shutdown().await.unwrap();
         let answer = read_to_end(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
@@ -178,7 +180,7 @@ async fn nor_is_one_that_breaks_off_while_the_response_is_under_way() {
         client.read_exact(&mut status).await.unwrap();
         assert_eq!(&status, b"HTTP/1.1 200");
         client.shutdown().await.unwrap();
-        // The response has no end, but for that of the connection.
+        // The response has no end except that of the connection.
         read_to_end(&mut client).await;
         assert_eq!(log.text(), "", "{to:?}");
     }
@@ -197,7 +199,7 @@ async fn nor_is_one_of_which_its_client_sends_no_more() {
         assert_eq!(&status, b"HTTP/1.1 504");
         assert_eq!(log.text(), "", "{to:?}");
 
-        // Where it has all that the client has to say, it is the one that is late.
+        // The upstream has the complete request here, so the upstream is late.
         let answer = after(RESPONSE_TIMEOUT, proxy.ask(Http::One, proxy.get("/"))).await;
         assert_eq!(answer.0, 504);
         assert_eq!(log.counts("no answer within 30s"), [1], "{to:?}");
@@ -235,13 +237,13 @@ async fn what_libraries_say_of_a_stranger_is_not_written() {
     sent.extend(frame(ping, 0));
     sent.extend(b"are you ");
     client.write_all(&sent).await.unwrap();
-    // With the answer to the last frame all of them have been read.
+    // The response to the last frame shows that all frames have been read.
     let mut received = Vec::new();
     while !received.ends_with(b"are you ") {
         received.push(client.read_u8().await.unwrap());
     }
     assert_eq!(log.text(), "");
-    // Those of this proxy are.
+    // The proxy's own lines are written.
     let answer = proxy.ask(Http::One, proxy.get("/")).await;
     assert_eq!(answer.0, 502);
     assert_eq!(log.counts("reverse_proxy::log: upstream "), [1]);

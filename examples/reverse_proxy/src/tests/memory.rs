@@ -26,7 +26,9 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Listens in memory if the clock is paused: it would run on while a packet is on its way.
+/// Listens in memory if the clock is paused.
+///
+/// Over TCP, a paused clock would advance while a packet is on its way.
 pub(crate) async fn bind() -> (SocketAddr, Listener) {
     if memory_network::is_clock_paused() {
         let listener = memory_network::Listener::bind();
@@ -63,7 +65,7 @@ impl server::Listener for Listener {
     }
 }
 
-/// Connects through memory, for clients of hyper.
+/// A connector through memory for hyper's clients.
 #[derive(Clone)]
 pub(crate) struct Connector;
 
@@ -83,7 +85,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection, in hyper's terms.
+/// A connection with hyper's traits.
 pub(crate) struct Pipe(TokioIo<DuplexStream>);
 
 impl Connection for Pipe {

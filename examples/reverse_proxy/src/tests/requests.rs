@@ -1,4 +1,4 @@
-//! Tests of what the upstream is asked: where, by whom the client asked, and which headers pass.
+//! Tests of the requests that the upstream receives: their target, their host and their headers.
 
 use super::support::{BOTH, Http, Proxy, Recorded, breaking_off, header, text};
 use crate::answer::text_body;
@@ -163,7 +163,7 @@ async fn hop_by_hop_headers_do_not_pass() {
         let response = proxy.send(http, request).await;
         let headers = response.headers();
         assert_eq!(header(headers, "x-end"), Some("1"));
-        // hyper's own framing of HTTP/1.1.
+        // hyper adds this header itself to frame the HTTP/1.1 body.
         let never = NEVER.iter().filter(|name| **name != "transfer-encoding");
         for name in never {
             assert_eq!(header(headers, name), None, "{name}");

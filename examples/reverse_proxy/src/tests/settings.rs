@@ -1,4 +1,4 @@
-//! The settings.
+//! Tests of the settings.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Names that some reader takes for another's: none of them gets past the proxy.
+//! Tests that no header passes the proxy whose name some reader takes for another.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -7,7 +7,7 @@ use super::support::{BOTH, Http, Proxy, Recorded, header, stream};
 use crate::answer::text_body;
 use crate::spelling::{begins_with, is_spelling_of};
 
-/// Only the proxy may say these.
+/// Names that only the proxy may send.
 const OURS: [&str; 17] = [
     "x-auth-oid",
     "x-auth-tenant",
@@ -28,7 +28,7 @@ const OURS: [&str; 17] = [
     "authorization",
 ];
 
-/// These are read by HTTP itself, if they are spelled so.
+/// Names that HTTP itself reads, in this spelling.
 const OF_HTTP: [&str; 10] = [
     "connection",
     "content-length",
@@ -47,10 +47,11 @@ const SEPARATORS: [char; 15] = [
     '-', '_', '.', '!', '#', '$', '%', '&', '\'', '*', '+', '^', '`', '|', '~',
 ];
 
-/// Over HTTP/2 no name may have this one either, but h2 and `http` let it through.
+/// A character that is not allowed in names over HTTP/2 either, but that h2 and `http` accept.
 const ONLY_IN_HTTP2: char = '"';
 
-/// Spells it with each separator for `-`, with several, and with one at either end.
+/// Returns spellings of `name`: with each separator for `-`, with several, and with one at either
+/// end.
 fn spellings(name: &str, http: Http) -> Vec<HeaderName> {
     let mut spellings = Vec::new();
     let more = (http == Http::Two).then_some(ONLY_IN_HTTP2);
@@ -98,7 +99,7 @@ async fn what_the_proxy_alone_may_say_arrives_in_no_spelling() {
         assert_eq!(header(&honest, "x-auth-scopes"), Some("Reports.Read"));
         for name in OURS {
             let mut names = spellings(name, http);
-            // That header is the token's.
+            // `authorization` is the token's own header.
             names.retain(|name| name != "authorization");
             assert!(names.len() >= 16, "{name}");
             let mut request = proxy.get_with("/", &token).body(text_body("")).unwrap();
@@ -133,7 +134,7 @@ async fn neither_arrives_as_a_trailer_nor_is_it_announced() {
         let proxy = Proxy::before(&to.upstream(address)).await;
         for name in OURS.iter().chain(&OF_HTTP) {
             let mut names = other_spellings(name, Http::Two);
-            // The rest of them no client can send as trailers of HTTP/2.
+            // An HTTP/2 client cannot send the other names as trailers.
             let is_sent = ["content-length", "content-type", "host", "trailer"].contains(name);
             if is_sent || OURS.contains(name) {
                 names.push(name.parse().unwrap());

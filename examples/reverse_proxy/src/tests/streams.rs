@@ -1,4 +1,4 @@
-//! Bodies, as they stream.
+//! Tests of streaming bodies.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
@@ -21,7 +21,7 @@ async fn bodies_stream_both_ways() {
             let (mut up, sent) = stream();
             let request = proxy.get("/").method("POST").body(sent).unwrap();
             let (mut down, answered) = stream();
-            // The response begins while the request is under way.
+            // The response begins while the request is still in progress.
             let upstream = async {
                 let (request, answer) = requests.recv().await.unwrap();
                 answer.send(Response::new(answered)).unwrap();
@@ -30,7 +30,7 @@ async fn bodies_stream_both_ways() {
             let both = async { tokio::join!(proxy.send(http, request), upstream) };
             let (response, mut arriving) = at_once(both).await;
             let mut received = response.into_body();
-            // Each piece is there before the next one is sent.
+            // Each piece arrives before the next one is sent.
             for text in ["one", "two", "three"] {
                 at_once(up.send_data(Bytes::from(text))).await.unwrap();
                 assert_eq!(
@@ -63,7 +63,7 @@ async fn a_body_of_unknown_length_arrives_whatever_the_method() {
                 let (mut up, sent) = stream();
                 let mut request = proxy.get("/").method(method);
                 if http == Http::One {
-                    // The client of this test would send no body either.
+                    // Without this header, the test's client would not send a body either.
                     request = request.header("transfer-encoding", "chunked");
                 }
                 let request = request.body(sent).unwrap();
@@ -110,7 +110,7 @@ async fn what_nobody_reads_is_not_taken() {
                 while let Some(sent) = soon(sender.send_data(Bytes::from_static(&PIECE))).await {
                     sent.unwrap();
                     pieces += 1;
-                    // What pipes and windows hold may be some MiB.
+                    // Pipes and windows may hold some MiB.
                     assert!(pieces < 512, "{http:?} to {to:?}");
                 }
             }
@@ -126,7 +126,7 @@ async fn trailers_pass_both_ways() {
         let trailers = |value| HeaderMap::from_iter([("checksum".parse().unwrap(), value)]);
         let (mut up, sent) = stream();
         let (mut down, answered) = stream();
-        // HTTP/1.1 announces them.
+        // HTTP/1.1 requires trailers to be announced.
         let request = proxy.get("/").method("POST").header("te", "trailers");
         let request = request.header("trailer", "checksum").body(sent).unwrap();
         let upstream = async {
@@ -191,7 +191,7 @@ async fn grpc_works_end_to_end() {
     let unknown = client.check(request("unknown", token())).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 
-    // A stream: the second message comes when there is something to say.
+    // In this stream, the second message arrives only when the status changes.
     let watched = client.watch(request("", token())).await.unwrap();
     let mut watched = watched.into_inner();
     assert_eq!(watched.message().await.unwrap().unwrap().status, 1);

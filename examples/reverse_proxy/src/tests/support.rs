@@ -1,4 +1,4 @@
-//! The parts that the tests share: a tenant, a proxy before some upstream, and real clients.
+//! Fixtures that the tests share: a tenant, a proxy in front of an upstream, and real clients.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -35,7 +35,7 @@ pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// The version of HTTP.
+/// A version of HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Http {
     One,
@@ -45,7 +45,7 @@ pub(crate) enum Http {
 pub(crate) const BOTH: [Http; 2] = [Http::One, Http::Two];
 
 impl Http {
-    /// `UPSTREAM` for it.
+    /// Returns the value of `UPSTREAM` for this version.
     pub(crate) fn upstream(self, address: SocketAddr) -> String {
         match self {
             Self::One => format!("http://{address}"),
@@ -58,20 +58,20 @@ impl Http {
 pub(crate) struct Proxy {
     pub(crate) tenant: DevTenant,
     pub(crate) address: SocketAddr,
-    /// Ends it, gracefully.
+    /// Shuts the proxy down gracefully.
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) task: tokio::task::JoinHandle<()>,
     clients: Clients,
 }
 
-/// One of HTTP/1.1 and one of HTTP/2.
+/// A client for HTTP/1.1 and a client for HTTP/2.
 enum Clients {
     Tcp([Client<HttpConnector, Body>; 2]),
     Memory([Client<memory::Connector, Body>; 2]),
 }
 
 impl Proxy {
-    /// With the keys fetched.
+    /// Starts a tenant and a proxy in front of `upstream`, and fetches the keys.
     pub(crate) async fn before(upstream: &str) -> Self {
         let tenant = DevTenant::start().await.unwrap();
         let settings = EntraAuth::builder()
@@ -116,13 +116,13 @@ impl Proxy {
         }
     }
 
-    /// The settings of a good token.
+    /// Returns the builder of a valid token.
     pub(crate) fn user(&self) -> TokenBuilder<'_> {
         let user = self.tenant.user("lovelace").scope("Reports.Read");
         user.for_api(API).expires_in(1_000_000)
     }
 
-    /// A request with a good token.
+    /// Returns a request with a valid token.
     pub(crate) fn get(&self, path: &str) -> request::Builder {
         self.get_with(path, &self.user().mint())
     }
@@ -144,14 +144,15 @@ impl Proxy {
         response.await.unwrap()
     }
 
-    /// The status and the text of what a request without a body gets.
+    /// Sends a request without a body and returns the status and the text of the response.
     pub(crate) async fn ask(&self, http: Http, request: request::Builder) -> (u16, String) {
         let request = request.body(text_body("")).unwrap();
         let response = self.send(http, request).await;
         (response.status().as_u16(), text(response).await)
     }
 
-    /// Sends just this, and returns what the client reads until the connection ends.
+    /// Sends `sent` as it is, and returns everything that the client reads until the connection
+    /// ends.
     pub(crate) async fn raw(&self, sent: &str) -> String {
         let mut stream = memory::connect(self.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
@@ -159,7 +160,7 @@ impl Proxy {
     }
 }
 
-/// Reads until the end, clean or not.
+/// Reads until the end of the stream, whether the end is clean or an error.
 pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut received = Vec::new();
     let _ = stream.read_to_end(&mut received).await;
@@ -180,7 +181,7 @@ fn client(is_http2: bool) -> client::legacy::Builder {
     builder
 }
 
-/// An upstream that speaks both HTTP/1.1 and HTTP/2, and admits larger headers than any proxy.
+/// Starts an upstream that speaks HTTP/1.1 and HTTP/2 and accepts larger headers than any proxy.
 pub(crate) async fn upstream<F, A>(answer: F) -> SocketAddr
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
@@ -206,13 +207,13 @@ where
     address
 }
 
-/// A request as an upstream was asked, with the trailers, once the body was read.
+/// The requests that an upstream received, each with its trailers, recorded once the body was read.
 pub(crate) struct Recorded {
     requests: mpsc::UnboundedReceiver<(Parts, Option<HeaderMap>)>,
 }
 
 impl Recorded {
-    /// An upstream that says `ok` to everything.
+    /// Starts an upstream that responds `ok` to every request.
     pub(crate) async fn start() -> (Self, SocketAddr) {
         let (sender, requests) = mpsc::unbounded_channel();
         let address = upstream(move |request: Request<Incoming>| {
@@ -228,7 +229,7 @@ impl Recorded {
         (Self { requests }, address)
     }
 
-    /// The one request since the last call.
+    /// Returns the only request since the last call.
     pub(crate) fn one(&mut self) -> (Parts, Option<HeaderMap>) {
         let one = self.requests.try_recv().expect("a request arrived");
         assert!(self.requests.try_recv().is_err(), "only one");
@@ -244,10 +245,10 @@ impl Recorded {
     }
 }
 
-/// A request at an upstream that the test itself answers.
+/// A request to an upstream, with a channel for the test's response.
 pub(crate) type Asked = (Request<Incoming>, oneshot::Sender<Response<Body>>);
 
-/// An upstream that the test plays.
+/// Starts an upstream whose responses the test sends.
 pub(crate) async fn played() -> (mpsc::UnboundedReceiver<Asked>, SocketAddr) {
     let (sender, requests) = mpsc::unbounded_channel();
     let address = upstream(move |request: Request<Incoming>| {
@@ -256,7 +257,7 @@ pub(crate) async fn played() -> (mpsc::UnboundedReceiver<Asked>, SocketAddr) {
         async {
             match answered.await {
                 Ok(response) => response,
-                // The test wants no answer.
+                // The test sends no response.
                 Err(_) => pending().await,
             }
         }
@@ -265,7 +266,7 @@ pub(crate) async fn played() -> (mpsc::UnboundedReceiver<Asked>, SocketAddr) {
     (requests, address)
 }
 
-/// An upstream that reads a request's headers, sends this and ends the connection.
+/// Starts an upstream that reads a request's headers, sends `sent` and closes the connection.
 pub(crate) async fn breaking_off(sent: &'static str) -> SocketAddr {
     let (address, mut listener) = memory::bind().await;
     tokio::spawn(async move {
@@ -280,13 +281,13 @@ pub(crate) async fn breaking_off(sent: &'static str) -> SocketAddr {
     address
 }
 
-/// A body that the test sends piece by piece.
+/// Returns a body that the test sends piece by piece.
 pub(crate) fn stream() -> (Sender<Bytes, BoxError>, Body) {
     let (sender, body) = Channel::new(1);
     (sender, body.boxed())
 }
 
-/// The next piece of a body.
+/// Returns the next piece of a body.
 pub(crate) async fn piece(body: &mut Incoming) -> Bytes {
     let frame = body.frame().await.expect("not at its end").unwrap();
     frame.into_data().expect("not the trailers")
@@ -299,18 +300,19 @@ pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
     Some(value)
 }
 
-/// Returns what comes of it without any paused time passing.
+/// Returns the result of a future that completes before paused time passes.
 pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
     soon(future).await.expect("not at once")
 }
 
-/// Returns the same, or `None` if it does not come before time passes.
+/// Returns the result of a future, or `None` if it does not complete before paused time passes.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
     assert!(memory_network::is_clock_paused());
     timeout(Duration::from_millis(1), future).await.ok()
 }
 
-/// Fails if it does not come after just this time.
+/// Returns the result of a future, and fails unless the future completes after `time`, give or take
+/// a second.
 pub(crate) async fn after<T>(time: Duration, future: impl Future<Output = T>) -> T {
     assert!(memory_network::is_clock_paused());
     let start = Instant::now();
@@ -323,7 +325,7 @@ pub(crate) async fn after<T>(time: Duration, future: impl Future<Output = T>) ->
     result
 }
 
-/// An address where nobody listens.
+/// Returns an address that no server listens on.
 pub(super) async fn nobody() -> SocketAddr {
     memory::bind().await.0
 }

@@ -1,4 +1,4 @@
-//! The token, and headers of its size.
+//! Tests of the token, and of headers of its size.
 
 use super::support::{BOTH, Http, Proxy, Recorded, header, text};
 use crate::answer::text_body;
@@ -57,7 +57,7 @@ async fn a_token_of_16_kb_passes() {
         for http in BOTH {
             assert_eq!(proxy.ask(http, proxy.get_with("/", &token)).await.0, 200);
             assert!(header(&recorded.headers(), "x-auth-oid").is_some());
-            // What is longer is refused by the Layer, not cut off by the protocol.
+            // The Layer refuses longer tokens; the protocol does not cut them off.
             let long = of_length(spare + 100);
             let (status, code) = proxy.ask(http, proxy.get_with("/", &long)).await;
             assert_eq!((status, &*code), (401, "token_too_large\n"), "{http:?}");
@@ -75,7 +75,7 @@ async fn too_many_headers_are_431() {
         let (status, _) = proxy.ask(http, request).await;
         assert_eq!(status, 431, "{http:?}");
         recorded.assert_none();
-        // 48 KB beside the token are not too many.
+        // The proxy accepts 48 KB in addition to the token.
         let request = proxy.get("/").header("x", "x".repeat(48_000));
         assert_eq!(proxy.ask(http, request).await.0, 200, "{http:?}");
         recorded.one();

@@ -1,4 +1,4 @@
-//! The inner service must be `Clone`, because requests that wait need one of their own.
+//! The inner service must be `Clone`, because each waiting request needs its own instance.
 //~ error[E0277]: the trait bound `Inner: Clone` is not satisfied
 //~ required for `EntraService<Inner>` to implement `Service<
 //~ consider annotating `Inner` with `#[derive(Clone)]`

@@ -1,4 +1,4 @@
-//! What is required is a scope or a role, not a text.
+//! A requirement is a scope or a role, not a text.
 //~ error[E0277]: `&str` is not a condition on a token
 //~ not a condition
 //~ say which permission it is: `Scope("Reports.Read")` of users

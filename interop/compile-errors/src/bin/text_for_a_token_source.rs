@@ -1,4 +1,4 @@
-//! The name of a parameter or a header, where a source of tokens is wanted.
+//! A token source is not the name of a parameter or a header.
 
 //~ error[E0277]: `&str` is not a source of tokens
 //~ implement `TokenSource` for a type of your own

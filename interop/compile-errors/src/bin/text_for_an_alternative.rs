@@ -1,4 +1,4 @@
-//! Nor is an alternative a text.
+//! An alternative requirement is not a text either.
 //~ error[E0277]: `&str` is not a condition on a token
 
 use tower_entra_auth::Scope;

@@ -1,4 +1,4 @@
-//! A key source is not an address.
+//! A key source is not a URL.
 //~ error[E0277]: `&str` is not a source of signing keys
 //~ a `KeySet` is one, a `JwksFile` is one
 

@@ -1,5 +1,6 @@
-//! rmcp's client, with the loopback listener and the browser that its users bring. See `play.py` for
-//! what it is told, line by line, and what it answers.
+//! rmcp's client, with the loopback listener and the browser that an application must add.
+//!
+//! `play.py` documents the commands, one per line, and the replies.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -52,7 +53,7 @@ struct Client {
 }
 
 impl Client {
-    /// Signs in where the server demands it.
+    /// Calls the tool, and signs in first if the server requires it.
     async fn call(&mut self) -> Result<String, Failure> {
         let auth = match &self.auth {
             Some(auth) => auth.clone(),
@@ -97,7 +98,10 @@ impl Client {
         Ok(AuthClient::new(local_client()?, manager))
     }
 
-    /// By what the client keeps of when it got its token: it asks the system for the time itself.
+    /// Lets an hour pass for the client.
+    ///
+    /// The client reads the system's time itself, so this function moves the stored time at which
+    /// the client received its token.
     async fn let_an_hour_pass(&self) -> Result<String, Failure> {
         let mut kept = self.kept.load().await?.ok_or("not signed in")?;
         kept.token_received_at = kept.token_received_at.map(|at| at.saturating_sub(66 * 60));
@@ -105,7 +109,7 @@ impl Client {
         Ok(String::new())
     }
 
-    /// RFC 7009, for which rmcp has no function.
+    /// Revokes the refresh token (RFC 7009), for which rmcp has no function.
     async fn revoke(&self) -> Result<String, Failure> {
         let kept = self.kept.load().await?.ok_or("not signed in")?;
         let answer = serde_json::to_value(&kept.token_response)?;
@@ -122,7 +126,7 @@ impl Client {
     }
 }
 
-/// What the tool says, or the challenge instead.
+/// Returns the tool's reply, or the challenge if the server refuses the client.
 async fn whoami(
     url: &str,
     auth: AuthClient<reqwest::Client>,
@@ -150,7 +154,7 @@ async fn whoami(
     }
 }
 
-/// Path and query by which a browser came back.
+/// Returns the path and query of the browser's redirect.
 async fn answered(listener: &TcpListener) -> Result<String, Failure> {
     let (mut stream, _) = listener.accept().await?;
     let mut request = Vec::new();
@@ -166,7 +170,7 @@ async fn answered(listener: &TcpListener) -> Result<String, Failure> {
     Ok(target.to_owned())
 }
 
-/// The HTTP client of rmcp's OAuth: its own, that is, but for what this machine has set.
+/// rmcp's OAuth HTTP client, built to ignore this machine's proxies and certificates.
 struct Http(reqwest::Client);
 
 impl OAuthHttpClient for Http {
@@ -182,7 +186,8 @@ impl OAuthHttpClient for Http {
     }
 }
 
-/// Straight to loopback, whatever proxies and certificates this machine has.
+/// Builds a client that connects directly to loopback and ignores this machine's proxies and
+/// certificates.
 fn local_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .no_proxy()

@@ -1,4 +1,5 @@
-//! Documents that are none, or somebody else's: failed fetches, whichever document it is.
+//! Tests that invalid documents and documents of others are failed fetches, for both kinds of
+//! document.
 
 use entra_dev_tenant::{DevCloud, DevTenant, Endpoint, Fault};
 use serde_json::json;
@@ -7,16 +8,18 @@ use tokio::time::sleep;
 use super::{Place, hits};
 use crate::support::{ACCEPTED, MINUTE, OTHER_TENANT, SECOND, Scene, header, retry_after, tenant};
 
-/// A fault of either document that is seen at once.
+/// Checks a fault of either document that is noticed immediately.
 async fn is_a_failed_fetch(spoil: impl Fn(&Endpoint) -> Fault<'_>, code: &str) {
     for place in Place::BOTH {
         is_a_failed_fetch_of(place, |tenant| spoil(place.of(tenant)), code).await;
     }
 }
 
-/// During the fault: tokens of held keys are accepted, those of a new key are 503, and after the
-/// two attempts of the bucket the back-off alone asks. After it: all are accepted, with the
-/// schedule's next attempt.
+/// Checks that a fault of one document is a failed fetch.
+///
+/// During the fault, tokens of held keys are accepted, and tokens of a new key get 503. After the
+/// two attempts of the bucket, only the back-off starts fetches. After the fault, all tokens are
+/// accepted with the schedule's next attempt.
 async fn is_a_failed_fetch_of(place: Place, spoil: impl Fn(&DevTenant) -> Fault<'_>, code: &str) {
     let scene = Scene::start().await;
     let remembered = scene.token();
@@ -41,7 +44,7 @@ async fn is_a_failed_fetch_of(place: Place, spoil: impl Fn(&DevTenant) -> Fault<
     assert!(issuer.is_ready);
     assert_eq!((scene.last_failure(), issuer.failures_in_a_row), (code, 2));
 
-    // 1 or 2 s, 2 to 4, 4 to 8, 8 to 16, 16 to 32 later.
+    // The attempts follow after 1 to 2 s, 2 to 4, 4 to 8, 8 to 16 and 16 to 32 s.
     sleep(MINUTE).await;
     let during = hits(&scene.tenant);
     let asked = place.of(&scene.tenant).hits() - 3;

@@ -1,7 +1,8 @@
-//! Every fault of a key server, with what requests get during it and after it, and what is fetched
-//! meanwhile; on paused time, over real sockets.
+//! Tests of every fault of a key server: the responses during and after the fault, and the fetches
+//! meanwhile. The tests run on paused time, through memory.
 //!
-//! The rows of the fault table in the project's reference on key servers, and where each is tested:
+//! The table lists the faults of the project's reference on key servers, and the place of each
+//! test:
 //!
 //! | row | fault | tested |
 //! |---|---|---|
@@ -14,28 +15,28 @@
 //! | F7 | thundering herd | here; `keys::sixty_four_first_requests_download_the_keys_once` |
 //! | F8 | the client that began a fetch hangs up | `keys::a_client_that_disconnects_does_not_lose_the_refresh` |
 //! | F9 | truncated, HTML, wrong JSON, an error | here; at the start `unavailable::what_is_no_document_is_told_as_such` |
-//! | F10 | no key, or none that can be used | here |
+//! | F10 | no key, or no usable one | here |
 //! | F11 | 304 and `ETag` | here |
 //! | F12 | 429 and 503 with `Retry-After` | here |
-//! | F13 | `Cache-Control` of nothing or of ten years | here |
-//! | F14 | no name, no connection, no TLS | here the connection; `http_clients::a_name_that_does_not_resolve_is_told_as_such`, `http_clients::a_server_that_speaks_no_tls_is_told_as_such` |
+//! | F13 | `Cache-Control` of zero or ten years | here |
+//! | F14 | DNS, connection or TLS fails | here the connection; `http_clients::a_name_that_does_not_resolve_is_told_as_such`, `http_clients::a_server_that_speaks_no_tls_is_told_as_such` |
 //! | F15 | redirects, other hosts, `https` to `http` | here; the last in the unit tests of `endpoint` |
 //! | F16 | huge body, gzip bomb | here |
 //! | F17 | the wall clock jumps | here |
-//! | F18 | a key is withdrawn | `rotation`; by the design it is trusted for a day more, remembered tokens too |
+//! | F18 | a key is withdrawn | `rotation`; by design the key is trusted for one more day, also for cached tokens |
 //! | F19 | a `kid` twice | here |
 //! | F20 | a `kid` twice, of other type or use | here |
 //! | F21 | keys without `kid` | here |
-//! | F22 | keys without `alg` | here: every key of Entra is one |
+//! | F22 | keys without `alg` | here: no key of Entra has `alg` |
 //! | F23 | keys for another `alg` or use | here |
 //! | F24 | keys of unknown types | here |
 //! | F25 | symmetric keys | here |
 //! | F26 | a private half is published | here; `keys::a_key_whose_private_half_is_published_is_refused_at_once` |
-//! | F27 | weak RSA keys | here the short one; each bound, and the fingerprint of ROCA, in the tests of `entra_jwt_core`; that one is warned of: `logs` |
+//! | F27 | weak RSA keys | here the short key; each bound, and the fingerprint of ROCA, in the tests of `entra_jwt_core`; the warning about ROCA: `logs` |
 //! | F28 | members that are not canonical | the tests of `entra_jwt_core`, which reads them |
 //! | F29 | keys of other clouds and of personal accounts | here; `tenants::each_tenancy_admits_its_own_with_keys_from_its_own_documents` |
-//! | F30 | discovery of others, keys elsewhere | here; at the start `unavailable::keys_are_never_fetched_from_elsewhere` |
-//! | F31 | an older answer comes after a newer one | the unit tests of `keys::refresher`: an attempt ends after 5 s and none begins before, so that sockets cannot bring it about |
+//! | F30 | discovery documents of others, keys on other hosts | here; at the start `unavailable::keys_are_never_fetched_from_elsewhere` |
+//! | F31 | an older response arrives after a newer one | the unit tests of `keys::refresher`: an attempt ends after 5 s and no other begins before, so that a server cannot cause this |
 //! | F32 | the refresh panics, or its runtime does not run | `sources::a_source_that_panics_is_asked_again_while_held_keys_serve`, `lifetime::a_runtime_that_does_not_run_blocks_the_others_for_seconds_only` |
 //! | F33 | shutdown during a fetch | `lifetime::an_attempt_that_hangs_ends_with_the_last_handle`, `lifetime::an_attempt_that_dies_with_its_runtime_does_not_block_the_next` |
 //! | F34 | thousands of tenants | here |
@@ -50,7 +51,7 @@ mod what_servers_say;
 
 use entra_dev_tenant::{DevTenant, Endpoint};
 
-/// Which of the two documents a fault spoils.
+/// The document that a fault affects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place {
     Discovery,

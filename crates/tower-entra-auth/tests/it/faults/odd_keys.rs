@@ -1,4 +1,4 @@
-//! Keys that no token of Entra is signed with, beside those that are.
+//! Tests of published keys that sign no token of Entra, next to keys that do.
 
 use entra_dev_tenant::{DevTenant, Flaw};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::{
     ACCEPTED, API, HOUR, MINUTE, PENDING, SECOND, Scene, UNTRUSTED, auth, tenant, until, user,
 };
 
-/// A scheduled fetch takes place.
+/// Waits for a scheduled fetch and checks that it succeeds.
 async fn after_the_next_fetch(scene: &Scene) {
     let (before, failures) = (
         scene.tenant.key_endpoint().hits(),
@@ -29,7 +29,7 @@ async fn a_key_id_that_is_published_twice_leaves_the_key_that_is_held() {
     scene.tenant.signing_keys().publish_twin();
     let of_the_twin = || user(&scene.tenant).flaw(Flaw::WrongKey).mint();
     for _ in 0..30 {
-        // More than a day: it is not absent, either.
+        // The loop takes more than a day: the key does not count as absent either.
         after_the_next_fetch(&scene).await;
         assert_eq!(scene.answer(&of_the_twin()).await, UNTRUSTED);
     }
@@ -63,7 +63,7 @@ async fn a_key_id_that_is_published_twice_from_the_beginning_is_none() {
     assert_eq!(scene.answer(&of_the_twin).await, UNTRUSTED);
 }
 
-/// The entry with these members changed.
+/// Returns the entry with these members changed.
 fn changed(mut entry: Value, changes: &Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         entry[name] = value.clone();
@@ -93,8 +93,8 @@ async fn entries_of_another_kind_with_the_id_of_a_good_key_do_not_make_it_ambigu
     assert_eq!(scene.tenant.key_endpoint().hits(), 1);
 }
 
-/// An entry with the key that [`Flaw::WrongKey`] signs with, as another tenant's key document has
-/// it.
+/// Returns an entry with the key that [`Flaw::WrongKey`] signs with, as another tenant's key
+/// document contains it.
 async fn entry_of_an_attacker(tenant: &DevTenant) -> Value {
     let other = DevTenant::builder().id(tenant.id()).start().await.unwrap();
     other.signing_keys().publish_twin();
@@ -117,7 +117,8 @@ async fn weak_and_exotic_keys_beside_good_ones_hinder_nobody_and_are_never_used(
         (1, &*scene.tenant.signing_keys().current_id())
     );
 
-    // The one without an id is a key of somebody: no token of theirs finds it, with or without.
+    // The published key without an id is an attacker's: none of the attacker's tokens finds it,
+    // with or without `kid`.
     let theirs = || user(&scene.tenant).flaw(Flaw::WrongKey);
     assert_eq!(scene.answer(&theirs().mint()).await, UNTRUSTED);
     let without = theirs().without_header("kid").mint();
@@ -131,7 +132,7 @@ async fn weak_and_exotic_keys_beside_good_ones_hinder_nobody_and_are_never_used(
             let token = theirs().header("kid", kid).mint();
             assert_eq!(scene.answer(&token).await, UNTRUSTED, "{entry}");
             asked += 2;
-            // The bucket is full again.
+            // The bucket refills.
             sleep(MINUTE).await;
         }
     }
@@ -170,7 +171,7 @@ async fn keys_for_another_purpose_are_left_out_and_the_others_are_not() {
         (json!({ "use": "enc" }), UNTRUSTED),
         (json!({ "use": "tls" }), UNTRUSTED),
         (json!({ "use": "sig", "key_ops": ["encrypt"] }), UNTRUSTED),
-        // So that the others are seen to be refused for what they say.
+        // These two are accepted, which shows that the others are refused for their members.
         (json!({ "use": "sig", "alg": "RS256" }), ACCEPTED),
         (json!({}), ACCEPTED),
     ] {
@@ -204,7 +205,7 @@ async fn a_key_whose_private_half_was_published_stays_refused_whatever_is_publis
             assert_eq!(scene.answer(token).await, UNTRUSTED);
         }
         assert_eq!(scene.answer(&first).await, ACCEPTED);
-        // A front end that lags, or an attempt to make it undone.
+        // This could be a front end that lags, or an attempt to undo the publication.
         scene.tenant.signing_keys().reset();
         after_the_next_fetch(&scene).await;
     }
@@ -224,7 +225,7 @@ async fn a_key_whose_private_half_is_published_is_refused_even_where_it_is_the_o
     let before = scene.tenant.key_endpoint().hits();
     let is_fetched = || scene.tenant.key_endpoint().hits() > before;
     until(2 * HOUR, MINUTE, is_fetched).await;
-    // Everybody can sign with it: whatever the code is, nothing of it is accepted.
+    // Anyone can sign with this key, so no token of it may be accepted, regardless of the code.
     for token in [&remembered, &unseen, &scene.token()] {
         assert_ne!(scene.answer(token).await, ACCEPTED);
     }

@@ -1,4 +1,4 @@
-//! Servers that are down: at the start, later, and for too long.
+//! Tests of servers that are down: at the start, later, and for too long.
 
 use entra_dev_tenant::{Endpoint, Fault};
 use tokio::time::sleep;
@@ -13,8 +13,9 @@ use tower_entra_auth::settings::KeyOptions;
 // F3
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_is_down_at_the_start_is_found_by_itself_when_it_comes() {
-    // Asked in vain once more at the end, the back-off is at most as long as it was down, doubled. One
-    // second more, as a wait that ends with the back-off may end before the attempt.
+    // The last attempt may fail just before the outage ends. The back-off after it is at most about
+    // twice as long as the outage. One second is added, because a wait as long as the back-off may
+    // end before the attempt.
     for (minutes_down, longest) in [(0, 3), (1, 129), (60, 301)] {
         let tenant = tenant().await;
         tenant.start_outage();
@@ -31,7 +32,7 @@ async fn a_tenant_that_is_down_at_the_start_is_found_by_itself_when_it_comes() {
         sleep(minutes_down * MINUTE).await;
         assert_eq!(scene.answer(&token).await, UNAVAILABLE);
         scene.tenant.end_outage();
-        // Without any request.
+        // The fetch needs no request.
         sleep(longest * SECOND).await;
         assert_eq!(hits(&scene.tenant), (1, 1), "after {minutes_down} min");
         assert_eq!(scene.answer(&token).await, ACCEPTED);
@@ -54,13 +55,13 @@ async fn a_fault_at_the_start_is_unavailable_and_over_within_the_back_off() {
             let auth = auth(&tenant);
             let scene = Scene::of(tenant, auth).await;
             let token = scene.token();
-            // The first fetch and the two of the bucket.
+            // These are the first fetch and the two of the bucket.
             for expected in [1, 2, 3, 3, 3] {
                 assert_eq!(scene.answer(&token).await, UNAVAILABLE);
                 assert_eq!(place.of(&scene.tenant).hits(), expected, "{place:?}");
             }
             place.of(&scene.tenant).recover();
-            // The back-off is 4 s at most.
+            // The back-off is at most 4 s.
             sleep(5 * SECOND).await;
             assert_eq!(place.of(&scene.tenant).hits(), 4, "{place:?}");
             assert_eq!(scene.answer(&token).await, ACCEPTED);
@@ -93,7 +94,7 @@ async fn a_tenant_that_goes_down_later_is_not_missed_and_found_by_itself_when_it
     sleep(5 * MINUTE + SECOND).await;
     assert_eq!(hits(&scene.tenant), (2, 2));
     assert_eq!(scene.issuer().failures_in_a_row, 0);
-    // The staleness clock has begun anew.
+    // The staleness clock has started again.
     scene.tenant.start_outage();
     sleep(23 * HOUR).await;
     assert_eq!(scene.answer(&unseen.next().unwrap()).await, ACCEPTED);
@@ -111,7 +112,7 @@ async fn after_max_staleness_every_token_is_503_remembered_ones_too_until_a_fetc
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
     let before = scene.tenant.key_endpoint().hits();
-    // Nearly an hour without trouble, then one of back-off up to 5 minutes.
+    // Nearly an hour passes without failures, then an hour with a back-off of up to 5 minutes.
     assert!((1 + 9 + 11..=1 + 9 + 30).contains(&before), "{before}");
 
     sleep(SECOND).await;

@@ -1,4 +1,4 @@
-//! Servers that take their time.
+//! Tests of slow servers.
 
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use crate::support::{
     ACCEPTED, MINUTE, SECOND, Scene, UNAVAILABLE, at_once_until, client, retry_after,
 };
 
-/// A fault of either document that takes time. Whoever needs a new key is answered after 3 s at
-/// most, the attempt ends after 5 s, and nobody else waits.
+/// Checks a fault of either document that takes time.
+///
+/// A request that needs a new key gets its response after at most 3 s. The attempt ends after 5 s,
+/// and no other request waits.
 async fn is_given_five_seconds(spoil: impl Fn(&Endpoint) -> Fault<'_>) {
     for place in Place::BOTH {
         let scene = Scene::start().await;
@@ -41,7 +43,8 @@ async fn is_given_five_seconds(spoil: impl Fn(&Endpoint) -> Fault<'_>) {
         );
         assert_eq!(endpoint.hits(), 2);
 
-        // The next joins the attempt that runs, and is told when that fails.
+        // The next request joins the attempt in progress, and gets its response when the attempt
+        // fails.
         let (answer, took) = scene.timed(&new).await;
         assert_eq!((&*answer, took.as_secs()), (UNAVAILABLE, 2), "{place:?}");
         assert_eq!(
@@ -108,7 +111,8 @@ async fn nobody_waits_while_the_scheduled_fetch_hangs() {
     let unseen: [String; 70] = scene.tokens();
     scene.tenant.key_endpoint().hang();
     let mut tokens = unseen.iter();
-    // Every minute of the hour, with the fetch of the 57th to 60th among them.
+    // The requests cover every minute of the hour, with the scheduled fetch of the 57th to 60th
+    // minute.
     while scene.tenant.key_endpoint().hits() < 2 {
         sleep(MINUTE).await;
         let (answer, took) = scene.timed(tokens.next().unwrap()).await;
@@ -129,7 +133,7 @@ async fn sixty_four_requests_at_a_rotation_download_the_keys_once() {
     let held = scene.token();
     for downloads in [2, 3] {
         scene.tenant.signing_keys().rotate();
-        // So that all of them are there before the answer is.
+        // The delay lets all requests arrive before the response does.
         scene.tenant.key_endpoint().delay(SECOND);
         let new: [String; 64] = scene.tokens();
         let mut herd = tokio::task::JoinSet::new();

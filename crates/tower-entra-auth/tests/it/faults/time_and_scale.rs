@@ -1,4 +1,4 @@
-//! The wall clock, thousands of tenants, and many replicas.
+//! Tests of jumps of the wall clock, of many tenants, and of many replicas.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn when_the_wall_clock_jumps_tokens_are_judged_by_the_new_time_and_nothing
         "remembered, too"
     );
 
-    // To before 1970.
+    // The clock jumps to a time before 1970.
     let sixty_years = 60 * 366 * 24 * HOUR;
     scene.tenant.time().jump_back(sixty_years);
     for token in [&remembered, &unseen, &other, &later] {

@@ -1,4 +1,4 @@
-//! What servers say about time: `ETag` and 304, `Retry-After`, `Cache-Control`.
+//! Tests of what servers say about time: `ETag` and 304, `Retry-After`, `Cache-Control`.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -27,11 +27,13 @@ async fn a_304_that_was_asked_for_renews_the_keys() {
     let [remembered, unseen] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
 
-    // Nothing but 304 for longer than max_staleness and than a key may be absent.
+    // The server responds only 304, for longer than `max_staleness` and than the time for which a
+    // key may be absent.
     sleep(50 * HOUR).await;
     for place in Place::BOTH {
         let requests = place.of(&scene.tenant).requests();
-        // One at the start, and one in each 57 to 60 minutes, of which the last may be about to begin.
+        // One request comes at the start, and one every 57 to 60 minutes. The last one may be about
+        // to begin.
         assert!((50..=54).contains(&requests.len()), "{}", requests.len());
         assert_eq!(condition(&requests[0]), None, "{place:?}");
         let conditions = requests[1..].iter().map(condition);
@@ -46,7 +48,7 @@ async fn a_304_that_was_asked_for_renews_the_keys() {
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
 
-    // A new document has a new tag: a scheduled fetch brings it.
+    // A new document has a new tag, so a scheduled fetch brings it.
     scene.tenant.signing_keys().rotate();
     sleep(HOUR + SECOND).await;
     let fetched = scene.tenant.key_endpoint().hits();
@@ -67,13 +69,13 @@ async fn a_missing_key_is_asked_for_without_a_condition_as_a_cache_may_say_304_f
     scene.tenant.signing_keys().rotate();
     let new = scene.token();
 
-    // A cache that has not noticed: a scheduled fetch believes it.
+    // A cache has not noticed the rotation. A scheduled fetch trusts its 304.
     scene.tenant.key_endpoint().answer_not_modified();
     sleep(HOUR + SECOND).await;
     assert_eq!(scene.tenant.key_endpoint().hits(), 2);
     assert!(scene.issuer().last_failure.is_none());
     assert_eq!(scene.answer(&old).await, ACCEPTED);
-    // Asked without a condition it may not say so.
+    // A 304 to an unconditional request is a failure.
     assert_eq!(scene.answer(&new).await, UNAVAILABLE);
     assert_eq!(scene.last_failure(), "status");
     scene.tenant.key_endpoint().recover();
@@ -198,7 +200,7 @@ async fn what_says_nothing_of_time_leaves_the_back_off_as_it_is() {
     }
 }
 
-/// How long after each other keys are fetched without any request, in seconds.
+/// Returns the intervals between key fetches without any request, in seconds.
 async fn intervals(cache_control: &str, refresh_interval: Duration) -> Vec<u64> {
     let tenant = tenant().await;
     tenant.key_endpoint().set_cache_control(cache_control);
@@ -237,7 +239,8 @@ async fn cache_control_is_honoured_between_five_minutes_and_the_refresh_interval
         ("max-age=3600", 10 * MINUTE, 600),
     ] {
         let intervals = intervals(cache_control, refresh_interval).await;
-        // Less up to a twentieth, so that replicas do not ask in step.
+        // The intervals are shorter by up to a twentieth, so that replicas do not fetch at the same
+        // time.
         let expected = seconds - seconds / 20..=seconds;
         assert!(
             intervals.iter().all(|interval| expected.contains(interval)),
