@@ -1,5 +1,7 @@
-//! A proxy that is killed (SIGKILL) again and again while a hundred clients sign in and refresh: nobody
-//! who has tokens is signed out, and no code is accepted twice.
+//! Tests of a proxy that is killed (SIGKILL) repeatedly while a hundred clients sign in and
+//! refresh.
+//!
+//! No client that has tokens is signed out, and no code is accepted twice.
 
 #![cfg(all(feature = "axum", feature = "disk-store"))]
 
@@ -31,8 +33,10 @@ mod support;
 const CLIENTS: usize = 100;
 const REFRESHES: usize = 4;
 
-/// It is killed after so many answers, and then after so many answers with tokens: while clients
-/// register and consent, while codes are redeemed, while tokens are refreshed.
+/// Numbers of responses after which the test kills the proxy.
+///
+/// The first two numbers count all responses: at that time, clients register and consent. The other
+/// numbers count responses with tokens: at that time, clients redeem codes and refresh tokens.
 const KILLED_AFTER: [Count; 8] = [
     Count::new(150, 0),
     Count::new(390, 0),
@@ -44,7 +48,7 @@ const KILLED_AFTER: [Count; 8] = [
     Count::new(0, 390),
 ];
 
-/// How many answers there were.
+/// Number of responses that the clients received.
 #[derive(Clone, Copy, Default)]
 struct Count {
     all: usize,
@@ -102,7 +106,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // On Unix this is SIGKILL.
+        // On Unix, this is SIGKILL.
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -120,7 +124,7 @@ async fn child_that_serves_until_it_is_killed() {
         .public_url(PUBLIC)
         .resource(Resource::at(RESOURCE).required_scopes(["read"]))
         .data_directory(variable(DIRECTORY))
-        // Two users have all clients, and sign in again where an answer was lost.
+        // All clients belong to two users. A client signs in again if a response was lost.
         .limits(
             RateLimits::default()
                 .grants_per_user(300)
@@ -134,10 +138,10 @@ async fn child_that_serves_until_it_is_killed() {
     axum::serve(listener, routes).await.unwrap();
 }
 
-/// Where the proxy is, and for the how-manieth time it was started.
+/// Number of restarts of the proxy, and its port.
 type Address = (usize, u16);
 
-/// What all clients share.
+/// State that all clients share.
 struct World {
     tenant: DevTenant,
     http: reqwest::Client,
@@ -145,7 +149,7 @@ struct World {
     answers: watch::Sender<Count>,
 }
 
-/// The process ended before it answered.
+/// A request without a response, because the process ended first.
 struct Lost;
 
 impl World {
@@ -162,7 +166,7 @@ impl World {
                 Ok(reply)
             }
             Err(_) => {
-                // It is killed, and will be started again.
+                // The test killed the proxy and will start it again.
                 address
                     .wait_for(|(other, _)| *other != start)
                     .await
@@ -188,7 +192,7 @@ impl World {
         Ok(Reply::of(response.body(body.into()).unwrap()).await)
     }
 
-    /// Sends it until it is answered.
+    /// Sends a request until a response arrives.
     async fn insist(&self, request: impl Fn() -> Request<Full<Bytes>>) -> Reply {
         loop {
             if let Ok(reply) = self.send(request()).await {
@@ -211,7 +215,7 @@ impl World {
         }
     }
 
-    /// Up to the code; `Lost` if the browser has to begin anew.
+    /// Signs in up to the code. Returns `Lost` if the browser has to start again.
     async fn code(&self, client: &Client, user: &str) -> Result<String, Lost> {
         let authorize = client.authorize(&[]);
         let page = self
@@ -236,7 +240,8 @@ impl World {
         let callback = self.tenant.people().sign_in(user, &agreed.location());
         let callback = callback.strip_prefix(PUBLIC).unwrap();
         let cookies = self::cookies(&agreed);
-        // Entra's code is good once: whoever asks again cannot know whether it was used.
+        // Entra's code works only once. Without a response, the browser cannot know whether it was
+        // used.
         let answered = self
             .send(request(
                 Method::GET,
@@ -250,8 +255,9 @@ impl World {
         Ok(parameter(&url, "code").unwrap_or_else(|| panic!("{url}")))
     }
 
-    /// Signs in until there are tokens: they and the code that came to them. Every code was sent
-    /// once, or again without an answer to the first time.
+    /// Signs in until the client has tokens, and returns them with their code.
+    ///
+    /// Each code is sent once. It is sent again only if the first request got no response.
     async fn sign_in(&self, client: &Client, user: &str) -> (Value, String) {
         loop {
             let Ok(code) = self.code(client, user).await else {
@@ -267,7 +273,8 @@ impl World {
             if reply.status == 200 {
                 return (reply.json(), code);
             }
-            // The answer was lost, and whether there was one: used twice, it is ended.
+            // The proxy may have redeemed the code before the response was lost. Then it refuses
+            // the code now, and ends the grant.
             assert!(!is_first, "{}", reply.text());
             assert_eq!(reply.error(), (400, "invalid_grant".to_owned()));
         }
@@ -282,7 +289,7 @@ impl World {
         self.insist(|| post("/token", &form, &[])).await
     }
 
-    /// The life of one client, and what it ends with.
+    /// Runs one client until its last refresh, and returns its code and its last tokens.
     async fn lives(&self, number: usize) -> Held {
         let client = self.register().await;
         let user = ["ada", "grace"][number % 2];
@@ -304,7 +311,7 @@ impl World {
     }
 }
 
-/// What a client has.
+/// A client with its code and its last tokens.
 struct Held {
     client: Client,
     code: String,
@@ -319,7 +326,7 @@ fn cookies(reply: &Reply) -> String {
     pairs.collect::<Vec<_>>().join("; ")
 }
 
-/// Gone with the test.
+/// A temporary directory, deleted when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -363,7 +370,7 @@ async fn nobody_is_signed_out_and_no_code_is_accepted_twice_however_often_it_is_
         while !answered.borrow_and_update().reaches(after) {
             tokio::select! {
                 changed = answered.changed() => changed.unwrap(),
-                // The panic of a client is the test's.
+                // A client's panic fails the test.
                 client = clients.join_next() => held.push(client.unwrap().unwrap()),
             }
         }
@@ -375,7 +382,7 @@ async fn nobody_is_signed_out_and_no_code_is_accepted_twice_however_often_it_is_
     let all = CLIENTS * (1 + REFRESHES);
     let last = KILLED_AFTER[KILLED_AFTER.len() - 1].with_tokens;
     assert!(last + 100 < all && answered.borrow().with_tokens >= all);
-    // With what each got last, in the last process.
+    // The last refresh token of each client works in the last process.
     for held in &mut held {
         let refreshed = world
             .refresh(&held.client, &held.tokens["refresh_token"])
@@ -383,7 +390,7 @@ async fn nobody_is_signed_out_and_no_code_is_accepted_twice_however_often_it_is_
         assert_eq!(refreshed.status, 200, "{}", refreshed.text());
         held.tokens = refreshed.json();
     }
-    // A code that is used twice ends what it came to, so this is last.
+    // This is the last step, because a code that is used twice ends its grant.
     for held in &held {
         let redeem = || post("/token", &held.client.redemption(&held.code), &[]);
         let again = world.insist(redeem).await;

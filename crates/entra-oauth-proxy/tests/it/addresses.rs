@@ -1,4 +1,4 @@
-//! Redirect URIs that are not registered: what a person reads, and what the log has.
+//! Tests of redirect URIs that are not registered: the error page, and the log line.
 
 use entra_oauth_proxy::{Clients, PreregisteredClient, ProxyKeys};
 use http::StatusCode;
@@ -10,13 +10,13 @@ use crate::told::links;
 
 const LOCALHOST: &str = "http://localhost/callback";
 
-/// Returns the reference on a page, after which the log is searched.
+/// Returns the reference on a page, by which operators find its log line.
 fn reference(page: &Reply) -> &str {
     let (_, rest) = page.text().split_once("reference: <code>").unwrap();
     rest.split_once("</code>").unwrap().0
 }
 
-/// Returns the one line at INFO with the page's reference.
+/// Returns the only INFO line with the page's reference.
 #[track_caller]
 fn line_of(log: &Logbook, page: &Reply) -> String {
     let lines = log.lines("INFO");
@@ -191,7 +191,7 @@ async fn an_address_that_the_list_does_not_allow_any_more_is_said_to_be_register
     says(&line_of(&log, &page), &[&format!("reason=\"{reason}\"")]);
 }
 
-/// Each mistake has its line, although all are of one page.
+/// Checks that each wrong address gets its own log line, although all lead to the same page.
 #[tokio::test(start_paused = true)]
 async fn different_addresses_have_lines_of_their_own_and_a_flood_of_them_has_few() {
     let stage = Stage::new().await;
@@ -214,7 +214,7 @@ async fn different_addresses_have_lines_of_their_own_and_a_flood_of_them_has_few
     for n in 0..1_000 {
         open(n).await;
     }
-    // Eight have a line of their own, and the rest share one.
+    // Eight addresses have lines of their own, and the others share one.
     assert_eq!(lines().len(), 9, "{:#?}", lines());
     stage.tenant.time().advance(MINUTE).await;
     for n in 2_000..2_009 {
@@ -228,7 +228,9 @@ async fn different_addresses_have_lines_of_their_own_and_a_flood_of_them_has_few
     );
 }
 
-/// The words of what differs are combined in thousands of ways.
+/// Checks that the log has few lines even if the addresses differ in many ways.
+///
+/// The reason names the parts that differ, so there are thousands of possible reasons.
 #[tokio::test(start_paused = true)]
 async fn a_flood_that_differs_in_every_part_has_few_lines_too() {
     let stage = Stage::new().await;

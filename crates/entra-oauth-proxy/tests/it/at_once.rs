@@ -1,4 +1,4 @@
-//! Refreshes at once, answers that nobody waits for any more, and the end of the process.
+//! Tests of concurrent refreshes, of clients that hang up early, of shutdown and of readiness.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::refresh::{invalid_grant, token_of};
 use crate::support::{Browser, Client, HOUR, PUBLIC, Reply, Stage, parameter, post, request};
 use crate::watched_store::WatchedStore;
 
-/// So many refreshes of one token, all on their way before the first is answered.
+/// Sends `count` refreshes of one token, all before the first response.
 async fn at_once(stage: &Stage, client: &Client, token: &Value, count: usize) -> Vec<Reply> {
     let mut all = JoinSet::new();
     for _ in 0..count {
@@ -38,7 +38,7 @@ async fn at_once(stage: &Stage, client: &Client, token: &Value, count: usize) ->
     all.join_all().await
 }
 
-/// How often Entra was asked for tokens.
+/// Returns the number of requests that Entra's token endpoint received.
 fn asked(stage: &Stage) -> usize {
     stage.tenant.token_endpoint().requests().len()
 }
@@ -72,7 +72,7 @@ async fn without_grace_those_who_waited_are_not_late() {
     .await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    // The last of them is looked at a while after the first was answered.
+    // The store is slow, so the proxy decides about the last request long after the first response.
     store.takes(Duration::from_secs(2));
     for reply in at_once(&stage, &client, &token, 5).await {
         token_of(reply).await;
@@ -97,7 +97,7 @@ async fn while_entra_hangs_all_who_wait_are_told_after_one_attempt() {
         "one after another"
     );
     assert_eq!(asked(&stage) - before, 1);
-    // Whoever comes later is not told what was.
+    // A later request does not receive the earlier error.
     stage.tenant.token_endpoint().recover();
     token_of(stage.refresh(&client, &token).await).await;
 }
@@ -192,7 +192,7 @@ async fn shutdown_waits_for_what_is_under_way() {
     let took = begun.elapsed();
     assert!(took >= Duration::from_secs(2), "{took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
-    // What it came to was kept: nothing is asked of Entra any more.
+    // The proxy kept the result of the sign-in, and needs no further request to Entra.
     stage.tenant.start_outage();
     let answered: Url = browser
         .come_back(&callback)
@@ -202,7 +202,7 @@ async fn shutdown_waits_for_what_is_under_way() {
         .unwrap();
     let code = parameter(&answered, "code").unwrap();
     assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
-    // Without anything under way it is done at once.
+    // If no work is in flight, shutdown returns immediately.
     let begun = Instant::now();
     stage.proxy.shutdown().await;
     assert!(begun.elapsed() < Duration::from_secs(1));
@@ -251,10 +251,10 @@ async fn without_entras_keys_it_is_not_ready() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// How much is under way at most, as the operators' page says.
+/// Maximum number of work items in flight, as documented for operators.
 const MOST: usize = 4_096;
 
-/// Sends the request so often, and hangs up as soon as it is under way.
+/// Sends a request `times` times, and hangs up each time while it is in flight.
 async fn hangs_up(stage: &Stage, times: usize, request: impl Fn() -> Request<Full<Bytes>>) {
     for _ in 0..times {
         let mut asked = stage.proxy.service().oneshot(request());
@@ -297,7 +297,7 @@ async fn whoever_comes_while_too_much_is_under_way_is_told_to_come_later_and_los
     assert!(lines[0].contains("too much is under way"), "{lines:#?}");
 
     store.takes(Duration::ZERO);
-    // It waits for all of it.
+    // Shutdown waits for all work in flight.
     stage.proxy.shutdown().await;
     assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
     token_of(stage.refresh(&client, &token).await).await;

@@ -1,4 +1,4 @@
-//! `GET /authorize`: which requests lead to a consent page, and how the others are answered.
+//! Tests of `GET /authorize`: requests that lead to a consent page, and requests that are refused.
 
 use entra_oauth_proxy::{Prompt, Resource};
 use http::{Method, StatusCode};
@@ -9,7 +9,7 @@ use crate::support::{
 };
 use crate::told::carried;
 
-/// A person is told, and nobody is sent anywhere.
+/// Checks that the response is an error page without a redirect and without cookies.
 #[track_caller]
 fn is_page(reply: &Reply, case: &str) {
     assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{case}");
@@ -22,7 +22,9 @@ fn is_page(reply: &Reply, case: &str) {
     assert!(reply.cookies().is_empty(), "{case}");
 }
 
-/// A person is told, and may carry the error to the client, with its state and who says it.
+/// Checks that the response is an error page whose button carries the error to the client.
+///
+/// The button's URL has the client's `state` and the proxy's issuer.
 #[track_caller]
 fn is_told(reply: &Reply, error: &str, state: Option<&str>, case: &str) {
     let url = carried(reply);
@@ -177,14 +179,14 @@ async fn a_parameter_that_stands_there_twice_is_an_error() {
             more,
         );
     }
-    // Neither of two states is the client's.
+    // With two values, neither is the client's `state`.
     is_told(
         &with_more(&stage, &client, "state=other").await,
         "invalid_request",
         None,
         "state",
     );
-    // A resource may be named several times (RFC 8707 §2), as long as it is ours.
+    // A request may have several `resource` parameters (RFC 8707 §2), if all name this resource.
     let ours = "resource=https://mcp.example.com/mcp/";
     assert_eq!(
         with_more(&stage, &client, ours).await.status,
@@ -261,7 +263,7 @@ async fn scopes_are_taken_short_and_long_and_returned_as_they_were_written() {
             .redeem(&client, &parameter(&answered, "code").unwrap())
             .await;
         assert_eq!(tokens.json()["scope"], granted, "{asked}");
-        // Entra refuses a code without scopes, and scopes of two APIs.
+        // Entra refuses a code if the request has no scopes, or scopes of two APIs.
         let redeemed = stage.tenant.token_endpoint().requests().pop().unwrap();
         assert_eq!(redeemed.parameter("scope"), Some(&*expected), "{asked}");
     }
@@ -311,7 +313,7 @@ async fn what_is_for_nobody_here_is_ignored_and_never_reaches_entra() {
     assert_ne!(asked.parameter("state").unwrap(), "the client's state");
     assert!(!url.as_str().contains("client%27s"));
 
-    // And all three are new each time.
+    // All three are new for each request.
     let again: Url = browser
         .goes_to_entra(&client, &changes)
         .await
@@ -380,7 +382,7 @@ async fn a_request_is_read_by_get_alone() {
         assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(reply.header("allow"), "GET");
     }
-    // Scripts have no business here.
+    // The endpoint allows no scripts of other origins.
     let page = stage.get(&client.authorize(&[])).await;
     assert!(!page.headers.contains_key("access-control-allow-origin"));
 }

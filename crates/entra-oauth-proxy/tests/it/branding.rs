@@ -1,4 +1,4 @@
-//! The operator's own name, logo and support on the pages, and what cannot be set.
+//! Tests of the operator's name, logo and support links on the pages, and of invalid values.
 
 use entra_oauth_proxy::{Branding, EntraOAuthProxyBuilder};
 use http::StatusCode;
@@ -12,7 +12,7 @@ async fn stage(branding: Branding) -> Stage {
     Stage::with(|settings| settings.branding(branding)).await
 }
 
-/// A page about an error.
+/// Returns an error page.
 async fn error_of(stage: &Stage) -> Reply {
     let page = stage.get("/authorize?client_id=x").await;
     assert_eq!(page.status, StatusCode::BAD_REQUEST);
@@ -24,7 +24,7 @@ fn says(page: &Reply, words: &str) {
     assert!(page.text().contains(words), "{words}: {}", page.text());
 }
 
-/// Returns the directive of images in a page's policy.
+/// Returns the `img-src` directive of a page's content security policy.
 fn images(page: &Reply) -> Option<&str> {
     let mut directives = page.header("content-security-policy").split("; ");
     directives.find(|directive| directive.starts_with("img-src"))

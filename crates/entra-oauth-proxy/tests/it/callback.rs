@@ -1,4 +1,4 @@
-//! `GET /callback`: which returns from Entra are believed.
+//! Tests of `GET /callback`: the returns from Entra that the proxy accepts.
 
 use http::StatusCode;
 use url::Url;
@@ -16,7 +16,7 @@ fn is_page(reply: &Reply, status: StatusCode, case: &str) {
     assert_eq!(reply.location(), "", "{case}");
 }
 
-/// The client is told of an error, in words that are not Entra's.
+/// Checks that the client receives this error by redirect, with a description that is not Entra's.
 #[track_caller]
 pub(crate) fn is_told(reply: &Reply, error: &str, case: &str) {
     assert_eq!(
@@ -49,7 +49,8 @@ pub(crate) fn is_told(reply: &Reply, error: &str, case: &str) {
     );
 }
 
-/// A sign-in whose code Entra's token endpoint answers with the fault that `fail` sets.
+/// Runs a sign-in in which Entra's token endpoint fails as `fail` configures, and returns the
+/// response.
 pub(crate) async fn failed(stage: &Stage, fail: impl FnOnce(&Stage)) -> Reply {
     let client = stage.client().await;
     let mut browser = Browser::new(stage);
@@ -76,21 +77,21 @@ async fn only_the_browser_in_which_it_began_ends_a_sign_in() {
         StatusCode::FORBIDDEN,
         "with another's",
     );
-    // The other's cookie under the name that is looked for.
+    // The other browser's cookie, under the name that the proxy looks for.
     other.cookies[0].0.clone_from(&browser.cookies[0].0);
     is_page(
         &other.come_back(&callback).await,
         StatusCode::FORBIDDEN,
         "renamed",
     );
-    // The right one beside one that somebody else set by its name.
+    // The right cookie, next to one that another party set under the same name.
     other.cookies.push(browser.cookies[0].clone());
     is_page(
         &other.come_back(&callback).await,
         StatusCode::FORBIDDEN,
         "twice",
     );
-    // In whichever order.
+    // The order makes no difference.
     other.cookies.swap(0, 1);
     is_page(
         &other.come_back(&callback).await,
@@ -154,7 +155,7 @@ async fn a_return_that_is_repeated_gets_the_same_answer_and_entra_is_asked_once(
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
-    // As a browser that did not get the answer, and asks again.
+    // The twin is the same browser, which received no response and sends the request again.
     let mut twin = Browser::new(&stage);
     twin.cookies.clone_from(&browser.cookies);
     let answered: Url = browser
@@ -171,7 +172,7 @@ async fn a_return_that_is_repeated_gets_the_same_answer_and_entra_is_asked_once(
         "the cookie is gone",
     );
     assert_eq!(stage.tenant.token_endpoint().hits(), 1);
-    // And it takes nothing from the first.
+    // The repetition leaves the first response's code valid.
     let code = parameter(&answered, "code").unwrap();
     assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
 }

@@ -1,4 +1,6 @@
-//! Challenges of the routes behind the proxy: the next refresh sends them to Entra, or the next sign-in.
+//! Tests of claims challenges from the routes behind the proxy.
+//!
+//! The next refresh sends the challenge to Entra, or the next sign-in does.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +15,8 @@ use crate::refusals_of_entra::demanded;
 use crate::support::{APP, Browser, Client, MINUTE, Reply, Stage, claims, parameter, settings};
 use crate::watched_store::WatchedStore;
 
-/// The recipe of the Layer's page of tasks, "Refuse tokens of before a revocation".
+/// Refuses a token that Entra issued before a revocation, as the Layer's `docs/tasks.md`
+/// recommends.
 fn still_counts(caller: &Caller, revoked_at: SystemTime) -> Result<(), Refusal> {
     if caller.issued_at().is_none_or(|at| at <= revoked_at) {
         return Err(caller.challenge(ClaimsChallenge::issued_after(revoked_at)));
@@ -21,7 +24,9 @@ fn still_counts(caller: &Caller, revoked_at: SystemTime) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Answers the request as the route would: the server hears of it then.
+/// Returns the status of the response to a refusal.
+///
+/// When the Layer builds the response, it passes the challenge to the proxy.
 fn answer(refused: Result<(), Refusal>) -> StatusCode {
     let head = http::Request::new(()).into_parts().0;
     refused.unwrap_err().response_to(&head).status()
@@ -32,7 +37,7 @@ fn now(stage: &Stage) -> SystemTime {
     clock()
 }
 
-/// The claims of the last request to Entra's token endpoint.
+/// Returns the `claims` of the last request to Entra's token endpoint.
 fn last_asked(stage: &Stage) -> Option<Value> {
     let request = stage.tenant.token_endpoint().requests().pop().unwrap();
     let claims = request.parameter("claims")?;
@@ -43,14 +48,14 @@ fn asked(stage: &Stage) -> usize {
     stage.tenant.token_endpoint().requests().len()
 }
 
-/// Waits for what was begun, such as a write that nobody waits for.
+/// Waits for background work, such as a write that no request waits for.
 async fn settles() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A sign-in of ten minutes ago, and a token of a moment ago: Entra has not been asked since.
+/// Signs a user in and refreshes ten minutes later, without a request to Entra.
 async fn refreshed(stage: &Stage, client: &Client, user: &str) -> Value {
     let tokens = stage.sign_in(client, user).await;
     stage.tenant.time().advance(10 * MINUTE).await;
@@ -68,7 +73,7 @@ async fn a_token_says_when_entra_issued_the_one_behind_it_and_which_client_regis
     let signed_in = now(&stage);
     let tokens = refreshed(&stage, &client, "ada").await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
-    // Entra dates its tokens five minutes back.
+    // The `iat` of Entra's tokens is five minutes before the time of issue.
     let issued_at = caller.issued_at().unwrap() + 5 * MINUTE;
     let since = signed_in.duration_since(issued_at).unwrap_or_default();
     assert!(
@@ -78,13 +83,13 @@ async fn a_token_says_when_entra_issued_the_one_behind_it_and_which_client_regis
     let iat = &claims(&tokens["access_token"])["iat"];
     let entra_iat = &claims(&tokens["access_token"])["entra_iat"];
     assert_eq!(iat.as_u64().unwrap() - entra_iat.as_u64().unwrap(), 15 * 60);
-    // Not the application by which this server is known to Entra.
+    // The caller has no `client_id`, because that would be this server's application at Entra.
     assert_eq!(caller.client_id(), None);
     let of_client = caller.registered_client().unwrap().to_owned();
     let others = refreshed(&stage, &stage.client().await, "ada").await;
     let other = stage.verify(&others["access_token"]).await.unwrap();
     assert_ne!(other.registered_client(), Some(&*of_client));
-    // It is a new moment once Entra has issued another.
+    // The time changes once Entra has issued another token.
     stage.tenant.time().advance(50 * MINUTE).await;
     let renewed = stage
         .refresh(&client, &tokens["refresh_token"])
@@ -93,7 +98,7 @@ async fn a_token_says_when_entra_issued_the_one_behind_it_and_which_client_regis
     let caller = stage.verify(&renewed["access_token"]).await.unwrap();
     assert!(caller.issued_at().unwrap() > signed_in + 54 * MINUTE);
     assert_eq!(caller.registered_client(), Some(&*of_client));
-    // Entra's own tokens are as they were.
+    // Entra's own tokens still have a `client_id`.
     let own = stage.tenant.user("ada").scope("read").for_api(APP).mint();
     let own = stage.verify(&json!(own)).await.unwrap();
     assert!(own.client_id().is_some() && own.registered_client().is_none());
@@ -108,7 +113,7 @@ async fn a_user_who_is_disabled_is_out_of_a_route_that_compares_and_of_the_sign_
     let revoked_at = now(&stage);
     stage.tenant.people().disable("ada");
     stage.tenant.time().advance(MINUTE).await;
-    // Entra's token is good for an hour: without a challenge, so is the sign-in.
+    // Entra's token is valid for an hour. Without a challenge, the sign-in continues for as long.
     let token = token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
     let refreshed = stage.refresh(&client, &token).await.json();
     let caller = stage.verify(&refreshed["access_token"]).await.unwrap();
@@ -128,7 +133,7 @@ async fn a_user_whom_entra_lets_pass_goes_on_with_a_token_of_after_the_moment() 
     let client = stage.client().await;
     let tokens = refreshed(&stage, &client, "ada").await;
     let revoked_at = now(&stage);
-    // Entra dates its tokens five minutes back.
+    // The `iat` of Entra's tokens is five minutes before the time of issue.
     stage.tenant.time().advance(6 * MINUTE).await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
     answer(still_counts(&caller, revoked_at));
@@ -140,7 +145,7 @@ async fn a_user_whom_entra_lets_pass_goes_on_with_a_token_of_after_the_moment() 
     assert_eq!(asked(&stage), before + 1);
     let caller = stage.verify(&next["access_token"]).await.unwrap();
     assert!(still_counts(&caller, revoked_at).is_ok());
-    // It is met: the next is a refresh like any other, and so is the next sign-in.
+    // The challenge is met, so the next refresh and the next sign-in send no claims.
     token_of(stage.refresh(&client, &next["refresh_token"]).await).await;
     assert_eq!(asked(&stage), before + 1);
     let at_entra = Browser::new(&stage).goes_to_entra(&client, &[]).await;
@@ -161,7 +166,7 @@ async fn what_entra_does_not_let_pass_silently_is_carried_by_the_next_sign_in() 
         .unwrap();
     let tokens = refreshed(&stage, &client, "ada").await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
-    // A requirement's challenge is one as well.
+    // A failed requirement also leads to a challenge.
     assert_eq!(answer(strong.check(&caller)), StatusCode::UNAUTHORIZED);
     let demand = json!({ "access_token": { "acrs": { "essential": true, "value": "c1" } } });
     let body = json!({ "error": "interaction_required", "error_codes": [50076] });
@@ -172,7 +177,7 @@ async fn what_entra_does_not_let_pass_silently_is_carried_by_the_next_sign_in() 
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(reply.error(), invalid_grant());
     assert_eq!(last_asked(&stage), Some(demand.clone()));
-    // Once it is known who signs in.
+    // The proxy sends the claims only once it knows who signs in.
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     assert_eq!(demanded(&at_entra), None);
@@ -185,7 +190,9 @@ async fn what_entra_does_not_let_pass_silently_is_carried_by_the_next_sign_in() 
     assert!(strong.check(&caller).is_ok());
 }
 
-/// Entra met it; whom the server then refuses, it refuses for a reason of its own.
+/// Checks that a challenge that Entra met is not stored again.
+///
+/// If the proxy refuses the user after that, it has another reason.
 #[tokio::test(start_paused = true)]
 async fn what_entra_met_is_not_kept_again_for_a_user_whom_the_server_refuses() {
     let store = WatchedStore::default();
@@ -284,7 +291,8 @@ async fn another_instance_knows_it_and_a_route_that_challenges_each_request_writ
         settles().await;
     }
     assert_eq!(store.written().len() - before, 1);
-    // Again after a while: another instance may have met it.
+    // After a while, the proxy writes the challenge again, because another instance may have
+    // removed it.
     stage.tenant.time().advance(Duration::from_secs(30)).await;
     answer(still_counts(&caller, revoked_at));
     settles().await;
@@ -302,7 +310,7 @@ async fn another_instance_knows_it_and_a_route_that_challenges_each_request_writ
 
 #[tokio::test(start_paused = true)]
 async fn one_that_finds_too_many_being_written_is_written_when_it_comes_again() {
-    /// As many as are written at a time.
+    /// Maximum number of challenges that are written at the same time.
     const AT_ONCE: usize = 64;
 
     let store = WatchedStore::default();
@@ -328,7 +336,7 @@ async fn one_that_finds_too_many_being_written_is_written_when_it_comes_again() 
     answer(still_counts(&last, revoked_at));
     store.takes(Duration::ZERO);
     stage.tenant.time().advance(Duration::from_secs(5)).await;
-    // One after another, as they are of one user.
+    // The writes run one after another, because they are for one user.
     for _ in 0..AT_ONCE {
         settles().await;
     }
@@ -384,7 +392,7 @@ async fn a_refresh_knows_it_before_the_store_does() {
     let before = asked(&stage);
     let token = token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
     assert_eq!(asked(&stage), before + 1);
-    // And once it is met, not again.
+    // Once the challenge is met, the next refresh does not send it again.
     token_of(stage.refresh(&client, &token).await).await;
     assert_eq!(asked(&stage), before + 1);
 }

@@ -1,4 +1,6 @@
-//! Scopes that are required, or not offered, since a user agreed: nobody gets what nobody agreed to.
+//! Tests of scopes that became required, or are no longer offered, after a user's consent.
+//!
+//! No client receives a scope that the user did not agree to.
 
 use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, Resource};
 use http::StatusCode;
@@ -10,7 +12,7 @@ use crate::refresh::{invalid_grant, token_of};
 use crate::support::{Browser, HOUR, RESOURCE, Stage, claims, parameter, settings_of};
 use crate::watched_store::WatchedStore;
 
-/// A server that starts again with other settings: its store and its keys stay.
+/// A server that restarts with other settings, and keeps its store and its keys.
 struct Service {
     store: WatchedStore,
     keys: ProxyKeys,
@@ -44,7 +46,7 @@ async fn a_scope_that_is_required_now_is_not_handed_to_whoever_agreed_to_less() 
     let (service, mut stage) = Service::start().await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    // Entra would grant it: the next renewal is due.
+    // Entra's token has to be renewed by now, and Entra would grant the scope.
     stage.tenant.time().advance(HOUR).await;
     service.restart(&mut stage, &["read", "write"], &[]);
     let log = Logbook::begin();
@@ -63,7 +65,7 @@ async fn a_scope_that_is_required_now_is_not_handed_to_whoever_agreed_to_less() 
         lines.iter().any(|line| line.contains("required now")),
         "{lines:#?}"
     );
-    // The sign-in that begins again has the page, which says it.
+    // The new sign-in shows the consent page, which names the scope.
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     assert!(page.text().contains("write"), "{}", page.text());
@@ -100,7 +102,8 @@ async fn a_scope_that_is_not_offered_any_more_is_not_minted_any_more() {
     drop(browser);
     service.restart(&mut stage, &["read"], &[]);
     let mut token = tokens["refresh_token"].clone();
-    // With Entra's token of before, which has it, and with a new one.
+    // The first refresh uses Entra's earlier token, which has the scope. The second one uses a new
+    // token.
     for _ in 0..2 {
         let refreshed = stage.refresh(&client, &token).await;
         assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
@@ -112,7 +115,7 @@ async fn a_scope_that_is_not_offered_any_more_is_not_minted_any_more() {
     }
     let asked = stage.tenant.token_endpoint().requests().pop().unwrap();
     assert!(!asked.parameter("scope").unwrap().contains("write"));
-    // It may come back: the user agreed to it.
+    // The scope can return, because the user agreed to it.
     service.restart(&mut stage, &["read"], &["write"]);
     let refreshed = stage.refresh(&client, &token).await.json();
     assert_eq!(claims(&refreshed["access_token"])["scope"], "read write");
@@ -122,7 +125,7 @@ async fn a_scope_that_is_not_offered_any_more_is_not_minted_any_more() {
 async fn what_is_under_way_while_the_settings_change_gets_no_more_than_was_agreed_to() {
     let (service, mut stage) = Service::start().await;
     let client = stage.client().await;
-    // A page that was not answered, a browser at Entra, and a code.
+    // A consent page without a decision, a browser at Entra, and a code.
     let mut at_page = Browser::new(&stage);
     let page = at_page.get(&client.authorize(&[])).await;
     let cookies_at_page = at_page.cookies.clone();

@@ -1,4 +1,5 @@
-//! Clients: how they prove who they are, which there are, and what an id is worth over time.
+//! Tests of clients: their authentication, the clients that the proxy knows, and the validity of
+//! their ids over time.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -195,7 +196,7 @@ async fn an_allow_list_bounds_where_answers_go() {
         let reply = stage.register(&json!({ "redirect_uris": [uri] })).await;
         assert_eq!(reply.status == StatusCode::CREATED, is_allowed, "{uri}");
     }
-    // A client from before the list is bound by it, too.
+    // The list also applies to a client that registered before.
     let before = Stage::with(|settings| settings.keys(keys(KEY))).await;
     let client = before
         .client_with(json!({ "redirect_uris": ["https://evil.example/callback"] }))
@@ -206,7 +207,7 @@ async fn an_allow_list_bounds_where_answers_go() {
         (reply.status, reply.location()),
         (StatusCode::BAD_REQUEST, String::new())
     );
-    // And so is a sign-in that was under way when the list came.
+    // The list also applies to a sign-in that was in progress when the list was set.
     let mut stage = before;
     let (at_entra, cookies) = {
         let mut browser = Browser::new(&stage);

@@ -1,18 +1,25 @@
-//! What people complain of with another proxy before Entra, FastMCP's `OAuthProxy` and `AzureProvider`,
-//! by the numbers of its issues: each has a test here, or stands below.
+//! Tests of problems that users reported with another proxy in front of Entra: FastMCP's
+//! `OAuthProxy` and `AzureProvider`.
 //!
-//! - Tenancies (`common`, `organizations`, `consumers`) whose issuer no token has: openai/codex#38973,
-//!   supabase/auth#2796. The rules of the Layer have a template of the issuer and the tenant's id:
-//!   `threats::tokens::access_across_tenants`, and `tenancies` in `entra-jwt-core`.
-//! - App roles and groups that cannot be used: #3467 #4630. A token has them, and a route requires them as
-//!   ever: `tokens_of_this_server_and_of_entra_reach_the_resource_as_one_user`, and the Layer's own tests.
-//! - A managed identity or certificate in place of the secret: #3483 #2420. Both are credentials:
-//!   `entra-confidential-client`. A secret is never sent for a public client, as there is none at Entra.
-//! - One odd key that costs all tokens: #4515. Keys are read one by one: `tower-entra-auth`, `keys`.
+//! Each problem, with the numbers of its issues, has a test here or is in this list:
+//!
+//! - Tenancies (`common`, `organizations`, `consumers`) whose issuer is in no token:
+//!   openai/codex#38973, supabase/auth#2796. The Layer's rules use a template of the issuer and the
+//!   tenant's id. See `threats::tokens::access_across_tenants`, and `tenancies` in the tests of
+//!   `entra-jwt-core`.
+//! - App roles and groups that cannot be used: #3467 #4630. A token contains them, and a route
+//!   requires them as usual. See
+//!   `tokens_of_this_server_and_of_entra_reach_the_resource_as_one_user`, and the Layer's own
+//!   tests.
+//! - A managed identity or a certificate in place of the secret: #3483 #2420. Both are credentials
+//!   of `entra-confidential-client`. This proxy is never a public client at Entra, so it never
+//!   sends a secret as one.
+//! - One unusual key that invalidates all tokens: #4515. The Layer parses keys one by one. See
+//!   `keys` in `tower-entra-auth`.
 //! - The other consent faults, GHSA-c2jp-c369-7pvx, GHSA-rww4-4w9c-7733 and GHSA-6x8h-498w-gv8c:
-//!   `threats::browser`.
-//! - B2C, and redirect URIs of the wrong platform (AADSTS9002326, AADSTS50011): #3994 #3995. B2C takes no
-//!   new customers; of the platform tells the page on connecting clients.
+//!   see `threats::browser`.
+//! - B2C, and redirect URIs of the wrong platform (AADSTS9002326, AADSTS50011): #3994 #3995. B2C
+//!   accepts no new customers. The page on connecting clients explains the platform.
 
 use std::time::Duration;
 
@@ -29,7 +36,7 @@ use crate::support::{
 };
 use crate::watched_store::WatchedStore;
 
-/// What Entra is asked for.
+/// Returns the scopes of a request to Entra.
 fn scopes(at_entra: &str) -> Vec<String> {
     let at_entra: Url = at_entra.parse().unwrap();
     let scope = parameter(&at_entra, "scope").unwrap();
@@ -40,8 +47,11 @@ fn qualified(scope: &str) -> String {
     format!("api://{APP}/{scope}")
 }
 
-/// #1846 #1964 #2116 #2152 #4839, microsoft/vscode#254009, anthropics/claude-code#73460: Entra refuses
-/// the resource that clients name (AADSTS901002, AADSTS9010010).
+/// Checks that a client's `resource` is accepted and never reaches Entra.
+///
+/// Reported in #1846 #1964 #2116 #2152 #4839, microsoft/vscode#254009 and
+/// anthropics/claude-code#73460: Entra refuses the resource that clients name (AADSTS901002,
+/// AADSTS9010010).
 #[tokio::test(start_paused = true)]
 async fn complaint_01_the_resource_of_a_client_is_taken_and_never_reaches_entra() {
     let stage = Stage::new().await;
@@ -61,8 +71,10 @@ async fn complaint_01_the_resource_of_a_client_is_taken_and_never_reaches_entra(
     );
 }
 
-/// #2280 #3835: v1 tokens, which the manifest has by default, end in a token that no request is
-/// accepted with.
+/// Checks that v1 tokens end the sign-in, and not each request after it.
+///
+/// Reported in #2280 #3835: v1 tokens, the default of the manifest, resulted in a token with which
+/// every request was refused.
 #[tokio::test(start_paused = true)]
 async fn complaint_02_v1_tokens_end_the_sign_in_and_not_each_request_after_it() {
     let tenant = entra_dev_tenant::DevTenant::builder()
@@ -78,8 +90,10 @@ async fn complaint_02_v1_tokens_end_the_sign_in_and_not_each_request_after_it() 
     assert_eq!(parameter(&answered, "code"), None);
 }
 
-/// #1663 #2151 #2243 #2263 #2269 #4130: a scope is asked for long, granted short, and then "not
-/// granted".
+/// Checks that a scope is returned in the form in which the client requested it.
+///
+/// Reported in #1663 #2151 #2243 #2263 #2269 #4130: the client requested the long form, received
+/// the short form, and the scope was "not granted".
 #[tokio::test(start_paused = true)]
 async fn complaint_03_a_scope_comes_back_in_the_form_in_which_it_was_asked_for() {
     let stage = Stage::new().await;
@@ -94,8 +108,10 @@ async fn complaint_03_a_scope_comes_back_in_the_form_in_which_it_was_asked_for()
     }
 }
 
-/// #2506 #3503: scopes of OpenID get the API before them (AADSTS65005, AADSTS650053), or are looked for
-/// in `scp`, where they never are.
+/// Checks that Entra receives the scopes of OpenID unchanged, and that no token needs them.
+///
+/// Reported in #2506 #3503: these scopes were prefixed with the API (AADSTS65005, AADSTS650053), or
+/// searched for in `scp`, which never contains them.
 #[tokio::test(start_paused = true)]
 async fn complaint_04_scopes_of_openid_go_to_entra_as_they_are_and_no_token_needs_them() {
     let stage =
@@ -111,7 +127,10 @@ async fn complaint_04_scopes_of_openid_go_to_entra_as_they_are_and_no_token_need
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
 }
 
-/// #4467 #4469: a client that names no scope has Entra asked for `offline_access` alone (AADSTS70011).
+/// Checks that a client that names no scope gets the required ones.
+///
+/// Reported in #4467 #4469: for such a client, Entra was asked for `offline_access` alone
+/// (AADSTS70011).
 #[tokio::test(start_paused = true)]
 async fn complaint_05_a_client_without_scope_gets_the_required_ones() {
     let stage = Stage::new().await;
@@ -126,7 +145,10 @@ async fn complaint_05_a_client_without_scope_gets_the_required_ones() {
     );
 }
 
-/// #2447 #3013: scopes of two APIs in one request for tokens (AADSTS28000), or none (AADSTS28003).
+/// Checks that the user consents to scopes of another API, and that no token request names them.
+///
+/// Reported in #2447 #3013: token requests had scopes of two APIs (AADSTS28000), or none
+/// (AADSTS28003).
 #[tokio::test(start_paused = true)]
 async fn complaint_06_scopes_of_another_api_are_consented_to_and_never_redeemed() {
     const GRAPH: &str = "https://graph.microsoft.com/User.Read";
@@ -146,9 +168,11 @@ async fn complaint_06_scopes_of_another_api_are_consented_to_and_never_redeemed(
     }
 }
 
-/// #2468 #2628 #3000 #2406 #2670 #4264 #4265 #4901 #4911, typescript-sdk#2718: signed out each hour, by
-/// a refresh without scope (AADSTS90009), no refresh token of Entra's, or a second host that comes with
-/// the token before.
+/// Checks that no user has to sign in again each hour.
+///
+/// Reported in #2468 #2628 #3000 #2406 #2670 #4264 #4265 #4901 #4911 and typescript-sdk#2718: users
+/// were signed out each hour. The causes were a refresh without scope (AADSTS90009), no refresh
+/// token from Entra, or a second host that sends the previous token.
 #[tokio::test(start_paused = true)]
 async fn complaint_07_nobody_signs_in_again_each_hour() {
     let stage = Stage::new().await;
@@ -169,7 +193,7 @@ async fn complaint_07_nobody_signs_in_again_each_hour() {
             stage.verify(&tokens["access_token"]).await.is_ok(),
             "{hour}"
         );
-        // Another host of the same client, which has not heard of it.
+        // Another host of the same client, which does not have the new token.
         stage.tenant.time().advance(Duration::from_secs(30)).await;
         let second = stage.refresh(&client, &refresh_token).await;
         assert_eq!(second.status, StatusCode::OK, "{hour}: {}", second.text());
@@ -177,8 +201,10 @@ async fn complaint_07_nobody_signs_in_again_each_hour() {
     }
 }
 
-/// #1577 #1762 #2010 #2027 #2479 #2634: "client not found", "transaction not found", after a restart or
-/// at another instance.
+/// Checks that each request of a sign-in can reach another instance.
+///
+/// Reported in #1577 #1762 #2010 #2027 #2479 #2634: "client not found" and "transaction not found",
+/// after a restart or at another instance.
 #[tokio::test(start_paused = true)]
 async fn complaint_08_every_request_of_a_sign_in_may_meet_another_instance() {
     let (keys, store) = (ProxyKeys::generate(), WatchedStore::default());
@@ -225,7 +251,7 @@ async fn complaint_08_every_request_of_a_sign_in_may_meet_another_instance() {
     );
 }
 
-/// What the Layer answers to a POST with this token.
+/// Returns the challenge with which the Layer refuses a POST with this token.
 async fn challenge(stage: &Stage, token: Option<&str>) -> String {
     let router: Router = Router::new()
         .route("/mcp", post(|| async { "called" }))
@@ -245,7 +271,9 @@ async fn challenge(stage: &Stage, token: Option<&str>) -> String {
     challenge.to_owned()
 }
 
-/// #952 #3619 #4850: a refused token is `invalid_token`, and nobody learns why.
+/// Checks that a refusal names its reason.
+///
+/// Reported in #952 #3619 #4850: the refusal of a token was `invalid_token`, without a reason.
 #[tokio::test(start_paused = true)]
 async fn complaint_09_a_refusal_says_why() {
     let stage = Stage::new().await;
@@ -270,7 +298,11 @@ async fn complaint_09_a_refusal_says_why() {
     );
 }
 
-/// #3729 #3787 #3797: the client id as audience, or the Application ID URI: one of the two was refused.
+/// Checks that an Application ID URI changes the requested scopes, and not which tokens are
+/// accepted.
+///
+/// Reported in #3729 #3787 #3797: the audience is the client id or the Application ID URI, and one
+/// of the two was refused.
 #[tokio::test(start_paused = true)]
 async fn complaint_10_an_application_id_uri_of_ones_own_changes_what_is_asked_and_not_who_gets_in()
 {
@@ -290,8 +322,10 @@ async fn complaint_10_an_application_id_uri_of_ones_own_changes_what_is_asked_an
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
 }
 
-/// #2056 #3201 #3747: a page that is fetched twice, as FastMCP's own client does before it opens the
-/// browser, cannot be answered any more.
+/// Checks that the user can submit a decision on a page that was fetched twice.
+///
+/// Reported in #2056 #3201 #3747: such a page did not work any more. FastMCP's own client fetches
+/// the page once before it opens the browser.
 #[tokio::test(start_paused = true)]
 async fn complaint_13_a_consent_page_that_was_fetched_twice_can_be_answered() {
     let stage = Stage::new().await;
@@ -310,8 +344,10 @@ async fn complaint_13_a_consent_page_that_was_fetched_twice_can_be_answered() {
     );
 }
 
-/// #2077 #2119 #2287 #2353 #2793 #4166 #4390 #1431 #1348: under a path the documents are not where
-/// clients look, and the issuer has a slash here and none there.
+/// Checks that the issuer is the same everywhere, and that the metadata is at the root.
+///
+/// Reported in #2077 #2119 #2287 #2353 #2793 #4166 #4390 #1431 #1348: under a path, the documents
+/// were not where clients look. The issuer had a slash at its end in one place and none in another.
 #[tokio::test(start_paused = true)]
 async fn complaint_14_the_issuer_is_the_same_to_the_letter_and_the_documents_are_at_the_root() {
     for path in ["", "/oauth"] {
@@ -332,7 +368,10 @@ async fn complaint_14_the_issuer_is_the_same_to_the_letter_and_the_documents_are
     }
 }
 
-/// #5107 #5162: no choice of accounts, as the prompt never came to Entra.
+/// Checks that the operator's `prompt` reaches Entra, and a client's does not.
+///
+/// Reported in #5107 #5162: users could not choose an account, because the prompt did not reach
+/// Entra.
 #[tokio::test(start_paused = true)]
 async fn complaint_15_the_operators_prompt_reaches_entra_and_a_clients_does_not() {
     let stage = Stage::with(|settings| settings.prompt(Prompt::SelectAccount)).await;
@@ -344,8 +383,10 @@ async fn complaint_15_the_operators_prompt_reaches_entra_and_a_clients_does_not(
     assert_eq!(prompt.as_deref(), Some("select_account"));
 }
 
-/// #4513 #2966 #3037 #4419 #4408: no `scope` in the challenge, a resource with a query refused, an
-/// allow-list that can be got around, schemes that a browser runs.
+/// Checks that the challenge names the scopes, and that redirect URIs must be on the list.
+///
+/// Reported in #4513 #2966 #3037 #4419 #4408: no `scope` in the challenge, a refused resource with
+/// a query, an allow-list that can be bypassed, and schemes that a browser executes.
 #[tokio::test(start_paused = true)]
 async fn complaint_17_the_challenge_names_the_scopes_and_addresses_are_held_to_the_list() {
     let list = ["https://client.example"];

@@ -1,4 +1,4 @@
-//! The suite for stores: the store that comes along passes it, and a broken one does not.
+//! Tests of the conformance suite for stores: the store in memory passes, and a broken one fails.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use entra_oauth_proxy::{
     testing,
 };
 
-/// What a store does wrong.
+/// A fault of a store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fault {
     GetFindsNothing,
@@ -36,7 +36,7 @@ enum Fault {
 struct Broken {
     store: MemoryStore,
     fault: Fault,
-    /// What is written with the next.
+    /// Record that is written with the next `put`.
     late: Mutex<Option<(String, Bytes)>>,
 }
 
@@ -156,7 +156,7 @@ async fn the_store_in_memory_conforms() {
     testing::check_store(&MemoryStore::new(), tokio::time::advance).await;
 }
 
-/// Several proxies share one, and a program chooses one when it starts.
+/// Checks a store that several proxies share, and a boxed one, which a program chooses at startup.
 #[tokio::test(start_paused = true)]
 async fn a_shared_store_and_one_in_a_box_conform() {
     let shared = Arc::new(MemoryStore::new());
@@ -245,7 +245,7 @@ async fn a_store_in_memory_has_no_room_for_new_sign_ins_a_sixteenth_before_it_is
     store.take("grant/29").await.unwrap();
     assert!(store.has_room());
     store.put("grant/30", Bytes::new(), ttl).await.unwrap();
-    // Or when some are over.
+    // Expired records also make room.
     tokio::time::advance(ttl).await;
     assert!(store.has_room());
 }
@@ -266,7 +266,7 @@ async fn a_full_store_in_memory_refuses_what_is_new_and_keeps_what_is_there() {
     );
     assert!(store.put("a", value(), MINUTE).await.is_ok());
     assert_eq!(store.get("b").await.unwrap(), Some(value()));
-    // What is over makes room.
+    // An expired record makes room.
     tokio::time::advance(MINUTE).await;
     assert!(store.put("c", value(), MINUTE).await.is_ok());
     assert_eq!(store.get("b").await.unwrap(), Some(value()));
@@ -304,7 +304,7 @@ async fn a_full_store_is_looked_through_once_a_second_and_not_with_each_write() 
     store.put("short", Bytes::new(), HALF).await.unwrap();
     store.put("long", Bytes::new(), 60 * HALF).await.unwrap();
     assert!(store.put("new", Bytes::new(), HALF).await.is_err());
-    // There would be room now, but it was looked a moment ago.
+    // There is room now, but the store searched for expired records a moment ago.
     tokio::time::advance(HALF).await;
     assert!(store.put("new", Bytes::new(), HALF).await.is_err());
     tokio::time::advance(HALF).await;

@@ -1,4 +1,4 @@
-//! The consent page: what it says, what protects it, and whose answer counts.
+//! Tests of the consent page: its content, its protection, and the decisions that count.
 
 use http::{Method, StatusCode};
 use url::Url;
@@ -95,7 +95,7 @@ async fn two_pages_in_one_browser_do_not_end_each_other() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
-    // A client that looks at the URL before it opens the browser fetches it twice.
+    // A client may look at the URL before it opens the browser, so the page is fetched twice.
     let first = browser.get(&client.authorize(&[("state", "1")])).await;
     let second = browser.get(&client.authorize(&[("state", "2")])).await;
     let of_second = browser.answer(&second, "approve").await.location();
@@ -145,7 +145,7 @@ async fn cookies_do_not_grow_without_bound() {
         let is_sign_in = |name: &&String| name.contains("entra-proxy-sign-in-");
         let sign_ins = names.filter(is_sign_in).count();
         assert_eq!(sign_ins as u64, (n + 1).min(3));
-        // The latest is never the one that has to go.
+        // The newest cookie is never the one that the proxy removes.
         let callback = stage.tenant.people().sign_in("ada", &at_entra.location());
         let mut copy = Browser::new(&stage);
         copy.cookies.clone_from(&browser.cookies);
@@ -185,7 +185,7 @@ async fn an_answer_from_another_site_does_not_count() {
             assert_eq!(reply.location(), "");
         }
     }
-    // What a browser says of its own page, or one that says nothing.
+    // The headers of a browser for the proxy's own page, or none of them.
     for headers in [
         &[][..],
         &[("origin", PUBLIC)],
@@ -226,7 +226,7 @@ async fn an_answer_without_the_pages_cookie_or_too_late_does_not_count() {
         browser.answer(&others_page, "approve").await.status,
         StatusCode::FORBIDDEN
     );
-    // The cookie's value under the name that the page looks for.
+    // The other browser's cookie, under the name that the page looks for.
     let name = browser.cookies[0].0.clone();
     other.cookies[0].0 = name;
     assert_eq!(
@@ -279,7 +279,7 @@ async fn who_says_no_is_not_sent_to_entra_and_the_client_learns_it() {
     );
     assert_eq!(parameter(&url, "iss").as_deref(), Some(PUBLIC));
     assert_eq!(stage.tenant.authorize_endpoint().hits(), 0);
-    // The page has served.
+    // The page can be used only once.
     assert!(browser.cookies.is_empty());
     let again = browser.answer(&page, "approve").await;
     assert_eq!(again.status, StatusCode::FORBIDDEN);

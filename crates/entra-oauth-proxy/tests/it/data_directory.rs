@@ -1,4 +1,4 @@
-//! The directory that a single instance keeps its sign-ins and keys in.
+//! Tests of the directory in which a single instance keeps its sign-ins and keys.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::disk::Directory;
 use crate::logbook::Logbook;
 use crate::support::{Stage, settings, tenant};
 
-/// What is said of the setting.
+/// Returns the text of the only problem, which must be about `data_directory`.
 async fn problem(change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder) -> String {
     let tenant = tenant().start().await.unwrap();
     let error: BuildError = change(settings(&tenant)).build().unwrap_err();
@@ -39,7 +39,7 @@ async fn a_client_and_its_user_stay_signed_in_over_a_restart() {
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
-    // The client's registration is good, too.
+    // The client's registration is valid, too.
     stage.sign_in(&client, "grace").await;
 }
 
@@ -181,7 +181,7 @@ async fn keys_that_have_no_end_are_not_read() {
     assert!(text.contains("no regular file"), "{text}");
     assert!(text.contains("put the file with the keys"), "{text}");
     std::fs::remove_file(&keys).unwrap();
-    // Nobody writes into it.
+    // No process writes into this pipe.
     let made = std::process::Command::new("mkfifo").arg(&keys).status();
     assert!(made.unwrap().success());
     let text = problem(in_directory(directory.path())).await;
@@ -210,7 +210,7 @@ async fn sign_ins_without_their_keys_are_a_problem_and_no_keys_are_made() {
     assert!(text.contains("keys is missing"), "{text}");
     assert!(text.contains("delete sign-ins.redb"), "{text}");
     assert!(!keys.exists());
-    // As it says.
+    // The message says to delete this file.
     std::fs::remove_file(directory.file()).unwrap();
     assert!(again().is_ok());
     assert!(keys.exists());

@@ -1,4 +1,6 @@
-//! Entra's demands on one user's next sign-in (a claims challenge at a refresh), which go to nobody else.
+//! Tests of claims challenges that Entra sends at a refresh.
+//!
+//! The user's next sign-in sends the claims to Entra, and no other user's sign-in does.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -9,19 +11,19 @@ use crate::refusals_of_entra::demanded;
 use crate::support::{Browser, Client, HOUR, MINUTE, Reply, Stage};
 use crate::watched_store::WatchedStore;
 
-/// Of the dev tenant's kind, by name.
+/// Returns a claims challenge with this claim, in the form that the dev tenant uses.
 fn claim(name: &str) -> Value {
     json!({ "access_token": { name: { "essential": true, "values": ["1"] } } })
 }
 
-/// The user signed in an hour ago by this client, and Entra demands this at the refresh.
+/// Signs a user in with this client, and lets Entra demand these claims at a refresh an hour later.
 async fn is_demanded_at_a_refresh(stage: &Stage, client: &Client, user: &str, claims: &Value) {
     let tokens = sign_in_twice(stage, client, user).await;
     stage.tenant.time().advance(HOUR).await;
     refuses(stage, client, &tokens["refresh_token"], claims).await;
 }
 
-/// A sign-in that goes to Entra twice, if something is demanded.
+/// Signs a user in, and goes to Entra a second time if claims are pending.
 async fn sign_in_twice(stage: &Stage, client: &Client, user: &str) -> Value {
     let mut browser = Browser::new(stage);
     let at_entra = browser.goes_to_entra(client, &[]).await;
@@ -56,7 +58,7 @@ fn code_of(reply: &Reply) -> String {
     crate::support::parameter(&url, "code").unwrap_or_else(|| panic!("{url}"))
 }
 
-/// Signs in, and returns the claims that Entra is sent, each time that the browser goes there.
+/// Signs in, and returns the `claims` that Entra receives at each visit of the browser.
 async fn sent(stage: &Stage, client: &Client, user: &str, own: Option<&Value>) -> Vec<Value> {
     let own = own.map(ToString::to_string).unwrap_or_default();
     let mut browser = Browser::new(stage);
@@ -85,7 +87,7 @@ async fn it_does_not_go_to_another_user_of_the_client_whose_own_claims_are_what_
     let of_ada = sent(&stage, &client, "ada", Some(&own)).await;
     assert_eq!(of_ada, [own]);
     assert_eq!(sent(&stage, &client, "ada", None).await, [Value::Null]);
-    // Grace's waits for her.
+    // Grace's challenge is still pending.
     let of_grace = sent(&stage, &client, "grace", None).await;
     assert_eq!(of_grace, [Value::Null, claim("of_grace")]);
 }
@@ -162,7 +164,7 @@ async fn what_comes_to_it_while_it_is_met_stays() {
     let at_entra = browser.come_back(&callback).await.location();
     assert_eq!(demanded(&at_entra), Some(claim("a")));
     let callback = stage.tenant.people().sign_in("grace", &at_entra);
-    // It has seen what it has met, and is about to be done.
+    // The sign-in has read the challenge that it met, and is about to complete.
     let release = store.holds_the_next("code/");
     let (reply, ()) = tokio::join!(browser.come_back(&callback), async {
         store.holds().await;
@@ -207,7 +209,7 @@ async fn a_browser_that_comes_back_again_goes_where_it_went() {
     let lines = log.lines("INFO");
     let told = lines.iter().filter(|line| line.contains("demands more"));
     assert_eq!(told.count(), 1, "{lines:#?}");
-    // The second leg of either comes to a code, the same however often.
+    // The second visit to Entra results in a code. A repeated return gets the same code.
     browser.cookies.extend(after);
     let callback = stage.tenant.people().sign_in("grace", &first.location());
     let cookies = browser.cookies.clone();

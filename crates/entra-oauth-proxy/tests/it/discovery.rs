@@ -1,4 +1,4 @@
-//! What clients learn before they ask anything, and by which paths.
+//! Tests of the metadata that clients read before their first request, and of its paths.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 
 use crate::support::{PUBLIC, RESOURCE, Reply, Stage, part, request};
 
-/// What a router answers.
+/// Sends a request to a router and returns the response.
 async fn ask(router: &Router, method: Method, path: &str) -> Reply {
     let request = request(method, path, &[], Bytes::new()).map(axum::body::Body::new);
     let response = router.clone().oneshot(request).await.unwrap();
@@ -52,7 +52,7 @@ async fn the_metadata_says_what_works_and_nothing_else() {
         })
     );
     let by_openid = stage.get("/.well-known/openid-configuration").await;
-    // What readers of OpenID Connect insist on, beside that.
+    // Members that readers of OpenID Connect require in addition.
     let mut expected = document.json();
     expected["subject_types_supported"] = json!(["pairwise"]);
     expected["id_token_signing_alg_values_supported"] = json!(["ES256"]);
@@ -70,7 +70,7 @@ async fn tokens_are_verified_by_the_published_keys_alone() {
     assert_eq!(document.header("access-control-allow-origin"), "*");
     let document = document.json();
     let keys = document["keys"].as_array().unwrap();
-    // The one that signs, and the one that comes or goes.
+    // The key that signs, and a key that is being added or removed.
     assert_eq!(keys.len(), 2);
     let verified: Vec<bool> = keys.iter().map(|key| is_signed_by(&token, key)).collect();
     assert_eq!(verified, [true, false]);
@@ -97,12 +97,12 @@ async fn where_tokens_are_passed_through_there_are_no_keys_to_publish() {
     assert_eq!(document.json()["jwks_uri"], Value::Null);
 }
 
-/// Of a seed: keys that are not random are refused.
+/// Returns a key derived from a seed. [`ProxyKeys`] refuses keys that are not random.
 fn random_key(seed: [u8; 32]) -> String {
     STANDARD.encode(digest(&SHA256, &seed))
 }
 
-/// By the key of a document alone (RFC 7515, RFC 7518 §3.4).
+/// Returns whether this published key alone verifies a token (RFC 7515, RFC 7518 §3.4).
 fn is_signed_by(token: &Value, key: &Value) -> bool {
     let decoded = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
     let (input, signature) = token.as_str().unwrap().rsplit_once('.').unwrap();

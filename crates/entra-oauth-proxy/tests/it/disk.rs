@@ -1,4 +1,4 @@
-//! The store on disk: what it keeps, and what is said where it cannot be opened.
+//! Tests of the store on disk: its records, and its errors if the file cannot be opened.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use entra_oauth_proxy::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A directory of the test's own, gone with it.
+/// A temporary directory for one test, deleted when dropped.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
@@ -63,7 +63,7 @@ async fn the_store_on_disk_conforms() {
     testing::check_store(&store, pass).await;
 }
 
-/// A store of so many records, and its clock in seconds.
+/// Opens a store with this capacity, and returns it with its clock in seconds.
 fn bounded(directory: &Directory, capacity: u64) -> (DiskStore, Arc<AtomicU64>) {
     let clock = Arc::new(AtomicU64::new(1_000));
     let of_store = Arc::clone(&clock);
@@ -79,7 +79,7 @@ async fn the_store_on_disk_conforms_when_it_is_full() {
     let directory = Directory::new("conforms when full");
     let (store, _) = bounded(&directory, 20);
     testing::check_full_store(&store).await;
-    // Also after a restart, and where it has more than it may have by then.
+    // The same holds after a restart, and if the store has more records than its new capacity.
     drop(store);
     let (store, _) = bounded(&directory, 10);
     assert!(!store.has_room());
@@ -110,7 +110,7 @@ async fn a_store_on_disk_has_no_room_for_new_sign_ins_a_sixteenth_before_it_is_f
     }
     assert!(!store.has_room());
     assert!(store.put("grant/32", "1".into(), HOUR).await.is_err());
-    // What is over stays for a day, but not where its place is needed.
+    // An expired record stays for a day, unless its place is needed.
     clock.fetch_add(1_800, Ordering::SeqCst);
     store.put("grant/32", "1".into(), HOUR).await.unwrap();
     assert!(store.put("grant/33", "1".into(), HOUR).await.is_err());
@@ -127,7 +127,7 @@ async fn what_is_over_makes_no_room_for_new_sign_ins_in_the_part_for_those_under
     }
     assert!(!store.has_room());
     clock.fetch_add(1_800, Ordering::SeqCst);
-    // With any write goes what is over: 29 are left, and 30 are as many as there may be.
+    // Each write removes expired records: 29 are left, and there is room for new sign-ins below 30.
     store.put("grant/2", "2".into(), HOUR).await.unwrap();
     assert!(store.has_room());
     store.put("grant/31", "1".into(), HOUR / 2).await.unwrap();
@@ -198,10 +198,10 @@ async fn what_was_accepted_is_done_though_nobody_waits_for_the_answer() {
         let polled = std::future::poll_fn(|context| {
             std::task::Poll::Ready(put.as_mut().poll(context).is_ready())
         });
-        // It is with the writer now, and the client hangs up.
+        // The writer has the record now, and the client hangs up.
         polled.await;
     }
-    // Whoever lets the last handle go waits.
+    // Dropping the last handle waits for the writer.
     drop(store);
     let store = DiskStore::open(directory.file()).unwrap();
     for number in 0..50 {
@@ -235,7 +235,7 @@ fn a_file_that_may_not_be_read_is_named_with_the_remedy() {
     drop(DiskStore::open(directory.file()).unwrap());
     let closed = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(directory.file(), closed).unwrap();
-    // Root may do anything.
+    // Root may open any file.
     if std::fs::File::open(directory.file()).is_ok() {
         return;
     }
@@ -270,7 +270,7 @@ fn a_file_that_is_something_else_is_left_alone() {
         assert!(error.to_string().contains("move it away"), "{error}");
         assert_eq!(std::fs::read(directory.file()).unwrap(), content);
     }
-    // An empty one is one to begin with.
+    // An empty file is accepted as a new store.
     std::fs::write(directory.file(), b"").unwrap();
     drop(DiskStore::open(directory.file()).unwrap());
 }
@@ -341,7 +341,7 @@ async fn what_was_answered_is_there_after_kill_9() {
         let mut child = child(&directory.file()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut seen = 0;
-        // At another moment each time.
+        // The test kills the child at a different moment each time.
         while seen < 37 * round {
             let line = lines.next().expect("the child goes on").unwrap();
             if let Some(number) = line.strip_prefix("answered ") {
@@ -355,9 +355,9 @@ async fn what_was_answered_is_there_after_kill_9() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it said before it died.
+        // The lines that the child printed before it died.
         for line in lines {
-            // The last one may be cut off.
+            // The last line may be cut off.
             let line = line.unwrap();
             let number = line.strip_prefix("answered ");
             answered.extend(
@@ -375,7 +375,9 @@ async fn what_was_answered_is_there_after_kill_9() {
     }
 }
 
-/// What is found is what was written, whole.
+/// Returns the value for a number.
+///
+/// It is long, so that the test notices if only a part of it was written.
 fn content(number: &str) -> Bytes {
     Bytes::from(number.repeat(700))
 }

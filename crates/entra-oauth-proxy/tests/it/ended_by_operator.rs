@@ -1,4 +1,5 @@
-//! An operator ends sign-ins: of a user, of a client, or one; those that are under way, too.
+//! Tests of sign-ins that an operator ends: of a user, of a client, or one. Sign-ins in progress
+//! end, too.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ async fn stage() -> (Stage, WatchedStore) {
     (stage, store)
 }
 
-/// The user whose tokens these are.
+/// Returns the tenant and the object id of the user whose tokens these are.
 fn user(tokens: &Value) -> (TenantId, ObjectId) {
     let claims = claims(&tokens["access_token"]);
     let id = |name: &str| claims[name].as_str().unwrap().to_owned();
@@ -42,7 +43,9 @@ fn hash(client: &Client) -> String {
     URL_SAFE_NO_PAD.encode(digest.as_ref())
 }
 
-/// Whether its access token passes once the Layer has asked, and its refresh token works.
+/// Returns whether the access token and the refresh token still work.
+///
+/// Waits 31 s first, so that the Layer checks the sign-in again.
 async fn goes_on(stage: &Stage, client: &Client, tokens: &Value) -> bool {
     stage.tenant.time().advance(Duration::from_secs(31)).await;
     let access = stage.verify(&tokens["access_token"]).await;
@@ -84,12 +87,14 @@ async fn all_sign_ins_of_a_user_end_by_every_client_and_nobody_elses() {
         "{lines:#?}"
     );
     assert!(!log.text().contains(&user(&of_ada[0].1).1.to_string()));
-    // She may sign in again.
+    // The user may sign in again.
     let again = stage.sign_in(&client, "ada").await;
     assert!(goes_on(&stage, &client, &again).await);
 }
 
-/// Entra writes ids in lower case, and the Layer reads them in any.
+/// Checks that a user's sign-ins end even if the user's id came in upper case.
+///
+/// Entra writes ids in lower case, and the Layer reads both.
 #[tokio::test(start_paused = true)]
 async fn a_user_whose_id_came_in_another_case_is_ended_too() {
     let (stage, store) = stage().await;
@@ -106,7 +111,10 @@ async fn a_user_whose_id_came_in_another_case_is_ended_too() {
     assert_eq!(store.count("grant/").await, 0);
 }
 
-/// All of them would wait for each other.
+/// Checks that sign-ins by a client that was ended once need no more calls to the store than
+/// others.
+///
+/// If each sign-in wrote the client's record, all of them would wait for each other.
 #[tokio::test(start_paused = true)]
 async fn sign_ins_by_a_client_that_was_ended_once_ask_the_store_no_more_than_others() {
     let (stage, store) = stage().await;
@@ -122,7 +130,7 @@ async fn sign_ins_by_a_client_that_was_ended_once_ask_the_store_no_more_than_oth
     let ended = stage.proxy.end_sign_ins_of_client(&client_hash);
     ended.await.unwrap();
     assert_eq!(redeemed("ada").await, before);
-    // Once a day its number is kept for longer.
+    // Once a day, a sign-in lengthens the lifetime of the client's counter.
     stage.tenant.time().advance(DAY + HOUR).await;
     assert!(redeemed("ada").await > before);
     assert_eq!(redeemed("ada").await, before);
@@ -152,7 +160,7 @@ async fn a_grant_that_cannot_be_taken_out_of_the_store_is_over_and_keeps_no_othe
     for tokens in &of_ada[1..] {
         assert!(!goes_on(&stage, &client, tokens).await);
     }
-    // Whoever shows it meets the end, though the record is there.
+    // The proxy refuses its tokens, although the record is still there.
     let access = stage.verify(&of_ada[0]["access_token"]).await;
     assert_eq!(access.unwrap_err(), "grant_ended");
     let refreshed = stage.refresh(&client, &of_ada[0]["refresh_token"]).await;
@@ -215,7 +223,7 @@ async fn all_sign_ins_by_a_client_end_of_every_user_and_no_other_clients() {
         stage.sign_in(&client, "ada").await,
         stage.sign_in(&client, "grace").await,
     ];
-    // The name that the log prints.
+    // The client's hash, as the log prints it.
     let lines = log.lines("INFO");
     let line = lines
         .iter()
@@ -266,7 +274,7 @@ async fn what_is_no_clients_hash_is_told_so_and_a_store_that_is_down() {
     assert!(goes_on(&stage, &client, &tokens).await);
 }
 
-/// The longest sessions that there may be.
+/// Maximum lifetime of a sign-in.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +297,8 @@ async fn an_end_is_remembered_for_as_long_as_it_decides_about_a_sign_in() {
     stage.tenant.time().advance(80 * DAY).await;
     let refused = stage.refresh(&client, &before["refresh_token"]).await;
     assert_eq!(refused.error(), invalid_grant());
-    // Another takes the numbers when no sign-in of before can be left much longer.
+    // This sign-in reads the counters when earlier sign-ins cannot last much longer. The counters
+    // must then last as long as this sign-in.
     stage.tenant.time().advance(270 * DAY).await;
     let after = stage.sign_in(&client, "ada").await;
     stage.tenant.time().advance(60 * DAY).await;

@@ -1,4 +1,4 @@
-//! Floods: what honest users notice of them, which is nothing.
+//! Tests of floods: other users must not notice them.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn ten_thousand_registrations_a_minute_are_not_noticed_by_anybody_else() {
             tokens = Some((client, token_of(refreshed).await));
         }
     }
-    // What passes in a minute, and no more.
+    // As many as the limit permits in a minute, and no more.
     assert!((310..=321).contains(&registered), "{registered}");
 
     async fn signs_in(stage: &Stage) -> (Client, Value) {
@@ -86,7 +86,7 @@ async fn guessing_verifiers_costs_the_client_of_the_code_nothing() {
     token_of(redeemed).await;
 }
 
-/// A browser that stands before the proxy with what Entra gave it.
+/// Signs a user in at Entra, and returns the browser and the callback URL to open.
 async fn returning<'s>(stage: &'s Stage, client: &Client) -> (Browser<'s>, String) {
     let mut browser = Browser::new(stage);
     let at_entra = browser.goes_to_entra(client, &[]).await;
@@ -94,7 +94,7 @@ async fn returning<'s>(stage: &'s Stage, client: &Client) -> (Browser<'s>, Strin
     (browser, callback)
 }
 
-/// What the client is told by redirect.
+/// Returns the error that a redirect carries to the client, or "a code".
 fn told(reply: &Reply) -> String {
     let location: Url = reply.location().parse().unwrap();
     let error = parameter(&location, "error");
@@ -138,7 +138,7 @@ async fn returns_that_hang_at_entra_hold_up_other_returns_and_no_refresh() {
     assert_eq!(waited, Duration::from_secs(2));
     token_of(refreshed).await;
     assert!(after < Duration::from_secs(2), "{after:?}");
-    // Those that hang are given up, and then there is room.
+    // The proxy gives up the calls that hang, and then has room.
     for hung in [first, second] {
         assert_eq!(told(&hung), "temporarily_unavailable");
     }
@@ -176,7 +176,7 @@ async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
         assert_eq!(waited, Duration::from_secs(2));
         for (token, reply) in [(ada, hung), (grace, refreshed)] {
             let token = match is_good {
-                // Entra's own token is good for a while.
+                // Entra's own token is still valid for a while.
                 true => token_of(reply).await,
                 false => {
                     let expected = (503, "temporarily_unavailable".to_owned());
@@ -185,7 +185,7 @@ async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
                     token
                 }
             };
-            // After the time in which a token that was replaced would still work.
+            // Waits longer than the grace period, in which a replaced token would still work.
             stage.tenant.time().advance(Duration::from_secs(61)).await;
             assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
         }

@@ -1,4 +1,4 @@
-//! The number of sign-ins that are kept of one user, and that others notice nothing of it.
+//! Tests of the maximum number of sign-ins of one user, of which other users notice nothing.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::refusals_of_entra::refused;
 use crate::support::{Browser, Client, HOUR, Reply, Stage, parameter, post, settings};
 use crate::watched_store::WatchedStore;
 
-/// Those of the store alone count.
+/// Returns limits without rate limits. The limits on stored sign-ins apply.
 fn limits() -> RateLimits {
     RateLimits::none()
 }
@@ -29,7 +29,7 @@ async fn watched(limits: RateLimits) -> (Stage, WatchedStore) {
     (stage, store)
 }
 
-/// Codes of so many sign-ins of one user, each by the client of its turn.
+/// Signs a user in once with each client, and returns the codes.
 async fn codes(stage: &Stage, user: &str, clients: &[Client]) -> Vec<String> {
     let mut codes = Vec::new();
     for client in clients {
@@ -38,8 +38,9 @@ async fn codes(stage: &Stage, user: &str, clients: &[Client]) -> Vec<String> {
     codes
 }
 
-/// All codes, on their way to these proxies in turn before the first is answered: the tokens of those
-/// who get some.
+/// Redeems all codes at these proxies in turn, all before the first response.
+///
+/// Returns the refresh tokens of the clients that receive some.
 async fn redeemed_at_once(
     proxies: &[&EntraOAuthProxy],
     clients: &[Client],
@@ -62,7 +63,7 @@ async fn redeemed_at_once(
     tokens
 }
 
-/// Returns the number of them that are signed in.
+/// Returns the number of refresh tokens that work.
 async fn good(stage: &Stage, tokens: &[(Client, Value)]) -> usize {
     let mut good = 0;
     for (client, token) in tokens {
@@ -125,7 +126,8 @@ async fn the_longest_unused_sign_in_of_the_user_by_that_client_ends_and_no_other
         let signed_in = stage.sign_in(&client, "ada").await;
         tokens.push(signed_in["refresh_token"].clone());
     }
-    // The first is used once more: now the second is the longest unused, then the third.
+    // The first sign-in is used once more. Now the second is the longest unused one, then the
+    // third.
     stage.tenant.time().advance(Duration::from_secs(61)).await;
     tokens[0] = token_of(stage.refresh(&client, &tokens[0]).await).await;
     let log = Logbook::begin();
@@ -181,7 +183,7 @@ async fn a_sign_in_that_has_ended_makes_room_before_one_that_is_good() {
     stage.sign_in(&client, "ada").await;
     let first = token_of(stage.refresh(&client, &first).await).await;
     assert_eq!(store.count("grant/").await, 2);
-    // And what has ended by time, for all of them, takes its reference along.
+    // Expired sign-ins leave neither grants nor references to them.
     stage.tenant.time().advance(91 * 24 * HOUR).await;
     let reply = stage.refresh(&client, &first).await;
     assert_eq!(reply.error(), invalid_grant());
@@ -256,7 +258,7 @@ async fn many_who_use_one_code_at_once_keep_its_user_out_of_no_other_client() {
     let (client, other) = (stage.client().await, stage.client().await);
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     let mut all = JoinSet::new();
-    // More than may be under way for one user.
+    // More requests than one user may have in progress.
     for _ in 0..70 {
         let form = post("/token", &client.redemption(&code), &[]);
         all.spawn(stage.proxy.service().oneshot(form));
@@ -271,7 +273,7 @@ async fn whoever_waits_too_long_behind_others_of_the_same_user_is_told_and_so_ar
     let client = stage.client().await;
     let codes = codes(&stage, "ada", &vec![client.clone(); 3]).await;
     let log = Logbook::begin();
-    // A change reads and writes: the third of them would wait for 16 s.
+    // A change reads and writes, so the third change would wait for 16 s.
     store.takes(Duration::from_secs(4));
     let mut all = JoinSet::new();
     for code in codes {
@@ -307,7 +309,7 @@ async fn a_grant_that_reaches_the_store_after_it_was_given_up_counts_for_its_use
     token_of(stage.refresh(&client, &token).await).await;
 }
 
-/// As a process leaves it that ends after the first of both writes, or after the second.
+/// Checks a redemption that is interrupted at one of its writes, as if the process ended there.
 #[tokio::test(start_paused = true)]
 async fn a_sign_in_that_does_not_come_to_its_end_signs_nobody_out_and_its_code_stays_good() {
     for interrupted in ["user/", "grant/", "code/"] {
@@ -329,7 +331,7 @@ async fn a_sign_in_that_does_not_come_to_its_end_signs_nobody_out_and_its_code_s
         store.comes_back();
         assert_eq!(good(&stage, &tokens).await, 2, "{interrupted}");
         stage.tenant.time().advance(Duration::from_secs(3)).await;
-        // The same code again: one goes, and not one for each attempt.
+        // The same code again: one sign-in ends, and not one for each attempt.
         let reply = stage.redeem(&client, &code).await;
         assert_eq!(reply.status, StatusCode::OK, "{interrupted}");
         assert_eq!(store.count("grant/").await, 2, "{interrupted}");
@@ -358,7 +360,7 @@ async fn a_refresh_reads_the_grant_and_what_may_have_ended_it_and_writes_the_gra
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let mut token = token;
-    // The first time it is not known whose it is before it is read.
+    // At the first refresh, the proxy does not know the user before it has read the grant.
     for requests in [3, 2, 2] {
         let (calls, written) = (store.calls(), store.written().len());
         token = token_of(stage.refresh(&client, &token).await).await;
@@ -369,12 +371,12 @@ async fn a_refresh_reads_the_grant_and_what_may_have_ended_it_and_writes_the_gra
 
 #[tokio::test(start_paused = true)]
 async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_told_when_to_come() {
-    // Four of the places are kept for sign-ins that are under way.
+    // Four of the places are reserved for sign-ins in progress.
     let store = MemoryStore::with_capacity(64);
     let stage = Stage::with(|settings| settings.store(store).limits(limits())).await;
     let client = stage.client().await;
     let mut ada = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    // One is at the page, one at Entra.
+    // One browser is at the consent page, and one is at Entra.
     let mut at_page = Browser::new(&stage);
     let page = at_page.get(&client.authorize(&[])).await;
     let mut at_entra = Browser::new(&stage);
@@ -410,7 +412,7 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     let errors = log.lines("ERROR");
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("grants_per_user"), "{errors:#?}");
-    // Those who are signed in refresh, and sign out.
+    // Clients that are signed in can refresh and sign out.
     for _ in 0..3 {
         stage.tenant.time().advance(Duration::from_secs(61)).await;
         ada = token_of(stage.refresh(&client, &ada).await).await;
@@ -418,6 +420,6 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     let form = [("token", ada.as_str().unwrap()), ("client_id", &*client.id)];
     let revoked = stage.send(post("/revoke", &form, &[])).await;
     assert_eq!(revoked.status, StatusCode::OK);
-    // Which makes room for another.
+    // The revocation makes room for another sign-in.
     stage.sign_in(&client, "grace").await;
 }

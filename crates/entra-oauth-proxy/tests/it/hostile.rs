@@ -1,4 +1,4 @@
-//! What strangers cannot do to others, and what nobody is to suffer for.
+//! Tests of attacks that must not harm others, and of small faults that must not cost a sign-in.
 
 use entra_oauth_proxy::{
     Clients, EntraOAuthProxy, FederatedAssertion, ProxyKeys, Resource, Secret, store::MemoryStore,
@@ -26,7 +26,7 @@ async fn a_script_that_comes_back_without_having_signed_in_leaves_nothing_in_the
             .await;
         assert!(told.location().contains("error="), "{}", told.location());
     }
-    // A code, a grant and the record of its user are all that there is room for.
+    // The store has room only for a code, a grant and the record of its user.
     stage.sign_in(&client, "ada").await;
 }
 
@@ -85,7 +85,7 @@ async fn long_requests_do_not_fill_a_header_with_cookies() {
             .sum();
         assert!(bytes < 7_000, "{bytes}");
     }
-    // The latest is never the one that goes.
+    // The newest cookie is never the one that the proxy removes.
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
     assert!(
         browser
@@ -191,7 +191,7 @@ async fn a_token_that_is_passed_through_is_said_to_have_what_it_has() {
     Browser::new(&stage)
         .code(&first, "ada", &[("scope", "read write")])
         .await;
-    // The user consented to both, for this application: so Entra's token has both.
+    // The user consented to both scopes for this application, so Entra's token has both.
     let page = stage.get(&second.authorize(&[])).await;
     assert!(
         page.text()

@@ -1,4 +1,4 @@
-//! The Layer of the proxy: which tokens reach the resource, with which scopes.
+//! Tests of the proxy's Layer: the tokens that reach the resource, and their scopes.
 
 use axum::Router;
 use axum::routing::get;
@@ -63,7 +63,7 @@ async fn a_protected_router_has_the_endpoints_beside_it_and_nothing_else_is_open
     }
     let token = text(&tokens["access_token"]);
     assert_eq!(status(Method::GET, "/mcp", token).await, 200);
-    // The scopes that every token needs are required.
+    // The router requires the scopes that every token needs.
     let other = stage.tenant.user("ada").scope("other").for_api(APP).mint();
     assert_eq!(status(Method::GET, "/mcp", &other).await, 403);
 }
@@ -151,7 +151,7 @@ async fn an_access_token_ends_with_its_lifetime() {
     assert_eq!(tokens["expires_in"], 600);
     stage.tenant.time().advance(9 * MINUTE).await;
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
-    // Five minutes are the clock skew.
+    // The clock skew adds five minutes.
     stage.tenant.time().advance(7 * MINUTE).await;
     assert_eq!(
         stage.verify(&tokens["access_token"]).await.unwrap_err(),

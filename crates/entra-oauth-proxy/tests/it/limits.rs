@@ -1,4 +1,4 @@
-//! How often one address, one client and one sign-in may ask.
+//! Tests of the rate limits for one address, one client and one sign-in.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) fn address(text: &str) -> SocketAddr {
     SocketAddr::from((address, 50_000))
 }
 
-/// The request as it comes from there.
+/// Returns the request with this peer address.
 pub(crate) fn from(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     request.extensions_mut().insert(address);
     request
@@ -41,7 +41,7 @@ fn forwarded(for_whom: &str) -> Request<Full<Bytes>> {
     request
 }
 
-/// Whether it is told to wait, and for how many seconds.
+/// Returns the seconds to wait, if the response is a 429.
 pub(crate) fn wait(reply: &Reply) -> Option<u64> {
     (reply.status == StatusCode::TOO_MANY_REQUESTS)
         .then(|| reply.header("retry-after").parse().unwrap())
@@ -74,7 +74,7 @@ async fn a_burst_of_registrations_passes_and_then_one_at_a_time() {
     let refused = register().await;
     is_told_in_words_of_oauth(&refused);
     assert_eq!(wait(&refused), Some(15));
-    // Whoever is elsewhere is not concerned, and neither is the rest of this address.
+    // Neither other addresses nor other endpoints are limited.
     let elsewhere = stage.send(from(address("192.0.2.2"), registration())).await;
     assert_eq!(elsewhere.status, StatusCode::CREATED);
     let token = stage.send(from(here, post("/token", &[], &[]))).await;
@@ -89,7 +89,7 @@ async fn a_burst_of_registrations_passes_and_then_one_at_a_time() {
         .time()
         .advance(Duration::from_millis(14_500))
         .await;
-    // Rounded up: after what it says there is one.
+    // The wait is rounded up, so that a registration succeeds after it.
     assert_eq!(wait(&register().await), Some(1));
     stage.tenant.time().advance(Duration::from_secs(1)).await;
     assert_eq!(register().await.status, StatusCode::CREATED);
@@ -122,7 +122,7 @@ async fn what_browsers_come_to_is_counted_together_and_a_page_says_to_wait() {
     let mut browser = Browser::at(&stage, here);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
-    // Somebody beside it.
+    // Another request from the same address.
     stage.send(from(here, get("/authorize"))).await;
 
     let told = browser.come_back(&callback).await;
@@ -133,7 +133,7 @@ async fn what_browsers_come_to_is_counted_together_and_a_page_says_to_wait() {
     for request in [get(&client.authorize(&[])), post("/consent", &[], &[])] {
         assert_eq!(wait(&stage.send(from(here, request)).await), Some(10));
     }
-    // It goes on where it stopped.
+    // The sign-in continues where it stopped.
     stage.tenant.time().advance(Duration::from_secs(10)).await;
     let answered = browser.come_back(&callback).await;
     assert!(answered.location().contains("code="), "{answered:?}");
@@ -221,12 +221,12 @@ async fn what_a_stranger_says_of_where_it_comes_from_changes_nothing() {
         let made_up = forwarded(&format!("203.0.113.{index}"));
         assert!(wait(&stage.send(from(stranger, made_up)).await).is_some());
     }
-    // Nobody's place was taken.
+    // The header did not count against the client whose address it names.
     let honest = stage
         .send(from(address("203.0.113.1"), registration()))
         .await;
     assert_eq!(wait(&honest), None);
-    // It may be a proxy that nobody named.
+    // The peer may be a reverse proxy that the operator has not named.
     let said = log.lines("WARN").join("\n");
     assert!(said.contains("trusted_proxies"), "{said}");
 }
@@ -246,10 +246,10 @@ async fn through_a_trusted_proxy_the_client_counts_and_not_what_it_says_of_itsel
         ("203.0.113.1", false),
         ("203.0.113.1", true),
         ("203.0.113.2", false),
-        // The first is what the second says.
+        // The trusted proxy adds the second address. The first one is a claim of the client.
         ("203.0.113.3, 203.0.113.2", true),
         ("203.0.113.3", false),
-        // Through two of ours.
+        // Through two trusted proxies.
         ("198.51.100.9, 203.0.113.3, 192.0.2.7", true),
         ("203.0.113.4:50000", false),
         ("203.0.113.4", true),
@@ -411,7 +411,7 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
     assert_eq!(problems.len(), 10, "{error}");
 }
 
-/// A client that many share.
+/// Id of a client that many users share.
 const SHARED: &str = "shared";
 
 fn shared() -> Client {
@@ -433,7 +433,8 @@ async fn with_a_shared_client(limits: RateLimits) -> (Stage, Client) {
     (stage, shared())
 }
 
-/// Refreshes until it is told to wait; the token that it has then, and for how long.
+/// Refreshes until a 429, and returns the current token, the number of refreshes, and the seconds
+/// to wait.
 async fn in_a_loop(stage: &Stage, client: &Client, token: &Value) -> (Value, usize, u64) {
     let mut token = token.clone();
     for round in 0..1_000 {
@@ -461,10 +462,10 @@ async fn a_loop_of_one_sign_in_is_told_to_wait_and_neither_it_nor_another_loses_
             StatusCode::TOO_MANY_REQUESTS
         );
     }
-    // The other user of that client goes on.
+    // The client's other user is not limited.
     let grace = token_of(stage.refresh(&client, &grace).await).await;
     token_of(stage.refresh(&client, &grace).await).await;
-    // After the grace of a rotation, too: nothing was replaced.
+    // The token works even after the grace period of a rotation, because nothing was replaced.
     stage.tenant.time().advance(Duration::from_secs(61)).await;
     assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
 }
@@ -482,7 +483,7 @@ async fn a_client_that_asks_too_often_keeps_its_code_and_its_tokens() {
     assert_eq!(wait(&refused), Some(30));
     let refused = stage.redeem(&client, &code).await;
     is_told_in_words_of_oauth(&refused);
-    // Another client is not concerned.
+    // Another client is not limited.
     let other = stage.client().await;
     stage.sign_in(&other, "ada").await;
 
@@ -497,7 +498,8 @@ async fn a_stranger_who_knows_a_public_client_cannot_use_it_up() {
     let limits = RateLimits::default().token_requests_per_client(Rate::per_minute(1).burst(3));
     let (stage, client) = with_a_shared_client(limits).await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
-    // With codes and refresh tokens that are made up, another's, or not proven.
+    // Codes and refresh tokens that are invented, belong to another client, or lack the right
+    // verifier.
     let own = stage.client().await;
     let strangers = stage.sign_in(&own, "grace").await["refresh_token"].clone();
     for _ in 0..10 {
@@ -531,7 +533,7 @@ async fn whoever_uses_a_replaced_token_is_found_out_however_often_it_asked() {
     let first = token_of(stage.redeem(&client, &code).await).await;
     let (token, rounds, _) = in_a_loop(&stage, &client, &first).await;
     assert_eq!(rounds, 2);
-    // The client is at its limit, and the sign-in at its own.
+    // The client has reached its limit, and so has the sign-in.
     for stolen in [
         stage.refresh(&client, &first).await,
         stage.redeem(&client, &code).await,

@@ -1,4 +1,4 @@
-//! Lines of the log that strangers can cause: the first of a kind, then one a minute.
+//! Tests of log lines that strangers can cause: the log has the first of a kind, then one a minute.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -12,10 +12,10 @@ use crate::watched_store::WatchedStore;
 
 type Sent = Request<Full<bytes::Bytes>>;
 
-/// The number of requests of each kind.
+/// Number of requests of each kind.
 const EACH: usize = 350;
 
-/// The lines that operators have by default, and their bytes.
+/// Returns the lines at the levels that operators see by default, and their size in bytes.
 fn written(log: &Logbook) -> (Vec<String>, usize) {
     let lines: Vec<String> = ["INFO", "WARN", "ERROR"]
         .into_iter()
@@ -25,7 +25,7 @@ fn written(log: &Logbook) -> (Vec<String>, usize) {
     (lines, bytes)
 }
 
-/// A line of this text is there once, and once more in the next minute with the number of all.
+/// Checks that a line with this text has this count.
 #[track_caller]
 fn has_one(lines: &[String], text: &str, count: u64) {
     let found: Vec<_> = lines.iter().filter(|line| line.contains(text)).collect();
@@ -45,7 +45,7 @@ fn register(media_type: &str, body: String) -> Sent {
     request(Method::POST, "/register", &headers, body.into())
 }
 
-/// Returns requests of somebody who has not signed in, to every endpoint; each other than those before.
+/// Returns requests of a stranger without a sign-in to every endpoint, different for each `n`.
 fn junk(clients: &[Client; 3], cookies: &str, state: &str, n: usize) -> Vec<Sent> {
     let [open, secret, local] = clients;
     let with_cookies = |path: &str| request(Method::GET, path, &[("cookie", cookies)], "".into());
@@ -89,7 +89,7 @@ fn junk(clients: &[Client; 3], cookies: &str, state: &str, n: usize) -> Vec<Sent
             "application/json",
             json!({ "redirect_uris": [REDIRECT], "client_name": n }).to_string(),
         ),
-        // Who agreed without signing in, and comes back by a URL of their own.
+        // The stranger agreed without signing in, and returns with invented URLs.
         with_cookies(&format!(
             "/callback?state={state}&error=access_denied&x={n}"
         )),
@@ -147,7 +147,7 @@ async fn thousands_of_junk_requests_to_every_endpoint_are_a_few_lines() {
     assert!(lines.len() <= 80, "{} {lines:#?}", lines.len());
     assert!(bytes <= 30_000, "{bytes}");
 
-    // What is not written is counted, and at DEBUG.
+    // The log counts the suppressed lines, and has them at DEBUG.
     stage.tenant.time().advance(MINUTE).await;
     for request in junk(&clients, &cookies, &state, EACH) {
         stage.send(request).await;
@@ -171,7 +171,9 @@ async fn thousands_of_junk_requests_to_every_endpoint_are_a_few_lines() {
     assert!(told.count() > 9 * (EACH - 1));
 }
 
-/// Entra is asked about codes that strangers make up, and says no.
+/// Checks that invented codes cause few log lines.
+///
+/// The proxy sends these codes to Entra, which refuses them.
 #[tokio::test(start_paused = true)]
 async fn codes_that_strangers_make_up_are_a_few_lines() {
     let stage = Stage::new().await;
@@ -209,7 +211,8 @@ async fn a_store_that_is_down_or_damaged_is_a_few_lines_whoever_asks() {
         );
     }
     let (lines, bytes) = written(&log);
-    // The refusal, the store, the probe, and the keys, which are fetched meanwhile.
+    // The lines are about the refusal, the store, the probe, and the keys, which are fetched
+    // meanwhile.
     assert!(lines.len() <= 4, "{lines:#?}");
     assert!(bytes <= 2_000, "{bytes}");
     drop(log);

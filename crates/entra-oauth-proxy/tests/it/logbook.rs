@@ -1,4 +1,4 @@
-//! Everything that is logged, kept for a look.
+//! Log capture for tests.
 
 use std::io;
 use std::sync::{Arc, Mutex, Once};
@@ -8,7 +8,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What was logged since it was begun, at every level and by everybody in this thread.
+/// The log of this thread since [`Logbook::begin`], at every level.
 pub(crate) struct Logbook {
     written: Written,
     _until: tracing::subscriber::DefaultGuard,
@@ -19,8 +19,8 @@ struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Logbook {
     pub(crate) fn begin() -> Self {
-        // Without it, a test on another thread that is the first to come to a line of the log can
-        // switch that line off for all.
+        // Without this subscriber, a test on another thread that reaches a log line first can
+        // disable that line for all threads.
         static FOR_ALL: Once = Once::new();
         FOR_ALL.call_once(|| tracing::subscriber::set_global_default(Undecided).unwrap());
         let written = Written::default();
@@ -39,7 +39,7 @@ impl Logbook {
         String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The lines of a level.
+    /// Returns the lines of a level.
     pub(crate) fn lines(&self, level: &str) -> Vec<String> {
         let text = self.text();
         let lines = text.lines().filter(|line| {
@@ -69,7 +69,7 @@ impl MakeWriter<'_> for Written {
     }
 }
 
-/// Is asked about every line, and wants none.
+/// A subscriber that records nothing, and leaves each log line enabled for other subscribers.
 struct Undecided;
 
 impl Subscriber for Undecided {

@@ -1,4 +1,4 @@
-//! What the log never says, whoever writes it and at whatever level.
+//! Tests of values that the log never contains, at any level and from any crate.
 
 use entra_oauth_proxy::{
     Clients, EntraOAuthProxy, PreregisteredClient, ProxyKeys, Secret,
@@ -14,7 +14,7 @@ use crate::support::{
     settings, tenant,
 };
 
-/// Whose name is no part of another word.
+/// Name of a user, which is not part of another word.
 const USER: &str = "hypatia";
 
 async fn stage() -> Stage {
@@ -23,14 +23,16 @@ async fn stage() -> Stage {
     Stage { tenant, proxy }
 }
 
-/// At once; the clock runs before and after, as sockets are used.
+/// Advances the tenant's clock by an hour.
+///
+/// The clock of tokio is paused only meanwhile, because the test uses sockets.
 async fn an_hour_passes(stage: &Stage) {
     tokio::time::pause();
     stage.tenant.time().advance(HOUR).await;
     tokio::time::resume();
 }
 
-/// What must not be in the log, each by a name.
+/// Values that must not be in the log, with their names.
 #[derive(Default)]
 struct Secrets(Vec<(String, String)>);
 
@@ -74,7 +76,7 @@ impl Secrets {
     }
 }
 
-/// A whole sign-in; all that is secret in it.
+/// Signs a user in, adds all secret values to `secrets`, and returns the code and the tokens.
 async fn signed_in(stage: &Stage, client: &Client, secrets: &mut Secrets) -> (String, Value) {
     let mut browser = Browser::new(stage);
     let page = browser.get(&client.authorize(&[])).await;
@@ -102,7 +104,9 @@ async fn signed_in(stage: &Stage, client: &Client, secrets: &mut Secrets) -> (St
     (code, reply.json())
 }
 
-/// Over real sockets, as the HTTP client of the feature `reqwest` logs, too.
+/// Checks the log of sign-ins and refusals for secrets and user names.
+///
+/// The requests use real sockets, because the HTTP client of the feature `reqwest` also logs.
 #[tokio::test]
 async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
     let log = Logbook::begin();
@@ -155,7 +159,8 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
         asked.parameter("refresh_token").unwrap(),
     );
 
-    // Refusals of every kind: a wrong secret, reuse, replay, garbage, declined, down.
+    // Refusals of every kind: a wrong secret, a reused token, a code used twice, invalid values, a
+    // declined sign-in, an outage.
     secrets.add("a wrong secret", "a wrong client secret");
     refresh(&refreshed["refresh_token"], "a wrong client secret").await;
     an_hour_passes(&stage).await;
@@ -196,7 +201,7 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
 
     for value in ["a secret value", "a%0asecret%0avalue", "<secret>"] {
         secrets.add("garbage", value);
-        // Not in a redirect URI, a scope, a resource or a type, which are no secrets: the log has them.
+        // Redirect URIs, scopes, resources and types are no secrets, and the log has them.
         for name in ["client_id", "state", "code_challenge"] {
             stage.get(&client.authorize(&[(name, value)])).await;
         }
@@ -237,7 +242,7 @@ async fn what_is_logged_for_operators_says_which_client_and_which_sign_in() {
     assert!(line("a user signed in").contains("client="));
     assert!(line("a user signed in").contains(stage.tenant.id()));
     assert!(line("a code was redeemed").contains("grant="));
-    // And nothing of it is a warning.
+    // None of these lines is a warning or an error.
     assert!(
         log.lines("WARN").is_empty() && log.lines("ERROR").is_empty(),
         "{}",

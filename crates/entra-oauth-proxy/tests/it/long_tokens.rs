@@ -1,4 +1,4 @@
-//! Users of whom Entra says very much: their tokens are such as the Layer reads, or there are none.
+//! Tests of users with many claims: the Layer can read the proxy's token, or the proxy issues none.
 
 use std::cell::Cell;
 
@@ -12,22 +12,22 @@ use url::Url;
 use crate::logbook::Logbook;
 use crate::support::{APP, Browser, Client, HOUR, Reply, Stage, claims, parameter, resource_at};
 
-/// The longest that the Layer reads.
+/// Maximum length of a token that the Layer reads, in bytes.
 const MOST: usize = 16 * 1024;
 
-/// Together of 700 bytes: more do not fit into a cookie.
+/// Returns scopes of 700 bytes in total. Longer ones do not fit into a cookie.
 fn long_scopes() -> Vec<String> {
     let scopes = (0..7).map(|n| format!("Of.Department.{n:03}.{}", "a".repeat(82)));
     scopes.collect()
 }
 
-/// A server with long names.
+/// Starts a proxy with long scopes and a long resource.
 async fn stage() -> Stage {
     let resource = format!("https://mcp.example.com/{}", "a".repeat(480));
     Stage::with_resource(|_| resource_at(&resource).optional_scopes(long_scopes())).await
 }
 
-/// A client whose id is nearly as long as one may be.
+/// Registers a client whose id has nearly the maximum length.
 async fn client_of_a_long_id(stage: &Stage) -> Client {
     let long = format!("https://client.example/{}", "a".repeat(480));
     let uris = json!([long, format!("{long}?"), &long[..400]]);
@@ -40,7 +40,7 @@ async fn client_of_a_long_id(stage: &Stage) -> Client {
     client
 }
 
-/// Entra's access token of a user with these claims.
+/// Returns Entra's access token for a user with these claims in addition.
 pub(crate) fn of_entra(stage: &Stage, more: &Map<String, Value>) -> String {
     let user = stage.tenant.user("ada").scope("read").for_api(APP);
     let scopes = long_scopes();
@@ -51,7 +51,7 @@ pub(crate) fn of_entra(stage: &Stage, more: &Map<String, Value>) -> String {
     user.mint()
 }
 
-/// Entra's next answer has this access token.
+/// Makes Entra's next token response contain these tokens.
 fn answers_with(stage: &Stage, access_token: &str, id_token: &str) {
     let body = json!({
         "token_type": "Bearer", "expires_in": 3_600, "access_token": access_token,
@@ -63,7 +63,7 @@ fn answers_with(stage: &Stage, access_token: &str, id_token: &str) {
         .for_next(1);
 }
 
-/// A sign-in to which Entra gives this access token, up to where the client is told.
+/// Runs a sign-in in which Entra issues this access token, and returns the URL for the client.
 pub(crate) async fn signs_in(
     stage: &Stage,
     client: &Client,
@@ -84,7 +84,7 @@ pub(crate) async fn signs_in(
     told.location().parse().unwrap()
 }
 
-/// What the code comes to, for whichever resource there is.
+/// Redeems a code without naming the resource.
 pub(crate) async fn redeemed(stage: &Stage, client: &Client, code: &str) -> Reply {
     let mut form = client.redemption(code);
     form.retain(|(name, _)| *name != "resource");
@@ -98,7 +98,7 @@ pub(crate) fn with(claims: &[(&str, Value)]) -> Map<String, Value> {
         .collect()
 }
 
-/// So many roles, of 40 bytes of JSON each.
+/// Returns `count` roles of 40 bytes of JSON each.
 fn roles(count: usize) -> Value {
     let roles = (0..count).map(|n| format!("Reports.Read.All.Of.Department.{n:06}"));
     json!(roles.collect::<Vec<_>>())
@@ -187,7 +187,7 @@ async fn somebody_whose_app_roles_come_to_be_too_many_signs_in_again_and_is_told
     assert_eq!(refreshed.error(), (400, "invalid_grant".to_owned()));
 }
 
-/// Claims of any length, of those that are copied.
+/// Returns a strategy for claims of any length, among those that the proxy copies.
 fn any_claims() -> impl Strategy<Value = Map<String, Value>> {
     let part = || {
         prop_oneof![
@@ -238,14 +238,15 @@ fn whatever_entra_says_of_a_user_the_layer_reads_the_token_or_there_is_none() {
         failure_persistence: None,
         ..Config::default()
     };
-    // Of either there are some, and some are as long as may be.
+    // The test must see accepted and denied sign-ins, and some tokens of nearly the maximum length.
     let [accepted, denied, longest] = [const { Cell::new(0) }; 3];
     TestRunner::new(config)
         .run(&any_claims(), |more| {
-            // Nobody signs in so often.
+            // An hour passes before each sign-in, so that the user does not sign in too often.
             runtime.block_on(stage.tenant.time().advance(HOUR));
             let entras = runtime.block_on(async { of_entra(&stage, &more) });
-            // What the Layer does not accept of Entra does not come that far.
+            // The proxy refuses a token of Entra that the Layer does not accept, so this case is
+            // skipped.
             if runtime.block_on(stage.verify(&json!(entras))).is_err() {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! The proxy as clients, browsers and Entra have it, against a tenant.
+//! Tests of the proxy against a dev tenant, as clients, browsers and Entra see the proxy.
 
 mod addresses;
 mod at_once;

@@ -1,5 +1,7 @@
-//! What goes wrong halfway: writes that nobody confirms, processes that end, stores that hang, instances
-//! that are slow. Nobody is signed out for it.
+//! Tests of faults in the middle of a request, which must not sign a user out.
+//!
+//! The faults are writes without a confirmation, processes that end, stores that hang, and slow
+//! instances.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,7 +52,8 @@ async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobod
     store.swaps_are(Swaps::Done);
     let next = token_of(stage.refresh(&client, &token).await).await;
     assert_ne!(next, token);
-    // From then on it is as ever: used again after the grace, the old one ends all.
+    // From now on, the usual rules apply: an old token used after the grace period ends the
+    // sign-in.
     let last = token_of(stage.refresh(&client, &next).await).await;
     stage.tenant.time().advance(2 * MINUTE).await;
     for old in [&next, &last] {
@@ -58,7 +61,9 @@ async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobod
     }
 }
 
-/// The store has lost what came after a backup, and then does not say that it wrote.
+/// Checks a store that lost the writes since a backup, and then does not confirm a write.
+///
+/// The client may repeat the refresh that was not confirmed.
 #[tokio::test(start_paused = true)]
 async fn whose_replacements_the_store_has_lost_may_repeat_the_one_that_nobody_confirmed() {
     let store = WatchedStore::default();
@@ -109,7 +114,7 @@ async fn after_a_start_the_grace_begins_anew_for_what_was_replaced_in_the_hour_b
         let client = stage.client().await;
         let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
         stage.tenant.time().advance(Duration::from_secs(1)).await;
-        // The process ends before the client has the answer.
+        // The process ends before the client receives the response.
         token_of(stage.refresh(&client, &token).await).await;
         stage.tenant.time().advance(away).await;
         stage.proxy = change(settings(&stage.tenant)).build().unwrap();
@@ -180,7 +185,7 @@ async fn while_the_store_hangs_nobody_waits_for_long_and_the_end_comes() {
         let (proxy, client, token) = (stage.proxy.clone(), client.clone(), token.clone());
         all.spawn(async move {
             let refreshed = refreshed_at(&proxy, &client, &token);
-            // Nobody waits for longer.
+            // The clients wait no longer than this.
             timeout(Duration::from_secs(1), refreshed).await.ok()
         });
     }
@@ -191,7 +196,7 @@ async fn while_the_store_hangs_nobody_waits_for_long_and_the_end_comes() {
             told += 1;
         }
     }
-    // Those for whom there was no place: at once.
+    // The requests beyond the 256 that may wait for the grant receive their response immediately.
     assert_eq!(told, 500 - 256);
     stage.proxy.shutdown().await;
     assert!(
@@ -203,7 +208,7 @@ async fn while_the_store_hangs_nobody_waits_for_long_and_the_end_comes() {
     token_of(stage.refresh(&client, &token).await).await;
 }
 
-/// What was said to a request whose body comes after its head, over HTTP/1.1.
+/// Sends a request's head over HTTP/1.1 without its body, and returns the response in lower case.
 async fn told(address: SocketAddr, head: &str) -> String {
     memory_network::assert_clock_runs();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -244,7 +249,7 @@ async fn whoever_is_refused_before_the_body_was_read_is_told_that_the_connection
         assert!(answer.contains("connection: close"), "{head}: {answer}");
     }
     server.abort();
-    // Where it was read, the connection stays.
+    // If the server has read the body, the connection stays open.
     let form = [("grant_type", "x"), ("client_id", "x")];
     let answered = proxy
         .service()
@@ -287,7 +292,7 @@ async fn a_grant_of_which_the_store_says_nothing_more_is_gone_with_its_first_acc
     let stage = Stage::with(|settings| settings.store(store.clone())).await;
     let client = stage.client().await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
-    // It is written, and then neither its code nor itself can be.
+    // The store writes the grant, and then cannot change it or its code.
     let release = store.holds_the_next("grant/");
     let (redeemed, ()) = tokio::join!(stage.redeem(&client, &code), async {
         store.holds().await;
@@ -315,7 +320,7 @@ async fn a_sign_in_that_the_store_did_not_lengthen_is_lengthened_by_its_first_re
     });
     store.comes_back();
     let token = token_of(redeemed).await;
-    // Its client comes when its first access token is over.
+    // The client refreshes when its first access token has expired.
     stage.tenant.time().advance(65 * MINUTE).await;
     let next = token_of(stage.refresh(&client, &token).await).await;
     stage.tenant.time().advance(29 * 24 * HOUR).await;

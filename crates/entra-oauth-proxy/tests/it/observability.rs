@@ -1,5 +1,5 @@
-//! What operators see: spans that join a sign-in's requests with each other and with Entra's log, and
-//! metrics.
+//! Tests of what operators see: metrics, and spans that connect the requests of a sign-in with each
+//! other and with Entra's log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::refresh::token_of;
 use crate::support::{Browser, HOUR, Stage, parameter};
 use crate::watched_store::WatchedStore;
 
-/// The value of a field on a line of the log, wherever it stands.
+/// Returns the value of a field on a log line.
 fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
     let (_, rest) = line.split_once(&format!("{name}=\""))?;
     rest.split('"').next()
@@ -54,7 +54,7 @@ async fn one_id_goes_through_a_sign_in_and_is_entras_correlation_id() {
     let redeemed = line(&lines, "a code was redeemed");
     assert_eq!(field(redeemed, "sign_in"), Some(&*id));
     assert_eq!(field(redeemed, "endpoint"), Some("token"));
-    // From there on the grant is what joins them.
+    // From here on, the grant's id connects the requests.
     let grant = field(redeemed, "grant").unwrap().to_owned();
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
     assert_eq!(caller.grant_id(), Some(&*grant));
@@ -65,7 +65,7 @@ async fn one_id_goes_through_a_sign_in_and_is_entras_correlation_id() {
     let refused = line(&refused, "Entra refused tokens for a user");
     assert_eq!(field(refused, "grant"), Some(&*grant));
     assert_eq!(field(refused, "client"), field(redeemed, "client"));
-    // Another sign-in has another one.
+    // Another sign-in has another id.
     let url: Url = Browser::new(&stage)
         .goes_to_entra(&client, &[])
         .await
@@ -97,7 +97,7 @@ async fn what_entra_refuses_is_logged_within_the_request_that_it_is_of() {
     assert_eq!(field(of_client, "grant_type"), Some("authorization_code"));
 }
 
-/// The counters by name and labels, and how many values each histogram has.
+/// Returns the counters by name and labels, and the number of values in each histogram.
 fn seen(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let all = snapshotter.snapshot().into_vec().into_iter();
     let all = all.map(|(key, _, _, value)| {
@@ -134,7 +134,8 @@ async fn metrics_count_what_came_of_requests() {
 
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    // Held, again, renewed, and held as Entra does not answer.
+    // Refreshes with Entra's current token, repeated, with a renewed token, and with the current
+    // token while Entra fails.
     let second = token_of(stage.refresh(&client, &first).await).await;
     token_of(stage.refresh(&client, &first).await).await;
     stage.tenant.time().advance(HOUR).await;
@@ -146,7 +147,7 @@ async fn metrics_count_what_came_of_requests() {
         .await;
     stage.tenant.token_endpoint().fail_with(500).for_next(1);
     token_of(stage.refresh(&client, &third).await).await;
-    // Stolen; a code twice; a browser without the cookie; a store that is down.
+    // A stolen token, a code used twice, a browser without the cookie, and a store that is down.
     stage.refresh(&client, &first).await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     stage.redeem(&client, &code).await;
@@ -202,7 +203,7 @@ async fn metrics_count_what_came_of_requests() {
     }
 }
 
-/// The names of metrics in a text.
+/// Returns the names of the metrics in a text.
 fn named(text: &str) -> BTreeSet<&str> {
     let is_of_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let words = text.split(|c| !is_of_name(c));

@@ -1,4 +1,4 @@
-//! What all pages have in common, what they say to whom, and signing out.
+//! Tests of all pages: their headers and layout, their texts, and signing out.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -14,7 +14,7 @@ use crate::support::{
     Browser, Client, PUBLIC, REDIRECT, Reply, Stage, application, encoded, settings,
 };
 
-/// The directives of the page's policy.
+/// Returns the directives of the page's content security policy.
 fn policy(page: &Reply) -> Vec<(String, String)> {
     assert_eq!(
         page.headers
@@ -80,7 +80,7 @@ fn is_protected(page: &Reply) {
     }
 }
 
-/// What readers of screens and people on phones need.
+/// Checks that a page has the markup that screen readers and phones need.
 #[track_caller]
 fn is_readable(page: &Reply) {
     let text = page.text();
@@ -97,7 +97,7 @@ fn is_readable(page: &Reply) {
     assert!(!title.split_once("</title>").unwrap().0.is_empty());
 }
 
-/// One of each kind.
+/// Returns one page of each kind, with the expected status.
 async fn pages(stage: &Stage) -> Vec<(StatusCode, Reply)> {
     let client = stage.client().await;
     let mut browser = Browser::new(stage);
@@ -233,7 +233,7 @@ async fn an_address_on_the_persons_own_machine_has_a_warning_of_its_own() {
             assert!(answer.contains(shown), "{shown}: {answer}");
         }
         assert_eq!(answer.contains("class=\"warning\""), warning.is_some());
-        // Not by its colour alone.
+        // The warning does not depend on colour alone.
         assert_eq!(text.contains("Careful:"), warning.is_some());
         assert!(answer.contains(warning.unwrap_or_default()), "{answer}");
     }
@@ -321,7 +321,7 @@ async fn signing_out_ends_what_is_under_way_in_this_browser_and_goes_on_to_entra
             .iter()
             .any(|cookie| cookie.contains("session"))
     );
-    // Neither the page nor the sign-in is any good now.
+    // Neither the page nor the sign-in is valid now.
     let answered = browser.answer(&open, "approve").await;
     assert_eq!(answered.status, StatusCode::FORBIDDEN);
     let callback = stage.tenant.people().sign_in("ada", &at_entra);

@@ -1,5 +1,6 @@
-//! Products, as their documents and sources have them: what the page on connecting clients says of each
-//! holds.
+//! Tests of the statements about products on the page on connecting clients.
+//!
+//! The redirect URIs are from the documentation and the sources of the products.
 
 use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder};
 use http::StatusCode;
@@ -9,7 +10,7 @@ use crate::support::{Browser, Client, Stage};
 
 const PAGE: &str = include_str!("../../docs/clients.md");
 
-/// The list of the page.
+/// Sets the allow-list from the page.
 fn listed(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
     let (_, list) = PAGE.split_once("allowed_redirects([").unwrap();
     let (list, _) = list.split_once("]);").unwrap();
@@ -18,7 +19,7 @@ fn listed(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
     settings.clients(Clients::default().allowed_redirects(entries))
 }
 
-/// A product, the addresses that it registers, and those that it then sends.
+/// Products, each with the redirect URIs that it registers, and those that it then sends.
 const PRODUCTS: [(&str, &[&str], &[&str]); 8] = [
     (
         "Claude",
@@ -115,7 +116,9 @@ async fn with_the_allow_list_of_the_page_each_product_signs_in_at_each_of_its_ad
     assert_eq!(registered.status, StatusCode::BAD_REQUEST);
 }
 
-/// Also those that nobody thought of when they were written.
+/// Checks that the document describes every error page.
+///
+/// The test finds the pages in the sources, and so includes those that are added later.
 #[test]
 fn every_page_for_people_that_tells_of_an_error_stands_in_the_document() {
     let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");

@@ -1,4 +1,5 @@
-//! Whatever is sent, the proxy answers, and sends browsers nowhere but where it may.
+//! Tests with random requests: the proxy answers each one, and redirects only to permitted
+//! addresses.
 
 use std::cell::Cell;
 
@@ -18,13 +19,14 @@ use crate::told::links;
 
 const CASES: u32 = 1_500;
 
-/// A client, and a sign-in of it that a browser has under way, at two places.
+/// A client with two sign-ins in progress: one at the consent page, and one that returns from
+/// Entra.
 struct Under {
     client: Client,
     registered: Vec<&'static str>,
-    /// The page that was shown.
+    /// Value of the hidden field `consent` on the page.
     consent: String,
-    /// What Entra brings back.
+    /// `state` with which Entra redirects back.
     state: String,
     entras_code: String,
     cookies: String,
@@ -56,7 +58,7 @@ impl Under {
     }
 }
 
-/// A change to a request that was good.
+/// A change to a valid request.
 #[derive(Clone, Debug)]
 enum Change {
     Without(&'static str),
@@ -204,7 +206,7 @@ fn sent(own: Vec<String>) -> impl Strategy<Value = Sent> {
         )
 }
 
-/// Where an answer leads.
+/// Destination of a response.
 enum Led {
     ToAPage,
     ToEntra,
@@ -212,7 +214,7 @@ enum Led {
     Nowhere,
 }
 
-/// The good request at a path.
+/// Returns the parameters of the valid request to a path.
 fn good(path: &str, under: &Under) -> Vec<(String, String)> {
     let owned = |pairs: &[(&str, &str)]| {
         pairs
@@ -228,7 +230,7 @@ fn good(path: &str, under: &Under) -> Vec<(String, String)> {
     }
 }
 
-/// The clients to whose redirect URIs the answer may go.
+/// Returns the clients to whose redirect URIs the response may go.
 fn may_answer<'u>(
     sent: &Sent,
     parameters: &[(String, String)],
@@ -248,7 +250,7 @@ fn may_answer<'u>(
     all.iter().filter(is_of).collect()
 }
 
-/// Without what a query adds, and without the port of this machine.
+/// Returns a URL without its query, and without its port on `localhost`.
 fn place(location: &str) -> String {
     let mut url: Url = location.parse().unwrap();
     url.set_query(None);
@@ -308,7 +310,7 @@ fn check(
     };
     if location.is_empty() {
         let is_consent = reply.status == StatusCode::OK && sent.path == "/authorize";
-        // The one that an error is carried by.
+        // The link of the button that carries an error to the client.
         for link in links(&reply).iter().filter(|link| link.contains("://")) {
             prop_assert!(to_registered(link), "{}", link);
             prop_assert!(link.contains("error="), "{}", link);
@@ -327,7 +329,8 @@ fn check(
     let to_entra = sent.path == "/consent" && location.starts_with(&entra);
     let to_client = to_registered(&location);
     prop_assert!(to_entra || to_client, "{location}");
-    // Before anybody agreed, where somebody vouches for it.
+    // Before the user agrees, the proxy redirects only to loopback addresses and pre-registered
+    // clients.
     let is_vouched_for = ["http://localhost", "https://second.example"]
         .into_iter()
         .any(|beginning| location.starts_with(beginning));
@@ -388,7 +391,7 @@ fn whatever_is_sent_is_answered_and_leads_nowhere_else() {
         failure_persistence: None,
         ..Config::default()
     };
-    // So that nobody believes in a test that sends nothing but rubbish.
+    // The counts make sure that the test does not send only invalid requests.
     let [pages, to_entra, to_clients, nowhere] = [const { Cell::new(0) }; 4];
     TestRunner::new(config)
         .run(&sent(own), |sent| {

@@ -1,5 +1,6 @@
-//! Redirects before a person agreed to anything, of which there are nearly none, and the page that has
-//! the error instead (RFC 9700 §4.11.2).
+//! Tests of redirects before the user agreed to anything.
+//!
+//! There are nearly none. A page shows the error instead (RFC 9700 §4.11.2).
 
 use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys};
 use http::{Method, StatusCode};
@@ -23,7 +24,7 @@ async fn client_at(stage: &Stage, uri: &str) -> Client {
     stage.client_with(metadata).await
 }
 
-/// One of each kind of error at the authorization endpoint.
+/// Invalid parameters at the authorization endpoint, one for each kind of error.
 const ERRORS: [(&str, &str, &str); 9] = [
     ("response_type", "x", "unsupported_response_type"),
     ("response_type", "", "invalid_request"),
@@ -99,7 +100,7 @@ async fn an_error_is_redirected_to_loopback_a_preregistered_client_and_a_listed_
         ("https://vscode.dev/redirect", true),
         ("com.example.notes:/cb", true),
         ("http://localhost:1/cb", true),
-        // What is at an origin, or of a scheme, is not all of one mind.
+        // The addresses of one origin, or of one scheme, may belong to different parties.
         ("https://claude.ai/redirect?to=https://evil.example", false),
         ("https://claude.ai/api/mcp/auth_callback", false),
         (CURSOR, false),
@@ -119,7 +120,7 @@ async fn an_error_is_redirected_to_loopback_a_preregistered_client_and_a_listed_
         redirect_uri: REDIRECT.to_owned(),
     };
     errors_are_redirected(&stage, &desk, true).await;
-    // Who registers the same address is not the one whom the operator entered.
+    // Another client with the same address is not the client that the operator pre-registered.
     let other = client_at(&stage, REDIRECT).await;
     errors_are_redirected(&stage, &other, false).await;
 }
@@ -154,7 +155,7 @@ async fn nobody_is_sent_anywhere_without_a_click_of_theirs() {
             replies.push((format!("prompt={prompt} {more:?}"), reply));
         }
     }
-    // Answers that are another's, come from another site, are repeated or made up.
+    // Decisions with another browser's form, from another site, or with an invented form.
     for decision in ["approve", "deny", ""] {
         let form = [("consent", &*consent), ("decision", decision)];
         let reply = victim.post("/consent", &form).await;
@@ -200,14 +201,15 @@ async fn nobody_is_sent_anywhere_without_a_click_of_theirs() {
         assert!(!reply.headers.contains_key("refresh"), "{case}");
         assert!(!reply.text().contains("http-equiv"), "{case}");
     }
-    // The only one that redirects at once goes to Entra, whatever is asked of it.
+    // The only endpoint that redirects without a decision goes to Entra, whichever address a
+    // request names.
     let reply = victim
         .get(&format!("/sign-out?post_logout_redirect_uri={PHISH}"))
         .await;
     assert!(reply.location().starts_with(stage.tenant.url()));
     assert!(!reply.location().contains("phish"));
 
-    // Once a form has served, it serves no more.
+    // A form works only once.
     let page = attacker.get(&evil.authorize(&[])).await;
     let denied = attacker.answer(&page, "deny").await;
     assert!(denied.location().starts_with(PHISH));
@@ -260,7 +262,7 @@ async fn the_page_says_what_is_wrong_and_where_the_button_leads() {
             text.contains("<dd class=\"host\">phish.example</dd>"),
             "{text}"
         );
-        // Of what others wrote there is the host to read, and nothing else.
+        // Of the texts that other parties wrote, the page shows only the host.
         let (before, rest) = text.split_once("href=\"").unwrap();
         let after = rest.split_once('"').unwrap().1;
         for said in ["0800", "Your bank", "alert(1)", "evil.example", "admin"] {
@@ -347,7 +349,7 @@ async fn schemes_of_systems_and_of_other_applications_are_not_registered() {
     }
 }
 
-/// A registration, or a consent, ends where the rules allow its address no more.
+/// Checks that a registration, or a consent, is invalid if the rules no longer allow its address.
 #[tokio::test(start_paused = true)]
 async fn an_address_that_falls_out_of_the_rules_gets_a_page_without_a_button() {
     let uri = "notes-desk://callback";
@@ -428,7 +430,9 @@ async fn a_scheme_that_is_named_signs_in_with_a_list_and_without() {
     }
 }
 
-/// A form of another site's needs nobody's leave to be sent, as long as it is none of JSON.
+/// Checks that a form of another site has no effect.
+///
+/// A browser sends such a form without a preflight, unless its body is JSON.
 #[tokio::test(start_paused = true)]
 async fn a_form_of_another_site_does_nothing() {
     let stage = Stage::new().await;
@@ -478,7 +482,7 @@ async fn a_form_of_another_site_does_nothing() {
             }
         }
     }
-    // Two media types are none, and a form without one is none.
+    // A second media type is refused, and so is a form without one.
     for headers in [
         &[
             ("content-type", "application/json"),
@@ -502,7 +506,7 @@ async fn a_form_of_another_site_does_nothing() {
             assert_eq!(reply.error(), (400, "invalid_request".to_owned()), "{path}");
         }
     }
-    // Nothing of it ended the sign-in, or took its token.
+    // None of these requests ended the sign-in or replaced its token.
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     for headers in [

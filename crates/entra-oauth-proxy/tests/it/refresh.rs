@@ -1,4 +1,4 @@
-//! `POST /token` with a refresh token: rotation, and what ends a sign-in.
+//! Tests of `POST /token` with a refresh token: rotation, and the causes that end a sign-in.
 
 use std::time::Duration;
 
@@ -36,14 +36,15 @@ async fn each_refresh_replaces_the_token_and_the_one_before_works_for_a_minute()
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
     assert_ne!(first, second);
-    // The answer was lost, or two of its processes asked.
+    // The response was lost, or two processes of the client sent the token.
     stage.tenant.time().advance(Duration::from_secs(59)).await;
     let again = stage.refresh(&client, &first).await;
     assert_eq!(again.status, StatusCode::OK, "{}", again.text());
     let again = again.json();
     assert_eq!(again["refresh_token"], second);
     assert!(stage.verify(&again["access_token"]).await.is_ok());
-    // It is one family: the second is good, and makes the first too old.
+    // The tokens are one family: the second one is valid, and its use ends the grace period of the
+    // first.
     let third = token_of(stage.refresh(&client, &second).await).await;
     let log = Logbook::begin();
     assert_eq!(
@@ -163,11 +164,12 @@ async fn a_refresh_token_is_its_clients_alone_and_the_other_costs_it_nothing() {
     let (client, other) = (stage.client().await, stage.client().await);
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
-    // After the time in which a token that was replaced would still work.
+    // Waits longer than the grace period, in which a replaced token would still work.
     stage.tenant.time().advance(Duration::from_secs(61)).await;
     let second = token_of(stage.refresh(&client, &first).await).await;
     stage.tenant.time().advance(HOUR).await;
-    // Not even an old one, by which its own client would end everything.
+    // Another client cannot end the sign-in even with an old token, as the token's own client
+    // would.
     assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
     token_of(stage.refresh(&client, &second).await).await;
 }
@@ -245,7 +247,7 @@ async fn scopes_narrow_and_never_widen_and_a_refusal_costs_nothing() {
     assert_eq!(narrow["scope"], "read");
     let caller = stage.verify(&narrow["access_token"]).await.unwrap();
     assert_eq!(caller.scopes().collect::<Vec<_>>(), ["read"]);
-    // The grant keeps what it has (RFC 6749 §6).
+    // The grant keeps its scopes (RFC 6749 §6).
     let token = &narrow["refresh_token"];
     let all = refreshed(&stage, &client, token, &[]).await.json();
     assert_eq!(all["scope"], "read write");
@@ -261,7 +263,7 @@ async fn scopes_narrow_and_never_widen_and_a_refusal_costs_nothing() {
         let reply = refreshed(&stage, &client, token, &[("scope", scope)]).await;
         assert_eq!(reply.error(), (400, "invalid_scope".to_owned()), "{scope}");
     }
-    // After the time in which a token that was replaced would still work.
+    // Waits longer than the grace period, in which a replaced token would still work.
     stage.tenant.time().advance(Duration::from_secs(61)).await;
     let reply = refreshed(&stage, &client, token, &[("scope", "read offline_access")]).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
@@ -280,7 +282,7 @@ async fn another_resource_is_refused_and_costs_nothing() {
     )
     .await;
     assert_eq!(reply.error(), (400, "invalid_target".to_owned()));
-    // After the time in which a token that was replaced would still work.
+    // Waits longer than the grace period, in which a replaced token would still work.
     stage.tenant.time().advance(Duration::from_secs(61)).await;
     let ours = [("resource", "https://mcp.example.com/mcp/")];
     assert_eq!(
@@ -318,7 +320,7 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
         tokens = reply.json();
     }
-    // The last token is not good for longer than the sign-in.
+    // The last access token expires with the sign-in.
     assert_eq!(tokens["expires_in"], 3_600 - 240);
     let said = claims(&tokens["access_token"]);
     assert_eq!(
@@ -346,7 +348,7 @@ async fn the_end_of_a_sign_in_is_not_the_stores_affair_alone() {
         Stage::with(|settings| settings.lifetimes(Lifetimes::default().session(2 * HOUR))).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    // By the wall clock it is over, and for the store no time has passed.
+    // The sign-in is over by the wall clock, and for the store no time has passed.
     stage.tenant.time().jump_forward(2 * HOUR);
     assert_eq!(
         stage.refresh(&client, &token).await.error(),

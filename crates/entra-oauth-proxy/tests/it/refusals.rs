@@ -1,4 +1,5 @@
-//! What the log says of a request that is refused: the reason, what was found, and what was expected.
+//! Tests of the log lines about refused requests: the reason, the value found, and the expected
+//! value.
 
 use http::Method;
 use serde_json::json;
@@ -10,7 +11,7 @@ use crate::support::{
     Browser, Client, PUBLIC, REDIRECT, RESOURCE, Reply, Stage, encoded, post, request,
 };
 
-/// Checks that there is one line since the last look, which has all of the words.
+/// Checks that the log has only one line at INFO, which contains all of the words.
 #[track_caller]
 fn one_line(log: &Logbook, words: &[&str]) {
     let lines = log.lines("INFO");
@@ -20,7 +21,7 @@ fn one_line(log: &Logbook, words: &[&str]) {
     }
 }
 
-/// Checks that the client is told the reason alone.
+/// Checks that the client receives only the reason.
 #[track_caller]
 fn is_told(reply: &Reply, reason: &str) {
     assert_eq!(
@@ -151,7 +152,8 @@ async fn what_was_wrong_with_an_authorization_request_is_found_and_expected_in_t
             ],
         ),
     ] {
-        // By a redirect, and by a page, whose line has its reference as well.
+        // The error goes to the client by redirect, or to a page. A page's line also has its
+        // reference.
         for (client, of_kind) in [
             (&local, ["an authorization request was refused", ""]),
             (
@@ -416,7 +418,7 @@ async fn a_scope_that_a_refresh_adds_is_found_in_the_log() {
     );
 }
 
-/// One mistake does not keep another out of the log, whichever came first.
+/// Checks that one mistake does not keep another out of the log, whichever came first.
 #[tokio::test(start_paused = true)]
 async fn three_mistakes_within_a_second_are_three_lines() {
     let stage = Stage::new().await;

@@ -1,4 +1,4 @@
-//! What Entra refuses, and how clients and operators are told.
+//! Tests of refusals by Entra, and of the errors for clients and operators.
 
 use serde_json::Value;
 use url::Url;
@@ -9,7 +9,7 @@ use crate::support::{
     APP, Browser, Client, MINUTE, PUBLIC, SECRET, Stage, application, parameter, settings,
 };
 
-/// Goes to Entra, and returns the URL by which it sends the browser back with an error.
+/// Starts a sign-in, and returns the URL with which Entra sends the browser back with an error.
 pub(crate) async fn refused(
     browser: &mut Browser<'_>,
     client: &Client,
@@ -27,7 +27,7 @@ pub(crate) async fn refused(
     url
 }
 
-/// One kind of error does not keep another out of the log.
+/// Checks that one kind of error does not keep another out of the log.
 #[tokio::test(start_paused = true)]
 async fn each_error_of_entra_is_in_the_log_once_a_minute() {
     let stage = Stage::new().await;
@@ -107,7 +107,7 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
         let reply = browser.come_back(url.as_str()).await;
         is_told(&reply, told, error);
         assert!(browser.cookies.is_empty());
-        // One line, whatever the level.
+        // The log has one line, at WARN or ERROR.
         let said = [log.lines("WARN"), log.lines("ERROR")].concat();
         let [said] = &*said else {
             panic!("{said:#?}");
@@ -123,10 +123,10 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
             "{said}"
         );
         assert!(said.contains(&format!("remedy=\"{remedy}")), "{said}");
-        // Which permission it was about.
+        // The line names the permission.
         assert!(said.contains("scopes=\"read\""), "{said}");
         assert!(!log.text().contains("ada@x"), "{}", log.text());
-        // The log has one of a kind in a minute.
+        // The log has one line of each kind per minute.
         stage.tenant.time().advance(MINUTE).await;
     }
 }
@@ -239,7 +239,7 @@ async fn an_app_registration_with_v1_tokens_is_told_to_the_operator_with_the_rem
     assert!(said.contains("requestedAccessTokenVersion"), "{said}");
 }
 
-/// The claims that a request to Entra has.
+/// Returns the `claims` of a request to Entra.
 pub(crate) fn demanded(at_entra: &str) -> Option<Value> {
     let at_entra: Url = at_entra.parse().unwrap();
     let claims = parameter(&at_entra, "claims")?;

@@ -1,4 +1,4 @@
-//! `POST /register` (RFC 7591).
+//! Tests of `POST /register` (RFC 7591).
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -172,7 +172,8 @@ async fn redirect_uris_that_are_not_safe_are_refused_by_that_name() {
         "myapp:/callback",
         "/callback",
         "",
-        // Everything that follows would be a policy of its own.
+        // In the content security policy, the text after the host would be a directive or policy of
+        // its own.
         "https://client.example;sandbox/callback",
         "https://client.example,x/callback",
     ] {

@@ -1,4 +1,4 @@
-//! What is asked of Entra when a sign-in is refreshed, and what its answer comes to.
+//! Tests of the requests to Entra at a refresh, and of the effects of Entra's response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good()
             assert_eq!(wait, if case == "throttled" { 60 } else { 5 }, "{case}");
         }
         stage.tenant.token_endpoint().recover();
-        // After the time in which a token that was replaced would still work.
+        // Waits longer than the grace period, in which a replaced token would still work.
         stage.tenant.time().advance(Duration::from_secs(61)).await;
         let next = token_of(stage.refresh(&client, &token).await).await;
         assert_ne!(next, token, "{case}");
@@ -73,14 +73,15 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
         .advance(Duration::from_secs(54 * 60))
         .await;
     let token = token_of(stage.refresh(&client, &token).await).await;
-    // In its last five minutes Entra is asked, and not waited for.
+    // In the last five minutes of Entra's token, the proxy asks Entra, but does not need its
+    // response.
     stage
         .tenant
         .time()
         .advance(Duration::from_secs(2 * 60))
         .await;
     let token = token_of(stage.refresh(&client, &token).await).await;
-    // After that it is needed.
+    // After that, it needs Entra.
     stage
         .tenant
         .time()
@@ -94,7 +95,7 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
     token_of(stage.refresh(&client, &token).await).await;
 }
 
-/// The caller rule of the Layer says no from some moment on.
+/// Checks a user whom the Layer's caller rule refuses from some moment on.
 #[tokio::test(start_paused = true)]
 async fn a_user_whom_this_service_blocks_is_signed_out_and_in_no_more() {
     let is_blocked = Arc::new(AtomicBool::new(false));
@@ -107,7 +108,8 @@ async fn a_user_whom_this_service_blocks_is_signed_out_and_in_no_more() {
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     is_blocked.store(true, Ordering::SeqCst);
-    // The Layer asks when its yes has run out, a refresh when Entra sends another token.
+    // The Layer calls the rule again when its last result has expired. A refresh calls the rule
+    // when Entra issues another token.
     let hour = Duration::from_secs(56 * 60);
     stage.tenant.time().advance(hour).await;
     let access_token = &tokens["access_token"];
@@ -129,7 +131,7 @@ async fn a_user_whom_this_service_blocks_is_signed_out_and_in_no_more() {
     let reply = browser.come_back(&callback).await;
     assert!(reply.location().contains("error=access_denied"));
 
-    // Whoever is let in again has to sign in.
+    // A user who is allowed again has to sign in.
     is_blocked.store(false, Ordering::SeqCst);
     stage.tenant.time().advance(Duration::from_secs(2)).await;
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
@@ -172,7 +174,7 @@ async fn what_entra_ends_is_ended_here() {
         let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
         assert_eq!(reply.error(), invalid_grant(), "{case}");
         assert!(!reply.text().contains("AADSTS"), "{case}");
-        // And with it the access tokens.
+        // The access tokens end as well.
         stage.tenant.time().advance(Duration::from_secs(31)).await;
         assert!(
             stage.verify(&tokens["access_token"]).await.is_err(),

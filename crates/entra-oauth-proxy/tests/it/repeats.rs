@@ -1,5 +1,6 @@
-//! The refresh token before the current one, sent again: Entra is asked as for any other, and clocks that
-//! differ end nobody's sign-in.
+//! Tests of a refresh that is repeated with the previous refresh token.
+//!
+//! The proxy asks Entra as at any other refresh, and clock differences end no sign-in.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,12 +15,14 @@ use crate::watched_store::{Swaps, WatchedStore};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A sign-in 54 minutes old, whose token was replaced a moment ago: in the last minutes of Entra's.
+/// A sign-in whose refresh token was replaced a moment ago.
+///
+/// The sign-in is 54 minutes old, so Entra's token is valid only for some more minutes.
 struct Replaced {
     stage: Stage,
     store: WatchedStore,
     client: Client,
-    /// The token that was replaced, and its successor.
+    /// The replaced token, and its successor.
     tokens: [Value; 2],
 }
 
@@ -69,7 +72,7 @@ async fn a_repeat_asks_entra_where_a_refresh_would_and_replaces_nothing() {
         "and now for 5 minutes and 4 seconds"
     );
     replaced.stage.tenant.time().advance(3 * SECOND).await;
-    // Sent within the minute, and Entra's token is in its last 5.
+    // The repeat arrives within the grace period, and Entra's token is in its last 5 minutes.
     let replaced = Replaced::with(|settings| {
         settings.lifetimes(Lifetimes::default().rotation_grace(2 * MINUTE))
     })
@@ -83,7 +86,7 @@ async fn a_repeat_asks_entra_where_a_refresh_would_and_replaces_nothing() {
         assert_eq!(token_of(again).await, replaced.tokens[1]);
         assert_eq!(replaced.asked(), asked + 1, "once");
     }
-    // The renewal gave the token that was replaced no longer grace.
+    // The renewal did not lengthen the grace period of the replaced token.
     replaced.stage.tenant.time().advance(60 * SECOND).await;
     assert_eq!(replaced.again().await.error(), invalid_grant());
 }
@@ -95,7 +98,7 @@ async fn a_user_who_is_disabled_is_not_let_in_by_a_repeat_however_long_its_grace
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     stage.tenant.time().advance(45 * MINUTE).await;
-    // The store did not say that it was replaced: the client may repeat it for an hour.
+    // The store did not confirm the replacement, so the client may repeat the refresh for an hour.
     store.swaps_are(Swaps::DoneUnsaid);
     assert_eq!(stage.refresh(&client, &token).await.status, 503);
     store.swaps_are(Swaps::Done);
@@ -182,7 +185,7 @@ async fn entra_is_asked_every_90_minutes_however_long_it_says_that_its_token_is_
     assert_eq!(endpoint.requests().len(), asked + 1);
 }
 
-/// Two instances of one service: their clocks differ by so much.
+/// Starts two instances of one service. The clock of the second is ahead by `ahead`.
 async fn two(ahead: Duration) -> (Stage, EntraOAuthProxy) {
     let store = WatchedStore::default();
     let keys = ProxyKeys::generate();
@@ -209,7 +212,7 @@ async fn clocks_of_two_instances_that_differ_by_the_skew_end_no_sign_in() {
         let (one, other) = two(Duration::from_secs(ahead)).await;
         let client = one.client().await;
         let first = one.sign_in(&client, "ada").await["refresh_token"].clone();
-        // So that the start of the other one, too, is long ago.
+        // By then, the second instance also started long ago.
         one.tenant.time().advance(2 * HOUR).await;
         let second = token_of(one.refresh(&client, &first).await).await;
         one.tenant.time().advance(Duration::from_secs(wait)).await;

@@ -1,4 +1,4 @@
-//! `POST /revoke`: a client ends its sign-in.
+//! Tests of `POST /revoke`, with which a client ends its sign-in.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_refresh_token_is_ended_at_once_and_its_access_tokens_when_the_layer_a
     let tokens = stage.sign_in(&client, "ada").await;
     let other = stage.sign_in(&client, "ada").await;
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
-    // Whatever it is said to be.
+    // The hint about the token's type makes no difference.
     let hint = [("token_type_hint", "access_token")];
     is_done(&revoke(&stage, &client, &tokens["refresh_token"], &hint).await);
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
@@ -44,7 +44,7 @@ async fn a_refresh_token_is_ended_at_once_and_its_access_tokens_when_the_layer_a
         stage.verify(&tokens["access_token"]).await.unwrap_err(),
         "grant_ended"
     );
-    // The same user's other sign-in by the same client goes on.
+    // The same user's other sign-in by the same client continues.
     assert!(stage.verify(&other["access_token"]).await.is_ok());
     token_of(stage.refresh(&client, &other["refresh_token"]).await).await;
 }

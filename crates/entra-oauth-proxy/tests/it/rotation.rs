@@ -1,4 +1,4 @@
-//! Refresh tokens and a store that is not what it should be.
+//! Tests of refresh tokens with a store that loses writes or returns an old record.
 
 use http::StatusCode;
 
@@ -57,7 +57,7 @@ async fn a_slow_request_that_entra_refuses_does_not_end_what_a_faster_one_got() 
     let faster = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(faster.status, StatusCode::OK, "{}", faster.text());
 
-    // The slower one read the grant before, and its renewal fails.
+    // The slower request read the grant before the faster one, and Entra refuses its renewal.
     store.shows_the_first_grant_once();
     let body = r#"{"error":"invalid_grant"}"#;
     let endpoint = stage.tenant.token_endpoint();

@@ -1,4 +1,4 @@
-//! How long everything is that nobody may guess.
+//! Tests of the length of every secret and every id.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::support::{Browser, REDIRECT, Stage, claims, parameter};
 
-/// How many bytes are in a text of the base64url alphabet.
+/// Returns the number of bytes that a base64url text encodes.
 fn bytes(text: &str) -> usize {
     let decoded = URL_SAFE_NO_PAD.decode(text);
     decoded.unwrap_or_else(|_| panic!("{text}")).len()
@@ -80,7 +80,7 @@ async fn every_secret_and_every_id_has_its_length_and_is_another_each_time() {
         let grant = access_token["gid"].as_str().unwrap();
         check("a grant's id", grant, 18);
         check("a token's id", access_token["jti"].as_str().unwrap(), 18);
-        // Its version, its generation, the grant's id, the tag.
+        // The version, the generation, the grant's id, and the tag.
         let refresh_token = tokens["refresh_token"].as_str().unwrap();
         check("a refresh token", refresh_token, 1 + 4 + grant.len() + 32);
         let decoded = URL_SAFE_NO_PAD.decode(refresh_token).unwrap();

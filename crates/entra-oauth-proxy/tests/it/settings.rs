@@ -1,4 +1,4 @@
-//! What cannot be set, and what is said of it.
+//! Tests of invalid settings, and of their error messages.
 
 use std::future::ready;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use http::StatusCode;
 use crate::logbook::Logbook;
 use crate::support::{APP, HOUR, RESOURCE, Stage, resource_at, settings, settings_of, tenant};
 
-/// The problems of settings that are good but for a change.
+/// Returns the problems of valid settings after a change.
 async fn problems(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> Vec<(String, String)> {
@@ -34,7 +34,7 @@ fn problems_of(settings: EntraOAuthProxyBuilder) -> Vec<(String, String)> {
     }
 }
 
-/// The one problem.
+/// Returns the only problem of valid settings after a change.
 pub(crate) async fn problem(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> (String, String) {
@@ -43,13 +43,13 @@ pub(crate) async fn problem(
     problems.remove(0)
 }
 
-/// The problems of a resource.
+/// Returns the problems of settings with this resource.
 async fn problems_with(resource: Resource) -> Vec<(String, String)> {
     let tenant = tenant().start().await.unwrap();
     problems_of(settings_of(&tenant, resource))
 }
 
-/// The one problem of the usual resource, but for a change.
+/// Returns the only problem of the usual resource after a change.
 async fn problem_with(change: impl FnOnce(Resource) -> Resource) -> (String, String) {
     let mut problems = problems_with(change(resource_at(RESOURCE))).await;
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -322,7 +322,7 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
     }
 }
 
-/// The problem with an entry of the list.
+/// Returns the problem with an entry of the list.
 async fn not_allowed(entry: &str) -> String {
     let clients = Clients::default().allowed_redirects([entry]);
     let (setting, text) = problem(|settings| settings.clients(clients)).await;
@@ -530,7 +530,7 @@ async fn the_id_of_a_secret_is_no_secret() {
     );
 }
 
-/// Whichever builder finds it.
+/// Checks that the first line of the message is the same for problems of each builder.
 #[tokio::test]
 async fn every_problem_stands_under_the_same_words() {
     let tenant = tenant().start().await.unwrap();
@@ -567,7 +567,7 @@ async fn keys_that_are_missing_are_made_for_one_instance_and_that_is_said() {
         "{said}"
     );
 
-    // Another instance does not know them, and this one does.
+    // Another instance does not know these keys, and this one does.
     let one = Stage { tenant, proxy };
     let client = one.client().await;
     assert_eq!(one.get(&client.authorize(&[])).await.status, StatusCode::OK);

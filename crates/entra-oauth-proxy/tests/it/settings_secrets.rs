@@ -1,4 +1,4 @@
-//! Where secrets are sent by the settings, and that none in them is printed.
+//! Tests of the settings that decide where secrets are sent, and of secrets in settings.
 
 use entra_oauth_proxy::{
     Clients, EntraOAuthProxy, EntraOAuthProxyBuilder, PreregisteredClient, Secret,
@@ -9,7 +9,8 @@ use crate::support::{APP, RESOURCE, resource_at};
 
 const ELSEWHERE: &str = "https://entra.example";
 
-/// Variables that move the endpoints.
+/// Returns the value of a variable: the metadata endpoint is elsewhere, and no other variable is
+/// set.
 fn moved(name: &str) -> Option<String> {
     (name == "ENTRA_METADATA_ENDPOINT").then(|| ELSEWHERE.to_owned())
 }
@@ -26,7 +27,10 @@ fn before_the_resource() -> EntraOAuthProxyBuilder {
         .public_url("https://mcp.example.com")
 }
 
-/// The client secret, codes, refresh tokens and browsers go where the metadata is.
+/// Checks that no setting or variable moves the endpoints away from Entra.
+///
+/// The client secret, codes, refresh tokens and browsers go to the endpoints that the metadata
+/// names.
 #[tokio::test]
 async fn the_environment_does_not_move_the_endpoints_away_from_entra() {
     for (settings, named) in [
@@ -76,7 +80,7 @@ async fn the_start_says_where_secrets_are_sent() {
     }
 }
 
-/// URLs with something secret in them.
+/// URLs that contain a secret.
 const WITH_SECRETS: [&str; 4] = [
     "https://user:hunter2@host.example/",
     "https://user:hunter2%40host.example/",
@@ -84,7 +88,7 @@ const WITH_SECRETS: [&str; 4] = [
     "https://host.example/cb#hunter2",
 ];
 
-/// In an error, by `Debug`, or in the line at the start where the value is good.
+/// Checks that errors, `Debug` and the log line at startup show no secret.
 #[tokio::test]
 async fn nothing_secret_in_a_url_is_printed() {
     let logbook = Logbook::begin();

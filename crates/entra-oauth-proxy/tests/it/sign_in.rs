@@ -1,4 +1,4 @@
-//! A sign-in from the beginning to the end, and what comes of it.
+//! Tests of a complete sign-in, its tokens and its cookies.
 
 use std::time::Duration;
 
@@ -43,13 +43,14 @@ async fn a_client_registers_signs_a_user_in_and_calls() {
     assert_eq!(caller.scopes().collect::<Vec<_>>(), ["read"]);
     assert_eq!(caller.kind(), entra.kind());
     assert_eq!(caller.version(), TokenVersion::V2);
-    // Entra's client of it is this server, whoever its own is.
+    // At Entra, this server is the client of every sign-in. The caller has only the registered
+    // client.
     assert_eq!(entra.registered_client(), None);
     assert_eq!(caller.client_id(), None);
     let hash = digest(&SHA256, client.id.as_bytes());
     let hash = URL_SAFE_NO_PAD.encode(hash);
     assert_eq!(caller.registered_client(), Some(&*hash));
-    // A browser that is done has nothing left of it.
+    // A browser whose sign-in is complete has no cookie of it.
     assert!(browser.cookies.is_empty(), "{:?}", browser.cookies);
 }
 
@@ -91,7 +92,7 @@ async fn a_refresh_replaces_the_token_and_asks_entra_with_the_scopes_said() {
     let refreshed = refreshed.json();
     assert_ne!(refreshed["refresh_token"], tokens["refresh_token"]);
     assert!(stage.verify(&refreshed["access_token"]).await.is_ok());
-    // Entra's own token was still good.
+    // Entra's own token was still valid.
     assert_eq!(stage.tenant.token_endpoint().hits(), before);
 
     stage.tenant.time().advance(HOUR).await;

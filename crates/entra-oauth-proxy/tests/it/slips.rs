@@ -1,4 +1,4 @@
-//! Slips of copying in settings.
+//! Tests of copying mistakes in settings.
 
 use crate::settings::problem;
 

@@ -1,4 +1,4 @@
-//! What keeps a browser from taking an answer for something else than it says.
+//! Tests of the header that stops a browser from guessing the media type of a response.
 
 use bytes::Bytes;
 use entra_oauth_proxy::{Rate, RateLimits};

@@ -1,4 +1,4 @@
-//! What the log says when a proxy is made, and how it is written.
+//! Tests of the log lines when a proxy is built, and of their format.
 
 use entra_oauth_proxy::{Resource, Secret};
 
@@ -8,7 +8,7 @@ use crate::logbook::Logbook;
 use crate::support::{RESOURCE, Stage, resource_at, settings, settings_of, tenant};
 use crate::watched_store::WatchedStore;
 
-/// Returns what a line says after the name of its module.
+/// Returns the part of a line after the name of its module.
 fn said(line: &str) -> &str {
     line.split_once("entra_oauth_proxy::config::build: ")
         .unwrap()
@@ -81,7 +81,7 @@ async fn settings_that_come_to_nothing_write_no_line_that_clients_sign_in() {
     }
 }
 
-/// With the routes inside the Layer nobody can sign in, and every endpoint is a 401.
+/// Checks routes inside their own Layer: every endpoint responds 401, so no user can sign in.
 #[tokio::test]
 async fn endpoints_inside_their_own_layer_are_an_error_in_the_log() {
     let stage = Stage::with(|settings| settings).await;
@@ -127,7 +127,9 @@ async fn fields_with_spaces_are_quoted() {
     }
 }
 
-/// Behind the Layer, what nobody serves is refused; it is no fault of the program.
+/// Checks that a path that neither the service nor the proxy serves is not logged as a fault.
+///
+/// Behind the Layer, such a request is only refused.
 #[tokio::test]
 async fn what_the_proxy_does_not_serve_is_no_endpoint_of_its_own() {
     let stage = Stage::with(|settings| settings).await;

@@ -1,4 +1,4 @@
-//! A store that is down, that was tampered with, or that somebody reads.
+//! Tests of a store that is down, was manipulated, or is read by an attacker.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn is_unavailable(reply: &Reply) {
     assert!(!reply.text().contains("connection refused"));
 }
 
-/// The client is told to come back.
+/// Checks that the client receives `temporarily_unavailable` by redirect.
 #[track_caller]
 fn is_told_unavailable(reply: &Reply) {
     assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
@@ -58,7 +58,9 @@ async fn while_it_is_down_a_code_is_not_redeemed_and_not_lost() {
     assert!(stage.verify(&tokens.json()["access_token"]).await.is_ok());
 }
 
-/// Nobody is told of it, and it may be in the store.
+/// Checks that the log names a grant whose write failed.
+///
+/// No client received its tokens, and it may be in the store.
 #[tokio::test(start_paused = true)]
 async fn a_grant_of_which_the_store_says_nothing_is_named_in_the_log() {
     let (stage, store) = watched().await;
@@ -77,7 +79,7 @@ async fn while_it_is_down_a_refresh_token_is_not_replaced_and_not_lost() {
     let (stage, store) = watched().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    // With Entra asked in between, and without.
+    // First without a request to Entra in the refresh, then with one.
     for wait in [Duration::ZERO, HOUR] {
         stage.tenant.time().advance(wait).await;
         store.goes_down();
@@ -87,7 +89,7 @@ async fn while_it_is_down_a_refresh_token_is_not_replaced_and_not_lost() {
         is_unavailable(&stage.refresh(&client, &tokens["refresh_token"]).await);
         store.comes_back();
     }
-    // After the time in which a token that was replaced would still work.
+    // Waits longer than the grace period, in which a replaced token would still work.
     stage.tenant.time().advance(Duration::from_secs(61)).await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
@@ -138,7 +140,7 @@ async fn while_it_is_down_a_sign_in_is_put_off_and_can_begin_again() {
     assert_eq!(page.status, StatusCode::OK);
     is_told_unavailable(&browser.answer(&page, "approve").await);
     store.comes_back();
-    // The page is still good.
+    // The page is still valid.
     let at_entra = browser.answer(&page, "approve").await.location();
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
     store.goes_down();
@@ -196,7 +198,7 @@ async fn a_record_that_was_changed_is_none_and_one_warning() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_under_another_key_is_none() {
-    // Whoever writes into the store cannot put one user's grant in place of another's.
+    // An attacker who writes into the store cannot put one user's grant in place of another's.
     let (stage, store) = watched().await;
     let client = stage.client().await;
     let (ada, grace) = (
@@ -286,12 +288,12 @@ async fn whoever_reads_the_store_learns_nothing() {
         let value = String::from_utf8_lossy(value);
         for secret in secrets {
             assert!(!key.contains(secret), "{key} has {secret}");
-            // Three letters come about by chance.
+            // Three letters can occur by chance.
             let is_long = secret.len() > 3;
             assert!(!is_long || !value.contains(secret), "a value has {secret}");
         }
     }
-    // The same twice is not the same in the store.
+    // No two values are equal, even of the same content.
     let values: Vec<_> = written.iter().map(|(_, value)| value).collect();
     for (index, value) in values.iter().enumerate() {
         assert!(!values[..index].contains(value));

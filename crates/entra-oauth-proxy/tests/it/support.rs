@@ -1,4 +1,4 @@
-//! What the tests share: a tenant, a proxy before it, a client and a browser.
+//! Shared fixtures: a tenant, a proxy in front of it, a client and a browser.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,13 +26,13 @@ pub(crate) const VERIFIER: &str = "abcdefghijklmnopqrstuvwxyz0123456789-._~ABCDE
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A proxy, and the tenant behind it.
+/// A proxy and the tenant behind it.
 pub(crate) struct Stage {
     pub(crate) tenant: DevTenant,
     pub(crate) proxy: EntraOAuthProxy,
 }
 
-/// The application as it is registered in the tenant.
+/// Returns the application's registration in the tenant.
 pub(crate) fn application() -> AppRegistration {
     AppRegistration::new(APP)
         .secret(SECRET)
@@ -45,19 +45,21 @@ pub(crate) fn tenant() -> DevTenantBuilder {
     DevTenant::builder().register(application())
 }
 
-/// The resource at this URL, with the scopes that there are.
+/// Returns a resource at this URL, with the required scope `read` and the optional scope `write`.
 pub(crate) fn resource_at(url: &str) -> Resource {
     Resource::at(url)
         .required_scopes(["read"])
         .optional_scopes(["write"])
 }
 
-/// The settings of a proxy before the tenant, which it asks through memory if the clock is paused.
+/// Returns the settings of a proxy for the usual resource, with this tenant.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
     settings_of(tenant, resource_at(RESOURCE))
 }
 
-/// The same, of another resource.
+/// Returns the settings of a proxy for a resource, with this tenant.
+///
+/// If the clock is paused, the proxy reaches the tenant through the in-memory network.
 pub(crate) fn settings_of(tenant: &DevTenant, resource: Resource) -> EntraOAuthProxyBuilder {
     let settings = EntraOAuthProxy::builder()
         .tenant(tenant.id())
@@ -110,7 +112,7 @@ impl Stage {
             .await
     }
 
-    /// A client that registered itself.
+    /// Registers a client and returns it.
     pub(crate) async fn client(&self) -> Client {
         self.client_with(json!({ "redirect_uris": [REDIRECT], "client_name": "Test client" }))
             .await
@@ -149,7 +151,7 @@ impl Stage {
         .await
     }
 
-    /// A whole sign-in, in a browser of its own: the tokens.
+    /// Signs a user in with a new browser and returns the token response.
     pub(crate) async fn sign_in(&self, client: &Client, user: &str) -> Value {
         let mut browser = Browser::new(self);
         let code = browser.code(client, user, &[]).await;
@@ -158,7 +160,7 @@ impl Stage {
         tokens.json()
     }
 
-    /// Who calls with this token, or the code of the refusal.
+    /// Verifies a token and returns its caller, or the code of the refusal.
     pub(crate) async fn verify(&self, token: &Value) -> Result<Caller, &'static str> {
         let token = token.as_str().unwrap();
         self.proxy
@@ -178,7 +180,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The parameters of its authorization request.
+    /// Returns the parameters of the client's authorization request.
     pub(crate) fn request(&self) -> Vec<(String, String)> {
         [
             ("response_type", "code"),
@@ -193,7 +195,9 @@ impl Client {
         .into()
     }
 
-    /// The URL of it with some of them changed; those without a value are left out.
+    /// Returns the URL of the authorization request with changed parameters.
+    ///
+    /// A parameter whose new value is empty is left out.
     pub(crate) fn authorize(&self, changes: &[(&str, &str)]) -> String {
         let mut parameters = self.request();
         for (name, value) in changes {
@@ -205,7 +209,7 @@ impl Client {
         format!("/authorize?{}", encoded(&parameters))
     }
 
-    /// The form that redeems a code.
+    /// Returns the form that redeems a code.
     pub(crate) fn redemption<'c>(&'c self, code: &'c str) -> Vec<(&'c str, &'c str)> {
         vec![
             ("grant_type", "authorization_code"),
@@ -218,10 +222,10 @@ impl Client {
     }
 }
 
-/// A browser: it keeps cookies, and goes where it is told.
+/// A browser that keeps cookies and sends them with each request.
 pub(crate) struct Browser<'s> {
     stage: &'s Stage,
-    /// From where its requests come, if the server says it.
+    /// Peer address that each request has, as a server would add it.
     peer: Option<SocketAddr>,
     pub(crate) cookies: Vec<(String, String)>,
 }
@@ -235,7 +239,7 @@ impl<'s> Browser<'s> {
         }
     }
 
-    /// One at this address.
+    /// Creates a browser whose requests come from this address.
     pub(crate) fn at(stage: &'s Stage, peer: SocketAddr) -> Self {
         Self {
             peer: Some(peer),
@@ -243,7 +247,7 @@ impl<'s> Browser<'s> {
         }
     }
 
-    /// The header with all its cookies.
+    /// Returns the value of the `Cookie` header with all cookies.
     pub(crate) fn cookie(&self) -> String {
         let cookies = self.cookies.iter();
         let cookies = cookies.map(|(name, value)| format!("{name}={value}"));
@@ -291,7 +295,7 @@ impl<'s> Browser<'s> {
         reply
     }
 
-    /// Opens the client's request, agrees, and stands before Entra: the URL there.
+    /// Opens the client's authorization request, approves it, and returns the URL at Entra.
     pub(crate) async fn goes_to_entra(
         &mut self,
         client: &Client,
@@ -309,20 +313,20 @@ impl<'s> Browser<'s> {
         answered.location()
     }
 
-    /// Answers a consent page.
+    /// Submits a decision on a consent page.
     pub(crate) async fn answer(&mut self, page: &Reply, decision: &str) -> Reply {
         let consent = page.field("consent");
         self.post("/consent", &[("consent", &consent), ("decision", decision)])
             .await
     }
 
-    /// Comes back from Entra by the URL to which it redirected.
+    /// Opens the callback URL to which Entra redirected the browser.
     pub(crate) async fn come_back(&mut self, callback: &str) -> Reply {
         let path = callback.strip_prefix(PUBLIC).expect("a URL of the proxy's");
         self.get(path).await
     }
 
-    /// A whole sign-in up to where the client is answered.
+    /// Signs a user in and returns the URL with which the proxy redirects to the client.
     pub(crate) async fn signed_in(
         &mut self,
         client: &Client,
@@ -352,7 +356,7 @@ impl<'s> Browser<'s> {
     }
 }
 
-/// An answer of the proxy, whole.
+/// A response of the proxy with its whole body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -395,13 +399,13 @@ impl Reply {
             .collect()
     }
 
-    /// The status and `error` of a JSON answer.
+    /// Returns the status and the `error` of a JSON response.
     pub(crate) fn error(&self) -> (u16, String) {
         let error = self.json()["error"].as_str().unwrap_or_default().to_owned();
         (self.status.as_u16(), error)
     }
 
-    /// The value of a hidden field of a page.
+    /// Returns the value of a hidden field of a page.
     pub(crate) fn field(&self, name: &str) -> String {
         let beginning = format!("name=\"{name}\" value=\"");
         let (_, rest) = self.text().split_once(&beginning).expect("the field");
@@ -409,13 +413,13 @@ impl Reply {
     }
 }
 
-/// The challenge of the client's verifier.
+/// Returns the code challenge of `VERIFIER`.
 pub(crate) fn challenge() -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, VERIFIER.as_bytes());
     URL_SAFE_NO_PAD.encode(digest.as_ref())
 }
 
-/// A parameter of a URL's query.
+/// Returns a parameter of a URL's query.
 pub(crate) fn parameter(url: &Url, name: &str) -> Option<String> {
     let mut pairs = url.query_pairs();
     pairs
@@ -423,7 +427,7 @@ pub(crate) fn parameter(url: &Url, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// The claims of a JWT, unverified.
+/// Returns the claims of a JWT without verifying it.
 pub(crate) fn claims(token: &Value) -> Value {
     part(token, 1)
 }

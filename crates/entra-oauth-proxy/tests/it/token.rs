@@ -1,4 +1,4 @@
-//! `POST /token` with a code: who gets tokens for it, once.
+//! Tests of `POST /token` with a code, which only its client can redeem, and only once.
 
 use entra_oauth_proxy::Lifetimes;
 use std::time::Duration;
@@ -17,8 +17,9 @@ async fn code(stage: &Stage, client: &Client) -> String {
     Browser::new(stage).code(client, "ada", &[]).await
 }
 
-/// Redeems the code by a form in which these parameters are others; those without a value are left
-/// out.
+/// Redeems the code with changes to the form.
+///
+/// A parameter whose new value is empty is left out.
 async fn redeemed(stage: &Stage, client: &Client, code: &str, changes: &[(&str, &str)]) -> Reply {
     let mut form = client.redemption(code);
     for (name, value) in changes {
@@ -102,7 +103,7 @@ async fn a_request_that_is_none_is_answered_by_its_name() {
             "{twice}"
         );
     }
-    // None of it cost the client its code.
+    // None of these requests used up the code.
     assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
 }
 
@@ -135,7 +136,7 @@ async fn only_a_form_by_post_is_read() {
             .await;
         assert_eq!(reply.error(), (400, "invalid_request".to_owned()));
     }
-    // In a query, it would be in the log of every proxy.
+    // Every reverse proxy would log a code in a query.
     let path = format!("/token?{form}");
     let reply = stage
         .send(request(Method::POST, &path, &form_type, "".into()))
@@ -188,7 +189,7 @@ async fn a_code_is_bound_to_client_redirect_uri_and_verifier_and_a_wrong_one_cos
         [("code_verifier", &VERIFIER[1..])],
         [("code_verifier", &VERIFIER[..42])],
         [("code_verifier", &long)],
-        // The challenge itself, as plain would have it.
+        // The challenge itself, which would be right with the method `plain`.
         [("code_verifier", &crate::support::challenge())],
     ] {
         let reply = redeemed(&stage, &client, &code, &changes).await;
@@ -242,7 +243,7 @@ async fn a_code_that_is_used_twice_ends_what_it_came_to() {
     assert_eq!(again.error(), (400, "invalid_grant".to_owned()));
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.error(), (400, "invalid_grant".to_owned()));
-    // The Layer's yes may be 30 s old.
+    // The Layer's last check of the grant may be 30 s old.
     stage.tenant.time().advance(GRANT_CHECK).await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
 }
@@ -313,14 +314,14 @@ async fn access_tokens_last_as_long_as_is_set_and_are_for_this_resource_alone() 
     let claims = crate::support::claims(&tokens["access_token"]);
     assert_eq!(claims["aud"], RESOURCE);
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
-    // Ten minutes, and the skew that the Layer allows.
+    // Ten minutes, and the clock skew that the Layer allows.
     stage
         .tenant
         .time()
         .advance(Duration::from_secs(600 + 301))
         .await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
-    // A refresh token or an id is no access token.
+    // Neither a refresh token nor a client id is an access token.
     assert!(stage.verify(&tokens["refresh_token"]).await.is_err());
     assert!(stage.verify(&json!(client.id)).await.is_err());
 }
@@ -335,7 +336,7 @@ async fn where_tokens_are_passed_through_they_are_entras_for_this_api() {
     assert_ne!(claims["iss"], crate::support::PUBLIC);
     assert!(tokens["expires_in"].as_u64().unwrap() <= 3_599);
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
-    // Entra's refresh token stays here.
+    // The client does not receive Entra's refresh token.
     let entras = stage.tenant.token_endpoint().requests().pop().unwrap();
     assert_eq!(entras.parameter("grant_type"), Some("authorization_code"));
 

@@ -1,4 +1,4 @@
-//! The tokens that Entra sends for a code: which of them are those of this sign-in.
+//! Tests of the tokens that Entra issues for a code: the proxy accepts only those of this sign-in.
 
 use entra_dev_tenant::TokenBuilder;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::callback::{failed, is_told};
 use crate::logbook::Logbook;
 use crate::support::{APP, Browser, Stage, claims, parameter};
 
-/// What Entra's token endpoint answered to the only sign-in of another stage, to be changed.
+/// Returns a token response of Entra with these tokens.
 fn answer(access_token: &str, id_token: Option<&str>) -> Value {
     json!({
         "token_type": "Bearer",
@@ -220,7 +220,7 @@ async fn tokens_that_are_not_of_this_sign_in_are_refused_and_nothing_is_issued()
         is_told(&reply, error, case);
         stage.tenant.token_endpoint().recover();
     }
-    // The same by which nothing is wrong.
+    // The valid tokens are accepted.
     let reply = failed(&stage, |stage| {
         let (access_token, id_token) = good(stage);
         answers(stage, &access_token, id_token.as_deref());
@@ -262,7 +262,7 @@ async fn guests_and_agents_are_denied_where_that_is_set() {
         })
         .await;
         is_told(&reply, "access_denied", what);
-        // In the words of the proxy's builder, not of the Layer's or the core's.
+        // The log names the setting of the proxy's builder, not that of the Layer or of the core.
         let lines = log.lines("WARN");
         let setting = format!("or drop auth(|auth| auth.refuse_{what}s())");
         assert!(

@@ -1,11 +1,11 @@
-//! Errors that are told before a person agreed: by a page, whose button carries them.
+//! Helpers for error pages that appear before the user agreed, and whose button carries the error.
 
 use http::StatusCode;
 use url::Url;
 
 use crate::support::Reply;
 
-/// The addresses of all links of a page.
+/// Returns the addresses of all links of a page.
 pub(crate) fn links(page: &Reply) -> Vec<String> {
     let found = page.text().split("href=\"").skip(1);
     let written = found.map(|rest| rest.split_once('"').unwrap().0);
@@ -14,7 +14,7 @@ pub(crate) fn links(page: &Reply) -> Vec<String> {
         .collect()
 }
 
-/// Returns the address of the button on a page that tells a person of an error: the only link on it.
+/// Returns the address of the button on an error page, which is the only link on the page.
 #[track_caller]
 pub(crate) fn carried(page: &Reply) -> Url {
     assert_eq!(page.status, StatusCode::BAD_REQUEST, "{}", page.text());

@@ -1,4 +1,4 @@
-//! A store that can be down, and that shows what it was given.
+//! A store for tests that can fail, and that records its writes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-/// A cheap handle: clones are one store.
+/// A cheap handle: all clones are the same store.
 #[derive(Clone, Default)]
 pub(crate) struct WatchedStore(Arc<Inner>);
 
@@ -20,31 +20,31 @@ struct Inner {
     is_down: AtomicBool,
     is_read_only: AtomicBool,
     is_short: AtomicBool,
-    /// The beginning of the keys of which it takes none.
+    /// Prefix of the keys whose writes fail.
     refuses: Mutex<Option<&'static str>>,
-    /// The key of a record that it does not let go.
+    /// Key of a record that `take` does not remove.
     keeps: Mutex<Option<String>>,
     /// Every key and value that was ever written.
     written: Mutex<Vec<(String, Bytes)>>,
     calls: AtomicUsize,
     swaps: Mutex<Swaps>,
     delay: Mutex<Duration>,
-    /// A record as it was, for the next who reads it.
+    /// An earlier value of a record, for the next read of its key.
     older: Mutex<Option<(String, Bytes)>>,
-    /// The beginning of a key, and what the next write of such a key waits for.
+    /// A key prefix, and the signal for which the next write with such a key waits.
     held: Mutex<Option<(&'static str, oneshot::Receiver<()>)>>,
 }
 
-/// What becomes of a grant that is to be replaced.
+/// Outcome of a swap that replaces a grant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Swaps {
     #[default]
     Done,
-    /// It is said to be done.
+    /// The store reports success and writes nothing.
     Forgotten,
-    /// Somebody else was faster, always.
+    /// Another writer is always faster.
     Lost,
-    /// It is done, and nobody is told so.
+    /// The store writes, and reports an error.
     DoneUnsaid,
 }
 
@@ -53,7 +53,7 @@ impl WatchedStore {
         *self.0.swaps.lock().unwrap() = swaps;
     }
 
-    /// The next who reads a grant reads it as it was first written: as one whose read began before.
+    /// Makes the next read of a grant return its first value, as for a reader that began earlier.
     pub(crate) fn shows_the_first_grant_once(&self) {
         let written = self.written();
         let first = written
@@ -62,14 +62,14 @@ impl WatchedStore {
         *self.0.older.lock().unwrap() = first;
     }
 
-    /// Holds back the next record that is written under a key that begins so, until the sender is used.
+    /// Holds back the next write whose key has this prefix, until the sender is used.
     pub(crate) fn holds_the_next(&self, beginning: &'static str) -> oneshot::Sender<()> {
         let (release, released) = oneshot::channel();
         *self.0.held.lock().unwrap() = Some((beginning, released));
         release
     }
 
-    /// Waits until that record is held back.
+    /// Waits until such a write has arrived and is held back.
     pub(crate) async fn holds(&self) {
         while self.0.held.lock().unwrap().is_some() {
             yield_now().await;
@@ -80,22 +80,22 @@ impl WatchedStore {
         self.0.is_down.store(true, Ordering::SeqCst);
     }
 
-    /// It is read, but takes nothing.
+    /// Makes all writes fail. Reads succeed.
     pub(crate) fn refuses_writes(&self) {
         self.0.is_read_only.store(true, Ordering::SeqCst);
     }
 
-    /// It leaves out the last of the records that it is asked for together.
+    /// Makes `get_all` leave out the last record.
     pub(crate) fn leaves_one_out(&self) {
         self.0.is_short.store(true, Ordering::SeqCst);
     }
 
-    /// It takes nothing under a key that begins so.
+    /// Makes writes fail whose keys have this prefix.
     pub(crate) fn refuses_writes_to(&self, beginning: &'static str) {
         *self.0.refuses.lock().unwrap() = Some(beginning);
     }
 
-    /// It does not let this record go.
+    /// Makes `take` fail for this record.
     pub(crate) fn keeps(&self, key: String) {
         *self.0.keeps.lock().unwrap() = Some(key);
     }
@@ -107,7 +107,7 @@ impl WatchedStore {
         self.0.is_short.store(false, Ordering::SeqCst);
     }
 
-    /// Each answer takes so long, by paused time.
+    /// Delays each response by this time, on the paused clock.
     pub(crate) fn takes(&self, delay: Duration) {
         *self.0.delay.lock().unwrap() = delay;
     }
@@ -128,7 +128,7 @@ impl WatchedStore {
         }
     }
 
-    /// Waits until a write that is held back is released.
+    /// Waits until a held write is released.
     async fn is_released(&self, key: &str) {
         let is_held = |held: &mut (&'static str, oneshot::Receiver<()>)| key.starts_with(held.0);
         let held = self.0.held.lock().unwrap().take_if(is_held);
@@ -137,7 +137,7 @@ impl WatchedStore {
         }
     }
 
-    /// How often it was asked for anything.
+    /// Returns the number of calls.
     pub(crate) fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
@@ -146,7 +146,8 @@ impl WatchedStore {
         self.0.written.lock().unwrap().clone()
     }
 
-    /// The records that there are whose key begins so, in the order in which they were first written.
+    /// Returns the existing records whose keys have this prefix, in the order of their first
+    /// writes.
     pub(crate) async fn records(&self, beginning: &str) -> Vec<(String, Bytes)> {
         let mut records: Vec<(String, Bytes)> = Vec::new();
         for (key, _) in self.written() {
@@ -161,18 +162,18 @@ impl WatchedStore {
         records
     }
 
-    /// How many of them there are.
+    /// Returns the number of existing records whose keys have this prefix.
     pub(crate) async fn count(&self, beginning: &str) -> usize {
         self.records(beginning).await.len()
     }
 
-    /// Somebody puts a backup of a record in its place.
+    /// Replaces a record by a backup of it.
     pub(crate) async fn puts_back(&self, (key, value): (String, Bytes)) {
         let ttl = Duration::from_secs(3_600);
         self.0.records.put(&key, value, ttl).await.unwrap();
     }
 
-    /// Somebody changes a byte of each record whose key begins so.
+    /// Changes a byte of each record whose key has this prefix.
     pub(crate) async fn corrupts(&self, beginning: &str) {
         let ttl = Duration::from_secs(3_600);
         for (key, value) in self.records(beginning).await {
@@ -201,7 +202,8 @@ impl WatchedStore {
     }
 }
 
-/// Each lets others go first, as a store elsewhere does: requests at once meet.
+/// Each call lets other tasks run first, as calls to a remote store do, so that concurrent requests
+/// interleave.
 impl Store for WatchedStore {
     fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         Box::pin(async move {

@@ -1,4 +1,4 @@
-//! The table "What ends when" of the operations page, row by row.
+//! Tests of the table "What ends when" of the operations page, row by row.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::watched_store::WatchedStore;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The first cell of each row, as it begins, and its test.
+/// Beginning of the first cell of each row, and the name of the row's test.
 const ROWS: [(&str, &str); 13] = [
     ("a sign-in that its client revokes", "revoked_by_the_client"),
     (
@@ -95,7 +95,9 @@ async fn stage() -> (Stage, Client) {
     (stage, client)
 }
 
-/// Its refresh token is no good now, and its access token, which the Layer has just looked up, in 30 s.
+/// Checks that the refresh token is invalid immediately, and the access token in 30 s.
+///
+/// The Layer has just checked the access token, and checks it again after 30 s.
 async fn is_over_at_once(stage: &Stage, client: &Client, tokens: &Value) {
     let refused = stage.refresh(client, &tokens["refresh_token"]).await;
     assert_eq!(refused.error(), invalid_grant());
@@ -175,7 +177,7 @@ async fn ended_by_an_operator() {
     }
 }
 
-/// A stream on which nothing happens.
+/// A stream without events.
 struct Quiet;
 
 impl http_body::Body for Quiet {
@@ -221,7 +223,8 @@ async fn disabled_at_entra() {
     let (stage, client) = stage().await;
     let first = stage.sign_in(&client, "ada").await;
     stage.tenant.people().disable("ada");
-    // For what is left of Entra's token, which is an hour here, by whichever refresh token.
+    // The user continues for the rest of the lifetime of Entra's token, an hour here, with either
+    // refresh token.
     stage.tenant.time().advance(54 * MINUTE).await;
     let last = stage.refresh(&client, &first["refresh_token"]).await.json();
     stage.verify(&last["access_token"]).await.unwrap();
@@ -230,12 +233,12 @@ async fn disabled_at_entra() {
         let refused = stage.refresh(&client, token).await;
         assert_eq!(refused.error(), invalid_grant());
     }
-    // Whoever asks for no other token has the last one, for as long as it lives.
+    // A client that requests no other token can use its last one until it expires.
     let quiet = stage.sign_in(&client, "grace").await;
     stage.tenant.people().disable("grace");
     stage.tenant.time().advance(54 * MINUTE).await;
     let last = stage.refresh(&client, &quiet["refresh_token"]).await.json();
-    // With the Layer's clock skew.
+    // The Layer's clock skew is added.
     stage.tenant.time().advance(65 * MINUTE).await;
     stage.verify(&last["access_token"]).await.unwrap();
     stage.tenant.time().advance(SECOND).await;
@@ -243,7 +246,7 @@ async fn disabled_at_entra() {
     assert_eq!(refused.err(), Some("expired"));
 }
 
-/// A proxy that is there before a change of settings, and after.
+/// The store and keys of a proxy that restarts with other settings.
 struct Changed {
     store: WatchedStore,
     keys: ProxyKeys,
@@ -276,7 +279,7 @@ async fn a_scope_is_required() {
     let (changed, mut stage, client) = Changed::before().await;
     let tokens = stage.sign_in(&client, "ada").await;
     changed.after(&mut stage, &["read", "write"]);
-    // The Layer's requirement is its own matter: the token has what it had.
+    // The access token keeps its scopes. `verify` does not apply the required scopes of the Layer.
     stage.verify(&tokens["access_token"]).await.unwrap();
     is_over_at_once(&stage, &client, &tokens).await;
 }
@@ -308,7 +311,7 @@ async fn a_key_is_withdrawn() {
     let refused = stage.verify(&tokens["access_token"]).await;
     assert_eq!(refused.err(), Some("unknown_key"));
     let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
-    // Its registration was made under that key, too.
+    // The client's registration was made under that key, too.
     assert_eq!(refused.error(), (401, "invalid_client".to_owned()));
 }
 
@@ -359,7 +362,8 @@ async fn too_many_sign_ins() {
     ];
     let first = stage.sign_in(&one, "ada").await;
     stage.verify(&first["access_token"]).await.unwrap();
-    // Another by the same client, and then by a third.
+    // Another sign-in by the same client ends the first. A sign-in by a third client ends the
+    // second.
     let second = stage.sign_in(&one, "ada").await;
     is_over_at_once(&stage, &one, &first).await;
     stage.verify(&second["access_token"]).await.unwrap();
@@ -397,7 +401,7 @@ async fn any_sign_in() {
         stage.tenant.time().advance(29 * DAY).await;
         late = token_of(stage.refresh(&client, &late).await).await;
     }
-    // Its last token ends with it.
+    // The last access token ends with the sign-in.
     stage.tenant.time().advance(3 * DAY - 10 * MINUTE).await;
     let last = stage.refresh(&client, &late).await.json();
     assert!(last["expires_in"].as_u64().unwrap() <= 10 * 60);
@@ -414,7 +418,7 @@ async fn a_token_that_was_replaced() {
     stage.tenant.time().advance(60 * SECOND).await;
     assert_eq!(token_of(stage.refresh(&client, &first).await).await, second);
     let third = token_of(stage.refresh(&client, &second).await).await;
-    // Its successor is replaced.
+    // The successor was replaced.
     assert_eq!(
         stage.refresh(&client, &first).await.error(),
         invalid_grant()

@@ -1,4 +1,4 @@
-//! What an attacker makes of somebody's browser.
+//! Tests of attacks through a user's browser.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -8,9 +8,10 @@ use crate::support::{Browser, PUBLIC, REDIRECT, Stage, encoded, parameter, reque
 use crate::told::carried;
 use crate::watched_store::WatchedStore;
 
-/// GHSA-c2jp-c369-7pvx: no consent for each client. Entra knows one client alone, this server, and
-/// does not ask a user again who consented to it once; so this server asks, before anybody goes
-/// there.
+/// Checks that each client needs its own consent (GHSA-c2jp-c369-7pvx).
+///
+/// Entra knows only one client, this server, and does not ask a user again who consented once. So
+/// this server asks before the browser goes to Entra.
 #[tokio::test(start_paused = true)]
 async fn confused_deputy_through_a_static_upstream_client() {
     let stage = Stage::new().await;
@@ -32,7 +33,7 @@ async fn confused_deputy_through_a_static_upstream_client() {
     );
     assert!(page.text().contains("<dd class=\"host\">evil.example</dd>"));
     assert!(page.text().contains("not verified"));
-    // Nor does a prompt of the client's make it silent.
+    // A `prompt` of the client does not skip the page either.
     let page = browser.get(&evil.authorize(&[("prompt", "none")])).await;
     assert_eq!(
         (page.status, page.location()),
@@ -41,7 +42,7 @@ async fn confused_deputy_through_a_static_upstream_client() {
     let denied = browser.answer(&page, "deny").await;
     assert!(!denied.location().contains("code="));
     assert_eq!(stage.tenant.authorize_endpoint().hits(), at_entra);
-    // What a person agreed to for one client is not for another.
+    // Consent to one client is not consent to another.
     let page = browser.get(&honest.authorize(&[])).await;
     let consent = page.field("consent");
     let form = [
@@ -57,9 +58,11 @@ async fn confused_deputy_through_a_static_upstream_client() {
     assert!(answered.location().starts_with(REDIRECT));
 }
 
-/// GHSA-rww4-4w9c-7733 (CVE-2026-27124): a callback that is not bound to the browser in which a
-/// person agreed. The attacker agrees, and sends the victim the link to Entra, which knows the victim
-/// and asks nothing.
+/// Checks that the callback works only in the browser in which the user agreed
+/// (GHSA-rww4-4w9c-7733, CVE-2026-27124).
+///
+/// The attacker agrees, and sends the victim the link to Entra. Entra knows the victim and asks
+/// nothing.
 #[tokio::test(start_paused = true)]
 async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
     let stage = Stage::new().await;
@@ -76,7 +79,7 @@ async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
         (reply.status, reply.location()),
         (StatusCode::FORBIDDEN, String::new())
     );
-    // Nor if the victim has a sign-in of its own under way.
+    // The same holds if the victim has another sign-in in progress.
     let honest = stage.client().await;
     victim.goes_to_entra(&honest, &[]).await;
     let reply = victim.come_back(&callback).await;
@@ -87,8 +90,11 @@ async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
     assert_eq!(stage.tenant.token_endpoint().hits(), 0);
 }
 
-/// GHSA-6x8h-498w-gv8c: consent that is remembered, and a malicious server that names this one as its
-/// authorization server. Its clients ask for a token for it, and the person knows the client.
+/// Checks that a malicious server gets no token if it names this one as its authorization server
+/// (GHSA-6x8h-498w-gv8c).
+///
+/// The malicious server's clients request a token for it, and the user knows the client. With a
+/// remembered consent, the user would see no page.
 #[tokio::test(start_paused = true)]
 async fn authorization_server_in_the_middle() {
     let stage = Stage::new().await;
@@ -119,7 +125,7 @@ async fn authorization_server_in_the_middle() {
         stage.token(&form).await.error(),
         (400, "invalid_target".to_owned())
     );
-    // The person is asked each time, with the place where the answer goes.
+    // The proxy asks the user each time, and shows where the response goes.
     for _ in 0..3 {
         let page = browser.get(&client.authorize(&[])).await;
         assert_eq!(
@@ -199,13 +205,13 @@ async fn login_csrf_on_the_callback() {
         .parse()
         .unwrap();
 
-    // The attacker's own answer of Entra's, in the victim's browser.
+    // The attacker's own callback URL, in the victim's browser.
     let mut victim = Browser::new(&stage);
     let at_entra: Url = victim.goes_to_entra(&client, &[]).await.parse().unwrap();
     let reply = victim.come_back(attackers.as_str()).await;
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
-    // The attacker's code with the victim's state: it was for another challenge, and its id token has
-    // another nonce.
+    // The attacker's code with the victim's state. The code belongs to another challenge, and its
+    // id token has another nonce.
     let code = parameter(&attackers, "code").unwrap();
     let state = parameter(&at_entra, "state").unwrap();
     let reply = victim
@@ -238,7 +244,7 @@ async fn open_redirect() {
             );
         }
     }
-    // No URL is made of what a request says of this server.
+    // The proxy builds no URL from a request's claims about this server.
     let headers = [
         ("host", "evil.example"),
         ("x-forwarded-host", "evil.example"),
@@ -317,7 +323,7 @@ async fn csrf_on_consent() {
     let evil = stage
         .client_with(json!({ "redirect_uris": ["https://evil.example/callback"] }))
         .await;
-    // The attacker opens the page, and has the victim's browser send its form.
+    // The attacker opens the page, and makes the victim's browser submit its form.
     let mut attacker = Browser::new(&stage);
     let page = attacker.get(&evil.authorize(&[])).await;
     let consent = page.field("consent");
@@ -328,7 +334,7 @@ async fn csrf_on_consent() {
         victim.post("/consent", &form).await.status,
         StatusCode::FORBIDDEN
     );
-    // Or has it send a form of the victim's own, from another site.
+    // The attacker makes the victim's browser submit the victim's own form, from another site.
     let page = victim.get(&evil.authorize(&[])).await;
     let form = encoded(&[
         ("consent", &*page.field("consent")),
@@ -343,7 +349,7 @@ async fn csrf_on_consent() {
         .send(Method::POST, "/consent", &headers, form.clone().into())
         .await;
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
-    // A link is no answer.
+    // A link does not submit a decision.
     let reply = victim.get(&format!("/consent?{form}")).await;
     assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
 }
@@ -390,7 +396,7 @@ async fn denial_of_service_by_idle_flows() {
         let mut browser = Browser::new(&stage);
         browser.goes_to_entra(&client, &[]).await;
     }
-    // Whoever comes with a made-up return writes nothing either, and Entra is not asked.
+    // Invented callbacks and codes write nothing either, and cause no request to Entra.
     for n in 0..50 {
         stage.get(&format!("/callback?code={n}&state={n}")).await;
         stage.token(&stage.client().await.redemption("x")).await;

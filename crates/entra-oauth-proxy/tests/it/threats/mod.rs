@@ -1,22 +1,23 @@
-//! What the proxy is up against: one test for each threat, by its name.
+//! Tests of the threat model: one test for each threat, with the threat's name.
 //!
-//! Three of them were advisories against the proxy that this one follows (FastMCP):
+//! Three of the threats were advisories against the proxy that this one follows (FastMCP):
 //! GHSA-c2jp-c369-7pvx, GHSA-rww4-4w9c-7733 and GHSA-6x8h-498w-gv8c.
 //!
-//! Elsewhere, as they take more than a test:
+//! Other modules test the threats that need more than one test:
 //!
-//! - floods of registrations, sign-ins, token requests and requests to Entra: `limits` and `floods`;
-//! - where browsers are sent before a person agreed, schemes, and forms of other sites: `redirects`;
-//! - what strangers can write into the log: `log_floods`;
-//! - many refreshes of one token at once: `at_once`;
-//! - tokens that their client takes back: `revocation`;
-//! - an end of the process in the middle of anything: the test binary `kill`.
+//! - floods of registrations, sign-ins, token requests and requests to Entra: `limits` and
+//!   `floods`;
+//! - redirects before the user agreed, schemes, and forms of other sites: `redirects`;
+//! - log lines that strangers can cause: `log_floods`;
+//! - concurrent refreshes of one token: `at_once`;
+//! - tokens that their client revokes: `revocation`;
+//! - a process that ends in the middle of its work: the test binary `kill`.
 //!
 //! Not tested:
 //!
-//! - client id metadata documents (SSRF, DNS rebinding, a huge body, a document that is swapped after
-//!   consent): there are none yet;
-//! - timing: that secrets are compared in constant time cannot be seen from outside.
+//! - client id metadata documents (SSRF, DNS rebinding, a huge body, a document that changes after
+//!   the consent): the proxy does not support them yet;
+//! - timing: a test from outside cannot see whether secrets are compared in constant time.
 
 mod browser;
 mod registration;

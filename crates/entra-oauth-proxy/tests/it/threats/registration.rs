@@ -1,4 +1,4 @@
-//! What an attacker makes of registering clients, and of addresses that are not a server's.
+//! Tests of attacks with registered clients, and with redirect URIs on the user's own machine.
 
 use entra_oauth_proxy::Clients;
 use http::StatusCode;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{Browser, REDIRECT, Stage, parameter};
 use crate::watched_store::WatchedStore;
 
-/// A code that another program caught is of no use to it, and the person was warned.
+/// Checks that a code is useless to another program that intercepts it, and that the page warned.
 async fn a_code_is_caught(registered: &str, used: &str) {
     let stage = Stage::new().await;
     let client = stage

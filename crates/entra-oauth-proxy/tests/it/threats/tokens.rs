@@ -1,4 +1,4 @@
-//! What an attacker makes of codes, tokens, keys and the store.
+//! Tests of attacks with codes, tokens, keys and the store.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn interception_and_injection_of_codes() {
     let stage = Stage::new().await;
     let (client, attacker) = (stage.client().await, stage.client().await);
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
-    // Caught: another client, or the same one without its verifier.
+    // An intercepted code, sent by another client, or by the same client without its verifier.
     assert_eq!(
         stage.redeem(&attacker, &code).await.error(),
         invalid_grant()
@@ -35,7 +35,7 @@ async fn interception_and_injection_of_codes() {
     form.retain(|(name, _)| *name != "code_verifier");
     form.push(("code_verifier", &other));
     assert_eq!(stage.token(&form).await.error(), invalid_grant());
-    // Injected: the attacker's code, in the session of an honest client that has another challenge.
+    // An injected code: the attacker's, in the session of an honest client with another challenge.
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, other.as_bytes());
     use base64::Engine as _;
     let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.as_ref());
@@ -45,7 +45,7 @@ async fn interception_and_injection_of_codes() {
         stage.redeem(&client, &injected).await.error(),
         invalid_grant()
     );
-    // Used twice, it ends what it came to; and to Entra, too, a challenge went.
+    // A code that is used twice ends its grant. The requests to Entra also have a challenge.
     let tokens = stage.redeem(&client, &code).await.json();
     assert_eq!(stage.redeem(&client, &code).await.error(), invalid_grant());
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
@@ -117,7 +117,7 @@ async fn token_passthrough_and_wrong_audience() {
     ] {
         assert!(stage.verify(&json!(token)).await.is_err(), "{case}");
     }
-    // Of another resource, and of another issuer, with the very same keys.
+    // Tokens for another resource, and of another issuer, with the same keys.
     let tenant = DevTenant::builder()
         .register(application().redirect_uri("https://other.example.com/callback"));
     let tenant = tenant.start().await.unwrap();
@@ -176,7 +176,7 @@ async fn theft_of_refresh_tokens() {
     assert_eq!(ended.error(), invalid_grant());
     stage.tenant.time().advance(GRANT_CHECK).await;
     assert!(stage.verify(&next["access_token"]).await.is_err());
-    // However often it is refreshed, it ends.
+    // A sign-in ends, however often it is refreshed.
     let most = |settings: EntraOAuthProxyBuilder| {
         settings.lifetimes(Lifetimes::default().session(2 * HOUR))
     };
@@ -218,7 +218,7 @@ async fn compromise_of_the_store() {
             assert!(!value.contains(word), "{key} has {word}");
         }
     }
-    // Who writes into it can end sign-ins, not make them.
+    // An attacker who writes into the store can end sign-ins, but not create them.
     store.corrupts("grant/").await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.error(), invalid_grant());
@@ -239,7 +239,7 @@ async fn compromise_of_a_key() {
     let mut stage = Stage::with(|settings| with(settings, old)).await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    // While one takes the place of the other, both are good.
+    // During a change of keys, both are valid.
     stage.proxy = with(settings(&stage.tenant), &format!("{new},{old}"))
         .build()
         .unwrap();
@@ -249,7 +249,7 @@ async fn compromise_of_a_key() {
         .await
         .json();
     assert!(stage.verify(&next["access_token"]).await.is_ok());
-    // Then nothing of the old one is.
+    // After the change, nothing made with the old key is valid.
     stage.proxy = with(settings(&stage.tenant), new).build().unwrap();
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
     assert!(
@@ -258,7 +258,7 @@ async fn compromise_of_a_key() {
     );
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.error(), (401, "invalid_client".to_owned()));
-    // Each key is for one purpose: what passes at one place is nothing at another.
+    // Each key has one purpose, so a value for one endpoint is invalid at another.
     let client = stage.client().await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     for other in [&client.id, &code] {
@@ -326,7 +326,7 @@ async fn access_across_tenants() {
     let answered = browser.come_back(&callback).await.location();
     assert!(answered.contains("error=access_denied"), "{answered}");
     endpoint.recover();
-    // Who somebody is, is tenant and object id, and never what can be given to another.
+    // Tenant and object id identify a user. A name that can be given to another user does not.
     let tokens = stage.sign_in(&client, "ada").await;
     let claims = claims(&tokens["access_token"]);
     assert_eq!(claims["tid"], stage.tenant.id());
@@ -340,14 +340,14 @@ async fn access_across_tenants() {
 async fn skew_of_clocks() {
     let stage = Stage::new().await;
     let client = stage.client().await;
-    // A code is good for a minute that passes, not for one that a clock jumps.
+    // A code expires by elapsed time, so a jump of the clock does not end it.
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     stage.tenant.time().jump_forward(Duration::from_secs(120));
     let tokens = stage.redeem(&client, &code).await;
     assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.text());
     let tokens = tokens.json();
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
-    // Back again: the token is of the future, by a little.
+    // After the jump back, the token is from the near future.
     stage.tenant.time().jump_back(Duration::from_secs(120));
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;

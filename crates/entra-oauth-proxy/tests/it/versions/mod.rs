@@ -1,9 +1,11 @@
-//! Records of other versions of this server: of the one before they are read, of a later one left alone.
+//! Tests of records of other versions: the proxy reads those of earlier versions, and keeps those
+//! of later versions unchanged.
 //!
-//! The texts of version 0 are those that the server wrote at the commit "Let taking turns be a file of
-//! its own", seen by a line that printed each text before it was sealed while a test signed ada in,
-//! refreshed, and was refused by Entra. Ids, times and Entra's tokens are put into them here. They are
-//! sealed by code of the test's own, so that the sealing, too, stays what it was.
+//! The texts of version 0 are those that the server wrote at the commit "Let taking turns be a file
+//! of its own". A line in the code printed each text before the server sealed it. Meanwhile, a test
+//! signed ada in, refreshed, and received a refusal of Entra. This module puts ids, times and
+//! Entra's tokens into the texts. It seals them with its own code, so that a change of the sealing
+//! fails the test.
 
 mod written;
 
@@ -29,7 +31,7 @@ use crate::support::{
 };
 use crate::watched_store::WatchedStore;
 
-/// A grant's id, of the length that they have.
+/// Returns a grant id of the usual length.
 fn id(name: &str) -> String {
     format!("{name:-<24}")
 }
@@ -55,7 +57,8 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
         grant(&held, 3_000),
         grant(&renewed, 10),
         grant(&used, 3_000),
-        // As Entra once said it, or somebody in its place.
+        // A lifetime that a response of Entra, or of a server in its place, may once have
+        // contained.
         grant(&long, 4_000_000_000),
         sealer.record(&format!("code/{}", hash("fresh")), &before.fresh()),
         sealer.record(&format!("code/{}", hash("used")), &before.used(&used)),
@@ -68,7 +71,7 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
     let in_directory = |tenant: &DevTenant| settings(tenant).data_directory(directory.path());
     let proxy = in_directory(&tenant).build().unwrap();
     let stage = Stage { tenant, proxy };
-    // Grants go on: with Entra's token of before, and with a new one.
+    // The grants continue, with Entra's earlier token and with a new one.
     let mut token = token_of(
         stage
             .refresh(&client, &sealer.refresh_token(1, &held))
@@ -84,7 +87,7 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
         token_of(stage.refresh(&client, &presented).await).await;
         assert_eq!(stage.tenant.token_endpoint().requests().len(), asked + 1);
     }
-    // What was under way comes to its end: a code, and one that was used; a cookie; a form.
+    // Sign-ins in progress reach their end: a new code, a used code, a cookie, and a form.
     let redeemed = stage.redeem(&client, "fresh").await;
     assert_eq!(redeemed.status, StatusCode::OK, "{}", redeemed.text());
     assert_eq!(stage.redeem(&client, "used").await.error(), invalid_grant());
@@ -104,7 +107,8 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
     }
     let reply = agrees(&stage, &sealer, before.asked("value").as_bytes()).await;
     assert!(reply.location().contains("/authorize?"), "{}", reply.text());
-    // Whoever registered then signs in now, and is not asked for what Entra demanded of somebody.
+    // A client of the earlier version can sign a user in. The proxy does not send the claims that
+    // Entra demanded of some user.
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     assert!(!at_entra.contains("claims="), "{at_entra}");
@@ -116,7 +120,7 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
     let transaction = database.begin_read().unwrap();
     let format = transaction.open_table(FORMAT).unwrap();
     assert_eq!(format.get("version").unwrap().unwrap().value(), 1);
-    // All that were refreshed have a reference by now, once.
+    // The user's record has one reference to each grant that was refreshed.
     let table = transaction.open_table(RECORDS).unwrap();
     let of_users = table.range("user/".."user0").unwrap();
     let of_users: Vec<_> = of_users.map(Result::unwrap).collect();
@@ -129,13 +133,13 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
         assert_eq!(text.matches(&**grant).count(), 1, "{text}");
     }
     drop((of_users, table, format, transaction, database));
-    // And at the next start.
+    // The same holds after the next start.
     let proxy = in_directory(&tenant).build().unwrap();
     let stage = Stage { tenant, proxy };
     token_of(stage.refresh(&client, &token).await).await;
 }
 
-/// A browser comes back from Entra with this in its cookie, which has this state and nonce.
+/// Opens the callback in a browser whose cookie is this sign-in, with this state and nonce.
 async fn comes_back(stage: &Stage, sealer: &Sealer, state: &str, sign_in: &str) -> Reply {
     let other = stage.client().await;
     let mut browser = Browser::new(stage);
@@ -161,7 +165,7 @@ async fn comes_back(stage: &Stage, sealer: &Sealer, state: &str, sign_in: &str) 
     browser.come_back(&callback).await
 }
 
-/// A person agrees to what this form of a page has, whose cookie is `value`.
+/// Submits a consent form with this content, in a browser whose cookie is `value`.
 async fn agrees(stage: &Stage, sealer: &Sealer, asked: &[u8]) -> Reply {
     let mut browser = Browser::new(stage);
     let name = format!("__Host-entra-proxy-consent-{}", &hash("value")[..10]);
@@ -171,7 +175,7 @@ async fn agrees(stage: &Stage, sealer: &Sealer, asked: &[u8]) -> Reply {
     browser.post("/consent", &form).await
 }
 
-/// A stage, and what it takes to write into its store.
+/// Starts a stage, and returns it with its store and a sealer for the store's records.
 async fn stage() -> (Stage, Sealer, WatchedStore) {
     let (sealer, store) = (Sealer::new(), WatchedStore::default());
     let keys = sealer.keys();
@@ -233,7 +237,8 @@ async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
     let refreshed = stage.refresh(&client, &presented).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     let refreshed = refreshed.json();
-    // It was not kept when Entra issued the token: whoever compares asks for another.
+    // Version 1 did not store when Entra issued its token. A rule that compares the time requires
+    // another token.
     let caller = stage.verify(&refreshed["access_token"]).await.unwrap();
     assert_eq!(caller.issued_at(), None);
     stage.tenant.time().advance(HOUR).await;
@@ -244,7 +249,7 @@ async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
     let of_other = token_of(stage.refresh(&client, &presented).await).await;
     let redeemed = stage.redeem(&client, "fresh").await;
     let tokens = redeemed.json();
-    // All of them are the user's.
+    // All of the sign-ins are the user's.
     let user = caller.object_id().unwrap();
     let ended = stage.proxy.end_sign_ins_of(caller.tenant_id(), user).await;
     ended.unwrap();
@@ -272,7 +277,7 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
             key.clone()
         };
         let key = &match kind {
-            // Of which there is none yet.
+            // There is no such record yet.
             "standing/" => last("user/").replace("user/", kind),
             "client/" => format!("client/{}", hash(&client.id)),
             _ => last(kind),
@@ -363,7 +368,7 @@ async fn a_refresh_token_of_a_later_version_is_neither_unknown_nor_a_theft() {
     ];
     is_told_later(&stage.send(post("/revoke", &form, &[])).await);
     token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
-    // Anybody can write a number.
+    // The version number alone proves nothing: the tag must be valid.
     let forged = URL_SAFE_NO_PAD.encode([&[2], &bytes[1..]].concat());
     let reply = stage.refresh(&client, &json!(forged)).await;
     assert_eq!(reply.error(), invalid_grant());
@@ -383,7 +388,7 @@ async fn ids_forms_and_cookies_of_a_later_version_have_a_page_of_their_own() {
     is_page(&agrees(&stage, &sealer, text).await, "form");
     let text = std::str::from_utf8(text).unwrap();
     is_page(&comes_back(&stage, &sealer, "state", text).await, "cookie");
-    // Another sign-in in that browser leaves the cookie to whoever can read it.
+    // Another sign-in in this browser keeps a cookie that it cannot read.
     let mut browser = Browser::new(&stage);
     let sealed = sealer.sealed("sign-in", "", text.as_bytes());
     let name = "__Host-entra-proxy-sign-in-aaaaaaaaaa".to_owned();

@@ -1,4 +1,4 @@
-//! The records, ids and tokens of other versions, as they were written and sealed.
+//! Records, ids and tokens of other versions, as those versions wrote and sealed them.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, PUBLIC, REDIRECT, Stage, VERIFIER, challenge, settings};
 use crate::watched_store::WatchedStore;
-/// Seals as the server did in version 0, and does.
+/// The sealing of version 0, which the server still uses.
 pub(super) struct Sealer {
     root: [u8; 32],
     prk: Prk,
@@ -72,7 +72,7 @@ impl Sealer {
         [&id[..], &nonce, &body].concat()
     }
 
-    /// Decrypts what was sealed, with its version in front.
+    /// Decrypts a sealed value and returns its text, with the version in front.
     pub(super) fn opened(&self, purpose: &str, context: &str, sealed: &[u8]) -> Vec<u8> {
         let nonce = Nonce::try_assume_unique_for_key(&sealed[8..20]).unwrap();
         let mut body = sealed[20..].to_vec();
@@ -119,19 +119,19 @@ pub(super) fn now(tenant: &DevTenant) -> u64 {
     since.duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A record of a version that is not there yet.
+/// A record of a version that does not exist yet.
 pub(super) const LATER: &[u8] = b"\x03{\"all\":\"different\"}";
 
-/// As version 0 wrote it, for ada and this client.
+/// Texts as version 0 wrote them, for ada and this client.
 pub(super) struct Before<'b> {
     pub(super) client: &'b Client,
     pub(super) now: u64,
-    /// The token of Entra's, good there.
+    /// Entra's access token, which is valid for the tenant.
     pub(super) access_token: String,
     pub(super) refresh_token: String,
 }
 
-/// The tenant, and ada in it.
+/// Id of the tenant. `ADA` is the object id of ada in it.
 pub(super) const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 pub(super) const ADA: &str = "635e4ad8-9501-4c92-97b5-41858aaade17";
 
@@ -185,13 +185,13 @@ impl Before<'_> {
         )
     }
 
-    /// Returns the demand on a client's next user as version 0 kept it.
+    /// Returns the claims that Entra demanded of a client's next user, as version 0 stored them.
     pub(super) fn demanded(&self) -> String {
         r#"{"claims":"{\"access_token\":{\"capolids\":{\"essential\":true,\"values\":[\"3f2504e0-4f89-41d3-9a0c-0305e82c3301\"]}}}","of":{"claims":{"oid":"635e4ad8-9501-4c92-97b5-41858aaade17","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47"},"scopes":[]}}"#.to_owned()
     }
 }
 
-/// Entra's tokens for ada, as a sign-in leaves them in the store.
+/// Signs ada in, and returns the tenant and Entra's tokens, as the sign-in stored them.
 pub(super) async fn upstream(sealer: &Sealer, tenant: DevTenant) -> (DevTenant, String, String) {
     let store = WatchedStore::default();
     let settings = settings(&tenant).keys(sealer.keys()).store(store.clone());
@@ -214,7 +214,7 @@ pub(super) const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinit
 pub(super) const ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("ends");
 pub(super) const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
 
-/// The directory as version 0 left it.
+/// Writes the data directory as version 0 left it.
 pub(super) fn write_directory(
     directory: &Path,
     sealer: &Sealer,
