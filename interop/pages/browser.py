@@ -1,13 +1,17 @@
-"""Headless Chromium, as these checks use it: how a page looks, what has the focus, what was asked for."""
+"""Headless Chromium, as these checks use it: how a page looks, what has the focus, what was asked for, and which
+windows are open."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
 import urllib.parse
 
 from selenium import webdriver
+from selenium.common import exceptions
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -50,8 +54,8 @@ class Browser:
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, what, condition):
-        return WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05).until(
+    def wait(self, what, condition, ignored=()):
+        return WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=ignored).until(
             lambda _: condition(), f"waited for: {what}"
         )
 
@@ -63,6 +67,31 @@ class Browser:
         is_there = lambda: self.driver.current_url.startswith(beginning)
         self.wait(beginning, lambda: is_there() and self.run("return document.readyState") == "complete")
         return self.driver.current_url
+
+    def click(self, selector):
+        """Clicks the first element that a selector finds, as soon as nothing replaces or covers it."""
+        ignored = [
+            exceptions.ElementClickInterceptedException,
+            exceptions.ElementNotInteractableException,
+            exceptions.StaleElementReferenceException,
+        ]
+        find = lambda: self.driver.find_element(By.CSS_SELECTOR, selector)
+        self.wait(selector, lambda: find().click() is None, ignored)
+
+    def text(self, selector):
+        """Waits for the text of the first element that a selector finds."""
+        text = "return document.querySelector(arguments[0])?.innerText"
+        return self.wait(selector, lambda: self.run(text, selector))
+
+    @contextlib.contextmanager
+    def new_window(self):
+        """Goes to the window that has just been opened, and back when it has closed itself."""
+        first = self.driver.current_window_handle
+        others = lambda: [handle for handle in self.driver.window_handles if handle != first]
+        self.driver.switch_to.window(self.wait("another window", others)[0])
+        yield
+        self.wait("the end of the other window", lambda: not others())
+        self.driver.switch_to.window(first)
 
     def looks(self, width, height=800, scheme="light", forced_colors="none"):
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

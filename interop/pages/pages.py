@@ -1,4 +1,4 @@
-"""Looks at every page in Chromium, and signs in by keyboard alone.
+"""Looks at every page in Chromium, and signs in by keyboard alone, and by Swagger UI.
 
 usage: pages.py AXE_JS SCREENSHOTS PROFILE, with the server's settings in the environment (see run.sh)
 """
@@ -15,6 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import swagger_ui
 from browser import ENTER, SPACE, Browser
 
 AXE_JS, SCREENSHOTS, PROFILE = sys.argv[1:]
@@ -50,6 +51,9 @@ def main():
         carries_an_error(browser, client)
         signs_out(browser, client)
         stays_here(browser, origins)
+        tenant = swagger_ui.signs_in(browser, os.environ["OPENAPI_URL"], SCREENSHOTS)
+        done("Swagger UI: 401 before a sign-in by code with PKCE, 200 after it, 403 without the scope")
+        stays_here(browser, {os.environ["OPENAPI_URL"], tenant})
 
 
 def pages(client):
@@ -334,7 +338,7 @@ def carries_an_error(browser, client):
 def signs_out(browser, client):
     browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
     assert browser.driver.get_cookies()
-    browser.tab_to("sign out of it first")
+    browser.tab_to("sign out first")
     browser.press(ENTER)
     browser.arrives(f"{USUAL}/signed-out")
     assert browser.driver.get_cookies() == []

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Looks at the pages of the proxy and of the development tenant in headless Chromium: by axe-core, narrow
-# and wide, light and dark, and by keyboard alone.
+# and wide, light and dark, and by keyboard alone; and signs in by the Swagger UI of the example openapi.
 # usage: run.sh, with ARTIFACTS=DIRECTORY for the screenshots, if they are not to be in one of their own
 set -euo pipefail
 cd "$(dirname "$0")"
 
 work=$(mktemp -d)
-trap '[ -z "${hold:-}" ] || exec {hold}>&-; rm -rf "$work"' EXIT
+trap '[ -z "${hold:-}" ] || exec {hold}>&-; [ -z "${openapi:-}" ] || kill "$openapi" 2>/dev/null || :; rm -rf "$work"' EXIT
 screenshots=${ARTIFACTS:-$(mktemp -d -t pages.XXXXXX)}
 mkdir -p "$screenshots"
 
-. ../programs interop-pages
+. ../programs interop-pages openapi
 
 # The server ends when its input does, so with this script.
 mkfifo "$work/input"
@@ -23,6 +23,14 @@ done
 set -a
 . "$work/settings"
 set +a
+
+"$programs/openapi" >"$work/openapi" 2>"$work/openapi.log" &
+openapi=$!
+until OPENAPI_URL=$(sed -n 's|^Swagger UI  \(.*\)/swagger-ui/$|\1|p' "$work/openapi") && [ -n "$OPENAPI_URL" ]; do
+  kill -0 "$openapi" 2>/dev/null || { echo "the example did not start" >&2; exit 1; }
+  sleep 0.1
+done
+export OPENAPI_URL
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --retries 10 --disable-pip-version-check -r requirements.txt

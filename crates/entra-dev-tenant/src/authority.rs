@@ -1,7 +1,7 @@
 //! The tenant's realm, the authorities that it serves, and their discovery documents.
 //!
-//! The documents have the members that Entra serves, with the strings of the cloud that the tenant
-//! plays. Only the addresses of endpoints are local.
+//! The documents have the members that Entra serves, with the issuers, hosts and names of the cloud
+//! that the tenant plays. Only the addresses of endpoints are local.
 
 use serde_json::{Value, json};
 
@@ -184,7 +184,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The cloud whose strings the tenant uses.
+/// The cloud that the tenant plays: its issuers, host names and cloud names.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DevCloud {

@@ -28,7 +28,7 @@
 //! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped. Configure the
 //!   code under test with the tenant's [`id`](DevTenant::id), with its [`url`](DevTenant::url) as
 //!   the metadata endpoint, and with its [`clock`](DevTenant::clock). If tokio's clock is paused,
-//!   also use the tenant's [`http_client`](DevTenant::http_client), which connects [through
+//!   also use the tenant's [`http_client`](DevTenant::http_client), which connects [in
 //!   memory](#time).
 //! - [`TokenBuilder`] makes tokens: of users ([`DevTenant::user`]), of applications
 //!   ([`DevTenant::app`]), of personal accounts and of B2C, v1 or v2, id tokens and tokens for
@@ -42,8 +42,8 @@
 //!   [`authorize_endpoint`](DevTenant::authorize_endpoint) and
 //!   [`token_endpoint`](DevTenant::token_endpoint).
 //! - [`SigningKeys`], returned by [`DevTenant::signing_keys`], rotates the keys. It also changes
-//!   the content of the next key documents: outdated keys, an empty set, or entries that should not
-//!   be there.
+//!   the content of the next JWKS documents: outdated keys, an empty set, or entries that should
+//!   not be there.
 //! - [`People`], returned by [`DevTenant::people`], signs users in without a browser, disables
 //!   them, ends their sessions and requires another sign-in. It also withdraws consent and approves
 //!   scopes.
@@ -53,7 +53,8 @@
 //!   CIAM tenant.
 //! - [`DevTenantBuilder::custom_signing_key`] gives an application its own key (`?appid=`).
 //! - [`AppRegistration`] describes an application. It is a client with secrets, certificates,
-//!   federated credentials ([`ExternalIssuer`]) and redirect URIs, an API with scopes, or both.
+//!   federated credentials ([`ExternalIssuer`]) and redirect URIs, of programs or of [single-page
+//!   applications](#single-page-applications), an API with scopes, or both.
 //! - `/{tenant}/oauth2/v2.0/authorize` signs users in.
 //! - `/{tenant}/oauth2/v2.0/token` grants `authorization_code`, `refresh_token` and
 //!   `client_credentials`. Both endpoints have [Entra's refusals](#refusals).
@@ -66,10 +67,10 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [through memory](HttpClient). [`DevTenant`] is the handle on the server and the tenant. [`SigningKeys`], [`People`] and [`Time`] are handles on parts of the tenant. | `dev_tenant` |
+//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [in memory](HttpClient). [`DevTenant`] is the handle on the server and the tenant. [`SigningKeys`], [`People`] and [`Time`] are handles on parts of the tenant. | `dev_tenant` |
 //! | The [`Endpoint`] records the request. If a [`Fault`] is set, it replaces or changes the response. | `endpoint` |
-//! | A discovery document describes the authority in the path, with the strings of the [cloud](DevCloud) that the tenant plays. | `authority` |
-//! | A key document holds the [published keys](PublishedKeys), or the keys that a test has set instead. | `keys` |
+//! | A discovery document describes the authority in the path, with the issuers, hosts and names of the [cloud](DevCloud) that the tenant plays. | `authority` |
+//! | A JWKS document holds the [published keys](PublishedKeys), or the keys that a test has set instead. | `keys` |
 //! | At the other endpoints, users sign in, consent and sign out, and clients exchange codes and refresh tokens for tokens. | `oauth` |
 //! | The client is an [application](AppRegistration). It authenticates with a secret, a certificate or a [token of an external issuer that it trusts](ExternalToken). | `application` |
 //! | A [`TokenBuilder`] makes tokens, and a [`Flaw`] spoils them. | `token` |
@@ -119,6 +120,22 @@
 //! - The tenant checks PKCE if the client uses it, and does not require it.
 //! - One request may authorize scopes of several APIs. Each token request is for one of the APIs.
 //!
+//! # Single-page applications
+//!
+//! A script in a browser, such as MSAL.js or Swagger UI, redeems codes from its own origin. Entra
+//! and the tenant allow it for redirect URIs of the platform "Single-page application"
+//! ([`spa_redirect_uri`](AppRegistration::spa_redirect_uri)), with these rules:
+//!
+//! - PKCE is required.
+//! - The token request has an `Origin` header and no credential.
+//! - Refresh tokens expire 24 hours after the sign-in.
+//! - No other token request may have an `Origin` header.
+//!
+//! The response to a token request with an `Origin` header has `Access-Control-Allow-Origin: *` if
+//! the grant type is `authorization_code` or `refresh_token`, also if it is a refusal. Discovery and
+//! key documents always have it. The authorization endpoint never has it. The token endpoint
+//! answers preflights, and does not record them.
+//!
 //! # Refusals
 //!
 //! These are the refusals of the authorization endpoint. Those of the first group, without `error`,
@@ -140,8 +157,9 @@
 //! | 70011 | `invalid_scope` | a malformed scope; `.default` together with another scope |
 //! | 650053 | `invalid_client` | a scope that its API does not expose; a scope without an API counts as Graph's |
 //! | 500011 | `invalid_resource` | an API that does not exist |
-//! | 9010010 | `invalid_target` | `resource`, unless it is the App ID URI of the API of the scopes |
+//! | 9010010 | `invalid_target` | `resource`, unless it is the Application ID URI of the API of the scopes |
 //! | 901002 | `invalid_request` | any `resource` after [`refuse_resource_parameter`](DevTenantBuilder::refuse_resource_parameter) |
+//! | 9002325 | `invalid_request` | a [single-page application](#single-page-applications) without PKCE |
 //! | 700051 | `unsupported_response_type` | a response type other than `code` |
 //! | 70007, 90023, 50149, 900144 | `invalid_request` | an unknown response mode; an unknown prompt; an unknown challenge method; no scope |
 //!
@@ -152,7 +170,8 @@
 //! |---|---|---|
 //! | 7000215, 7000222 | `invalid_client` | a wrong secret; an [expired](AppRegistration::expired_secret) one |
 //! | 7000218, 7000216 | `invalid_client`, `invalid_request` | no credential; no credential for `client_credentials` |
-//! | 700025 | `invalid_client` | a credential, from a client that has none registered |
+//! | 700025 | `invalid_client` | a credential, from a client that has none registered or of a [single-page application](#single-page-applications) |
+//! | 9002326, 9002327 | `invalid_request` | an `Origin` header without a single-page application; a single-page application without an `Origin` header |
 //! | 700027, 5002723 | `invalid_client` | an assertion by another certificate or key; one without a thumbprint |
 //! | 700021, 700023, 700024 | `invalid_client` | an assertion with another subject; one with another audience; one that has expired or is not valid yet |
 //! | 700211, 700212, 700213, 50013 | `invalid_client` | an external token of another issuer, audience or subject; [`bad_signature`](ExternalToken::bad_signature) |
@@ -161,10 +180,10 @@
 //! | 54005, 70008 | `invalid_grant` | a code that is used a second time; one that is used after 10 minutes |
 //! | 501481 | `invalid_grant` | a verifier that does not match the challenge; a verifier without a challenge, or the reverse |
 //! | 70000 | `invalid_grant` | a code or refresh token that is unknown, or another client's |
-//! | 28003, 28000 | `invalid_request` | a code without `scope`; scopes of two APIs |
+//! | 28003, 28000 | `invalid_request` | a code for two APIs that is redeemed without `scope`; scopes of two APIs |
 //! | 65001 | `invalid_grant` | a scope to which the user has not consented; a scope without an API counts as Graph's |
 //! | 90009 | `invalid_request` | a refresh without `scope` by a client that is the API itself |
-//! | 700082 | `invalid_grant` | a refresh token after 90 days |
+//! | 700082, 700084 | `invalid_grant` | a refresh token after 90 days; one of a single-page application, 24 hours after the sign-in |
 //! | 50173 | `invalid_grant` | [`revoke_sessions`](People::revoke_sessions) |
 //! | 50057 | `invalid_grant` | [`disable`](People::disable) |
 //! | 50076 | `interaction_required` | [`require_interaction`](People::require_interaction); the response has `claims` |
@@ -177,7 +196,7 @@
 //! [`key_endpoint`](DevTenant::key_endpoint), [`authorize_endpoint`](DevTenant::authorize_endpoint)
 //! and [`token_endpoint`](DevTenant::token_endpoint) have the same faults. Each fault lasts until
 //! [`recover`](Endpoint::recover) or for [`for_next(n)`](Fault::for_next) requests. A fault that
-//! replaces the response redeems no code. A fault that only changes the right response does:
+//! replaces the response redeems no code. A fault that only changes the normal response does:
 //!
 //! | fault | response |
 //! |---|---|
@@ -187,17 +206,17 @@
 //! | [`answer_not_modified`](Endpoint::answer_not_modified) | 304, even if the request is not conditional |
 //! | [`answer_html`](Endpoint::answer_html), [`answer_error_json`](Endpoint::answer_error_json) | 200 with the page of a proxy; 200 with an error |
 //! | [`answer_invalid_json`](Endpoint::answer_invalid_json) | 200 with half the JSON |
-//! | [`answer_oversized`](Endpoint::answer_oversized) | the right JSON, extended to at least the given length |
-//! | [`answer_gzip_bomb`](Endpoint::answer_gzip_bomb) | the right JSON after 100 MiB, compressed to 100 KiB |
-//! | [`delay`](Endpoint::delay), [`trickle`](Endpoint::trickle) | the right response, late; one byte a second |
-//! | [`truncate`](Endpoint::truncate) | half the right response, then the connection closes |
+//! | [`answer_oversized`](Endpoint::answer_oversized) | the normal JSON, extended to at least the given length |
+//! | [`answer_gzip_bomb`](Endpoint::answer_gzip_bomb) | the normal JSON after 100 MiB, compressed to 100 KiB |
+//! | [`delay`](Endpoint::delay), [`trickle`](Endpoint::trickle) | the normal response, late; one byte a second |
+//! | [`truncate`](Endpoint::truncate) | half the normal response, then the connection closes |
 //! | [`hang`](Endpoint::hang) | nothing |
 //!
 //! [`start_outage`](DevTenant::start_outage) closes every connection to the tenant without a
 //! response. The [keys](SigningKeys) have faults, too. The documentation of each says how long it
 //! lasts:
 //!
-//! | fault | content of key documents |
+//! | fault | content of JWKS documents |
 //! |---|---|
 //! | [`serve_none`](SigningKeys::serve_none) | an empty set |
 //! | [`lag`](SigningKeys::lag) | the keys from before the latest rotation |
@@ -213,8 +232,7 @@
 //!
 //! Time is tokio's: while its clock is paused (`start_paused = true`), a trickle of half an hour
 //! takes no real time. The code under test must then run on the same current-thread runtime, which
-//! `#[tokio::test]` starts. It must also reach the tenant through memory, by
-//! [`DevTenant::http_client`]:
+//! `#[tokio::test]` starts. It must also reach the tenant in memory, by [`DevTenant::http_client`]:
 //!
 //! ```
 //! # async fn check(tenant: &entra_dev_tenant::DevTenant) {
@@ -253,8 +271,7 @@
 //!
 //! # As a program
 //!
-//! `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses and how to get its
-//! tokens.
+//! The program `entra-dev-tenant` prints its addresses and how to get its tokens.
 //!
 //! The tenant shares no code and no constant with the crates that it is meant to test. Use it for
 //! development and tests only: every client that reaches it can get a token.

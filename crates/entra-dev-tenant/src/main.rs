@@ -12,24 +12,30 @@ const USAGE: &str = "\
 A local Microsoft Entra ID tenant for tests and first steps.
 
 usage: entra-dev-tenant [--listen ADDRESS] [--url URL] [--tenant ID] [--user NAME]...
-                        [--api ID] [--scope NAME]... [--role NAME]...
-                        [--client ID] [--secret SECRET] [--redirect-uri URI]...
-                        [--print-tokens]
+                        [--api ID] [--scope NAME]... [--user-role NAME]...
+                        [--app-role NAME]... [--role NAME]... [--client ID]
+                        [--secret SECRET] [--redirect-uri URI]...
+                        [--spa-redirect-uri URI]... [--print-tokens]
 
-  --listen ADDRESS    where to serve; default 127.0.0.1:7580
-  --url URL           by which others reach it, such as http://tenant:7580 between
-                      containers; default http://ADDRESS
+  --listen ADDRESS    the address to listen on; default 127.0.0.1:7580
+  --url URL           the URL at which clients reach the tenant, such as
+                      http://tenant:7580 between containers; default http://ADDRESS
   --tenant ID         the tenant's id
-  --user NAME         who can sign in; default ada and grace
+  --user NAME         a user who can sign in; default ada and grace
   --api ID            the client id of the API that the tokens are for
-  --scope NAME        a scope that the API exposes; default: any that is asked for
-  --role NAME         an app role of the API that the users and the application have;
-                      default: the application has Reports.Read.All, and users none
-  --client ID         the client id of the application that asks for tokens; it may be
+  --scope NAME        a scope that the API exposes; default: any requested scope
+  --user-role NAME    an app role of the API that every user has; default: none
+  --app-role NAME     an app role of the API that the application has; default
+                      Reports.Read.All
+  --role NAME         an app role of the API that the users and the application have
+  --client ID         the client id of the application that requests tokens; it may be
                       the API's
-  --secret SECRET     its secret; default dev-secret
-  --redirect-uri URI  where its users come back to; default /callback and /auth/callback
-                      on any port of http://localhost and http://127.0.0.1
+  --secret SECRET     the application's secret; default dev-secret
+  --redirect-uri URI  a redirect URI of the application; default /callback and
+                      /auth/callback on any port of http://localhost and http://127.0.0.1
+  --spa-redirect-uri URI
+                      a redirect URI of the application for a single-page application, which
+                      sends PKCE in place of the secret
   --print-tokens      prints two tokens of the first user, one of which has expired, for
                       scripts: each is a line of more than 1,000 characters
   --version           prints the version
@@ -49,10 +55,12 @@ struct Arguments {
     users: Vec<String>,
     api: String,
     scopes: Vec<String>,
-    roles: Vec<String>,
+    user_roles: Vec<String>,
+    app_roles: Vec<String>,
     client: String,
     secret: String,
     redirect_uris: Vec<String>,
+    spa_redirect_uris: Vec<String>,
     prints_tokens: bool,
 }
 
@@ -88,23 +96,21 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     };
     let api = AppRegistration::new(&arguments.api);
     let client = AppRegistration::new(&arguments.client);
-    let default = arguments.roles.is_empty().then_some("Reports.Read.All");
-    let roles = texts(&arguments.roles).chain(default);
+    let default = arguments.app_roles.is_empty().then_some("Reports.Read.All");
+    let app_roles = texts(&arguments.app_roles).chain(default);
+    let client = app_roles.fold(client, AppRegistration::role);
+    let client =
+        texts(&arguments.spa_redirect_uris).fold(client, AppRegistration::spa_redirect_uri);
     let builder = DevTenant::builder()
         .listen(arguments.listen)
         .api(&arguments.api, texts(&arguments.scopes))
         .web_client(
             &arguments.client,
             &arguments.secret,
-            texts(&arguments.redirect_uris),
+            &arguments.redirect_uris,
         )
-        .register(
-            arguments
-                .roles
-                .iter()
-                .fold(api, |api, role| api.user_role(role)),
-        )
-        .register(roles.fold(client, AppRegistration::role));
+        .register(texts(&arguments.user_roles).fold(api, AppRegistration::user_role))
+        .register(client);
     let builder = match &arguments.users[..] {
         [] => builder,
         users => builder.users(texts(users)),
@@ -139,9 +145,12 @@ fn texts(owned: &[String]) -> impl Iterator<Item = &str> {
 
 fn print_addresses(tenant: &DevTenant, arguments: &Arguments) {
     let (id, url, api) = (tenant.id(), tenant.url(), &arguments.api);
-    println!("A local Entra tenant. Everybody who reaches it can have a token: development only.");
     println!(
-        "Its keys are made when it starts: get new tokens then, as old ones are refused (unknown_key).\n"
+        "A local Entra tenant. Anyone who can reach it can get a token: for development only."
+    );
+    println!(
+        "It creates new keys at every start: after a restart, old tokens are refused \
+         (unknown_key).\n"
     );
     println!("tenant  {id}\nAPI     {api}\n");
     println!("Its discovery document and its keys:\n");
@@ -159,7 +168,7 @@ const TAKE_TOKEN: &str = r#"sed 's/.*"access_token":"\([^"]*\).*/\1/'"#;
 
 fn print_token_of_application(tenant: &DevTenant, arguments: &Arguments) {
     let (client, secret, api) = (&arguments.client, &arguments.secret, &arguments.api);
-    println!("A token of the application, for an hour:\n");
+    println!("A token of the application, valid for an hour:\n");
     println!("  TOKEN=$(curl -s {}/token \\", endpoints(tenant));
     println!("    -d grant_type=client_credentials -d client_id={client} \\");
     println!("    -d client_secret={secret} -d scope=api://{api}/.default |");
@@ -189,9 +198,12 @@ fn print_sign_in(tenant: &DevTenant, arguments: &Arguments) {
     println!("    -d redirect_uri=$BACK -d scope=$SCOPE |");
     println!("    {TAKE_TOKEN})\n");
     println!("Send it: curl -H \"Authorization: Bearer $TOKEN\" http://…\n");
-    println!("Redirect URIs that are registered (of localhost and 127.0.0.1 with any port):\n");
+    println!("Registered redirect URIs (for localhost and 127.0.0.1, any port):\n");
     for uri in &arguments.redirect_uris {
         println!("  {uri}");
+    }
+    for uri in &arguments.spa_redirect_uris {
+        println!("  {uri} (single-page application)");
     }
     println!();
 }
@@ -200,7 +212,7 @@ fn print_tokens(tenant: &DevTenant, arguments: &Arguments) {
     let (user, scope) = (user(arguments), scope(arguments));
     let token = || {
         let token = tenant.user(user).scope(scope).for_api(&arguments.api);
-        texts(&arguments.roles).fold(token, TokenBuilder::role)
+        texts(&arguments.user_roles).fold(token, TokenBuilder::role)
     };
     println!("# user {user}, scope {scope}\n{}\n", token().mint());
     println!("# the same, expired\n{}\n", token().expired().mint());
@@ -237,10 +249,12 @@ fn arguments() -> Result<Command, Box<dyn Error>> {
         users: Vec::new(),
         api: "6e74172b-be56-4843-9ff4-e66a39bb12e3".to_owned(),
         scopes: Vec::new(),
-        roles: Vec::new(),
+        user_roles: Vec::new(),
+        app_roles: Vec::new(),
         client: "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b".to_owned(),
         secret: "dev-secret".to_owned(),
         redirect_uris: Vec::new(),
+        spa_redirect_uris: Vec::new(),
         prints_tokens: false,
     };
     let mut parser = lexopt::Parser::from_env();
@@ -248,7 +262,7 @@ fn arguments() -> Result<Command, Box<dyn Error>> {
         match argument {
             Long("listen") => {
                 arguments.listen = parser.value()?.parse().map_err(
-                    |_| "--listen: an address and a port are expected, such as 127.0.0.1:7580",
+                    |_| "--listen: expected an address and a port, such as 127.0.0.1:7580",
                 )?;
             }
             Long("url") => arguments.url = Some(parser.value()?.parse()?),
@@ -256,15 +270,24 @@ fn arguments() -> Result<Command, Box<dyn Error>> {
             Long("user") => arguments.users.push(parser.value()?.parse()?),
             Long("api") => arguments.api = parser.value()?.parse()?,
             Long("scope") => arguments.scopes.push(parser.value()?.parse()?),
-            Long("role") => arguments.roles.push(parser.value()?.parse()?),
+            Long("user-role") => arguments.user_roles.push(parser.value()?.parse()?),
+            Long("app-role") => arguments.app_roles.push(parser.value()?.parse()?),
+            Long("role") => {
+                let role: String = parser.value()?.parse()?;
+                arguments.user_roles.push(role.clone());
+                arguments.app_roles.push(role);
+            }
             Long("client") => arguments.client = parser.value()?.parse()?,
             Long("secret") => arguments.secret = parser.value()?.parse()?,
             Long("redirect-uri") => arguments.redirect_uris.push(parser.value()?.parse()?),
+            Long("spa-redirect-uri") => {
+                arguments.spa_redirect_uris.push(parser.value()?.parse()?);
+            }
             Long("print-tokens") => arguments.prints_tokens = true,
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('V') | Long("version") => return Ok(Command::Version),
             other => {
-                return Err(format!("{}; --help shows those there are", other.unexpected()).into());
+                return Err(format!("{}; see --help for all options", other.unexpected()).into());
             }
         }
     }

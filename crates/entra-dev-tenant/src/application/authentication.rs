@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::{AppRegistration, Certificate, FederatedCredential};
+use super::{AppRegistration, Certificate, FederatedCredential, Platform};
 use crate::authority::Realm;
 use crate::clock::Clock;
 use crate::endpoint::Parameters;
@@ -36,13 +36,15 @@ struct Assertion<'a> {
 }
 
 /// Authenticates the client of a request to the token endpoint. Returns the application, which
-/// `find` finds by its id, and the `azpacr` or `appidacr` of its tokens.
+/// `find` finds by its id, and the `azpacr` or `appidacr` of its tokens. In a
+/// sign-in to a single-page application every client is public, even one with credentials.
 pub(crate) fn authenticate<'t>(
     realm: &Realm,
     clock: &Clock,
     find: impl FnOnce(&str) -> Result<&'t AppRegistration, EntraError>,
     headers: &HeaderMap,
     form: &Parameters,
+    platform: Option<Platform>,
 ) -> Result<(&'t AppRegistration, &'static str), EntraError> {
     const PUBLIC: &str = "0";
     const SECRET: &str = "1";
@@ -50,7 +52,10 @@ pub(crate) fn authenticate<'t>(
 
     let presented = Presented::read(headers, form)?;
     let application = find(&presented.client_id)?;
+    let is_public = application.is_public() || platform == Some(Platform::SinglePage);
     let acr = match (presented.secret, form.get("client_assertion")) {
+        (Some(_), Some(_)) => return Err(EntraError::malformed()),
+        (Some(_), None) | (None, Some(_)) if is_public => return Err(public_client()),
         (Some(secret), None) => {
             check_secret(application, &secret)?;
             SECRET
@@ -60,13 +65,12 @@ pub(crate) fn authenticate<'t>(
             check_assertion(realm, clock, application, assertion_type, text)?;
             ASSERTION
         }
-        (Some(_), Some(_)) => return Err(EntraError::malformed()),
         (None, None) if form.get("grant_type") == Some("client_credentials") => {
             let message = "'client_assertion', 'client_secret' or 'request' is required for the \
                 'client_credentials' grant type.";
             return Err(EntraError::new("invalid_request", 7_000_216, message));
         }
-        (None, None) if application.is_public() => PUBLIC,
+        (None, None) if is_public => PUBLIC,
         (None, None) => {
             let message = "The request body must contain the following parameter: \
                 'client_assertion' or 'client_secret'.";
@@ -115,9 +119,6 @@ fn form_decoded(text: &str) -> String {
 }
 
 fn check_secret(app: &AppRegistration, presented: &str) -> Result<(), EntraError> {
-    if app.is_public() {
-        return Err(public_client());
-    }
     let is_same =
         |value: &str| verify_slices_are_equal(value.as_bytes(), presented.as_bytes()).is_ok();
     let known = app.secrets.iter().find(|secret| is_same(&secret.value));
@@ -157,9 +158,6 @@ fn check_assertion(
         let message = "The request body must contain the following parameter: \
             'client_assertion_type'.";
         return Err(EntraError::new("invalid_request", 900_144, message));
-    }
-    if app.is_public() {
-        return Err(public_client());
     }
     let assertion = Assertion::parse(assertion)?;
     if assertion.text("iss").eq_ignore_ascii_case(&app.id) {

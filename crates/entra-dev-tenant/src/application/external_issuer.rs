@@ -35,14 +35,14 @@ pub struct ExternalIssuer {
     key: Arc<SigningKey>,
 }
 
-/// A token of an [`ExternalIssuer`].
+/// A builder of a token of an [`ExternalIssuer`].
 ///
 /// Begin with [`DevTenant::external_token`](crate::DevTenant::external_token).
 ///
 /// # Defaults
 /// The audience is `api://AzureADTokenExchange`. The token is issued now, by the tenant's clock,
 /// and valid for an hour.
-#[must_use = "a token exists only once it is minted"]
+#[must_use = "the builder creates no token until mint() is called"]
 pub struct ExternalToken<'a> {
     clock: &'a Clock,
     issuer: &'a ExternalIssuer,

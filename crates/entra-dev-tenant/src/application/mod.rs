@@ -35,17 +35,17 @@ use crate::text::is_guid;
 ///
 /// # Defaults
 /// The application has no credential, so that it is a public client. It has no redirect URI, no
-/// application permission and no app role of users. Its App ID URI is `api://` and its id. Any
-/// scope counts as exposed, until [`scope`](Self::scope) names one. Tokens for it are v2.
+/// application permission and no app role of users. Its Application ID URI is `api://` and its id.
+/// Any scope counts as exposed, until [`scope`](Self::scope) names one. Tokens for it are v2.
 #[derive(Clone)]
-#[must_use = "an application exists only once it is registered"]
+#[must_use = "an application has no effect until it is registered with a tenant"]
 pub struct AppRegistration {
     pub(crate) id: String,
     name: Option<String>,
     secrets: Vec<Secret>,
     certificates: Vec<Certificate>,
     federated: Vec<FederatedCredential>,
-    redirect_uris: Vec<String>,
+    redirect_uris: Vec<RedirectUri>,
     pub(crate) roles: Vec<String>,
     pub(crate) user_roles: Vec<String>,
     pub(crate) app_id_uri: Option<String>,
@@ -80,11 +80,28 @@ struct FederatedCredential {
     audience: String,
 }
 
+/// A redirect URI and its platform.
+#[derive(Clone)]
+struct RedirectUri {
+    uri: String,
+    platform: Platform,
+}
+
+/// The platform of a redirect URI. It determines who may redeem the codes that are sent there.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Platform {
+    /// "Web", or "Mobile and desktop applications": the client is a program.
+    Web,
+    /// "Single-page application": the client is a script in a browser.
+    SinglePage,
+}
+
 /// The default audience of federated credentials.
 const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 
 impl AppRegistration {
-    /// Begins an application with this application (client) id, which must be a GUID.
+    /// Creates the registration of an application with this application (client) id, which must be
+    /// a GUID.
     ///
     /// With any other text, the tenant does not [start](crate::DevTenantBuilder::start).
     pub fn new(client_id: &str) -> Self {
@@ -160,13 +177,24 @@ impl AppRegistration {
         self
     }
 
-    /// Adds a redirect URI.
+    /// Adds a redirect URI of the platform "Web" or "Mobile and desktop applications". The tenant
+    /// treats both alike.
     ///
     /// A request's redirect URI must be the same text. Only the port of `http://localhost` and
-    /// `http://127.0.0.1` is ignored, as Entra ignores it.
-    pub fn redirect_uri(mut self, uri: &str) -> Self {
-        self.redirect_uris.push(uri.to_owned());
-        self
+    /// `http://127.0.0.1` is ignored, as Entra ignores it. A program redeems the codes that are sent
+    /// there: a token request with an `Origin` header is refused (AADSTS9002326).
+    pub fn redirect_uri(self, uri: &str) -> Self {
+        self.with_redirect_uri(uri, Platform::Web)
+    }
+
+    /// Adds a redirect URI of the platform "Single-page application" (`spa`).
+    ///
+    /// It is compared like a [`redirect_uri`](Self::redirect_uri). An authorization request needs
+    /// PKCE (AADSTS9002325). A script redeems the codes that are sent there: the token request must
+    /// have an `Origin` header (AADSTS9002327) and no credential of the application (AADSTS700025).
+    /// The refresh tokens expire 24 hours after the sign-in (AADSTS700084).
+    pub fn spa_redirect_uri(self, uri: &str) -> Self {
+        self.with_redirect_uri(uri, Platform::SinglePage)
     }
 
     /// Adds an application permission that is granted to the application.
@@ -185,21 +213,22 @@ impl AppRegistration {
         self
     }
 
-    /// Adds a scope that the application exposes as an API.
+    /// Adds a scope of this API that clients can request.
     ///
-    /// A request for a scope that is not exposed is refused with AADSTS650053.
+    /// The API exposes this scope. A request for a scope that is not exposed is refused with
+    /// AADSTS650053.
     pub fn scope(mut self, name: &str) -> Self {
         self.scopes.push(name.to_owned());
         self
     }
 
-    /// Sets the App ID URI of this API, which is the prefix of its scopes in requests.
+    /// Sets the Application ID URI of this API, which is the prefix of its scopes in requests.
     pub fn app_id_uri(mut self, uri: &str) -> Self {
         self.app_id_uri = Some(uri.to_owned());
         self
     }
 
-    /// Makes the tokens for this API v1 tokens.
+    /// Gives the tokens for this API the v1 format.
     ///
     /// New registrations at Entra get v1 tokens until `requestedAccessTokenVersion` is set to 2.
     pub fn v1_tokens(mut self) -> Self {
@@ -211,6 +240,14 @@ impl AppRegistration {
         self.secrets.push(Secret {
             value: value.to_owned(),
             is_expired,
+        });
+        self
+    }
+
+    fn with_redirect_uri(mut self, uri: &str, platform: Platform) -> Self {
+        self.redirect_uris.push(RedirectUri {
+            uri: uri.to_owned(),
+            platform,
         });
         self
     }
@@ -240,14 +277,14 @@ impl AppRegistration {
     pub(crate) fn problem(&self) -> Option<String> {
         if !is_guid(&self.id) {
             return Some(format!(
-                "application id: {:?} is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3",
+                "application id: {:?} is not a GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3",
                 self.id
             ));
         }
         self.has_unreadable_certificate.then(|| {
             format!(
-                "certificate of {}: an X.509 certificate of an RSA key of 2048 bits or more is \
-                 expected, as PEM that begins with -----BEGIN CERTIFICATE-----, or as DER",
+                "certificate of {}: expected an X.509 certificate with an RSA key of 2048 bits or \
+                 more, as PEM that begins with -----BEGIN CERTIFICATE-----, or as DER",
                 self.id
             )
         })
@@ -279,12 +316,12 @@ impl AppRegistration {
                 500_113,
                 "No reply address is registered for the application.",
             )),
-            ([only], None) => Ok(only),
+            ([only], None) => Ok(&only.uri),
             (_, None) => {
                 let message = "No reply address provided.";
                 Err(EntraError::new("invalid_request", 900_971, message))
             }
-            (_, Some(asked)) if self.has_redirect_uri(asked) => Ok(asked),
+            (_, Some(asked)) if self.platform(asked).is_some() => Ok(asked),
             (_, Some(asked)) => {
                 let message = format!(
                     "The redirect URI '{asked}' specified in the request does not match the redirect \
@@ -297,12 +334,18 @@ impl AppRegistration {
         }
     }
 
-    fn has_redirect_uri(&self, uri: &str) -> bool {
-        self.redirect_uris.iter().any(|registered| {
-            registered == uri
-                || without_loopback_port(registered)
-                    .is_some_and(|registered| without_loopback_port(uri) == Some(registered))
-        })
+    /// Returns the platform of a redirect URI, or `None` if the URI is not registered. If several
+    /// registered URIs differ only in a loopback port, the one with the same port counts, or else
+    /// the first.
+    pub(crate) fn platform(&self, uri: &str) -> Option<Platform> {
+        let mut registered = self.redirect_uris.iter();
+        let same = registered.find(|registered| registered.uri == uri);
+        let found = same.or_else(|| {
+            let asked = without_loopback_port(uri)?;
+            let mut registered = self.redirect_uris.iter();
+            registered.find(|registered| without_loopback_port(&registered.uri) == Some(asked))
+        });
+        found.map(|registered| registered.platform)
     }
 }
 
@@ -329,10 +372,11 @@ fn without_loopback_port(uri: &str) -> Option<(&str, &str)> {
 
 impl fmt::Debug for AppRegistration {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uris = self.redirect_uris.iter().map(|registered| &registered.uri);
         formatter
             .debug_struct("AppRegistration")
             .field("id", &self.id)
-            .field("redirect_uris", &self.redirect_uris)
+            .field("redirect_uris", &uris.collect::<Vec<_>>())
             .field("scopes", &self.scopes)
             .finish_non_exhaustive()
     }
@@ -362,7 +406,24 @@ mod tests {
             ("http://app.example:8080/callback", false),
             ("https://app.example/callback/", false),
         ] {
-            assert_eq!(app.has_redirect_uri(uri), is_registered, "{uri}");
+            assert_eq!(app.platform(uri).is_some(), is_registered, "{uri}");
+        }
+    }
+
+    #[test]
+    fn of_two_platforms_that_differ_in_the_port_the_same_port_decides_or_the_first_does() {
+        let app = AppRegistration::new("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+            .redirect_uri("http://localhost:1/callback")
+            .spa_redirect_uri("http://localhost:2/callback")
+            .spa_redirect_uri("http://localhost:3/page");
+        for (uri, is_single_page) in [
+            ("http://localhost:1/callback", false),
+            ("http://localhost:2/callback", true),
+            ("http://localhost:4/callback", false),
+            ("http://localhost:4/page", true),
+        ] {
+            let found = app.platform(uri) == Some(Platform::SinglePage);
+            assert_eq!(found, is_single_page, "{uri}");
         }
     }
 }

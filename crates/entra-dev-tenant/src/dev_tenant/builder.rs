@@ -19,7 +19,7 @@ use crate::token::Issuer;
 
 /// Settings of a [`DevTenant`]; begin with [`DevTenant::builder`].
 #[derive(Debug)]
-#[must_use = "the tenant exists only once it is started"]
+#[must_use = "the builder starts no tenant until start() is called"]
 pub struct DevTenantBuilder {
     id: String,
     cloud: DevCloud,
@@ -116,24 +116,25 @@ impl DevTenantBuilder {
     }
 
     /// Registers an application that users sign in to, with a client secret.
-    pub fn web_client<'u>(
+    pub fn web_client(
         self,
         client_id: &str,
         secret: &str,
-        redirect_uris: impl IntoIterator<Item = &'u str>,
+        redirect_uris: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Self {
         let application = AppRegistration::new(client_id).secret(secret);
         let application = redirect_uris
             .into_iter()
             .fold(application, |application, uri| {
-                application.redirect_uri(uri)
+                application.redirect_uri(uri.as_ref())
             });
         self.register(application)
     }
 
     /// Registers an API that exposes these scopes and no others.
     ///
-    /// Its App ID URI is `api://` and its id. If `scopes` is empty, every scope counts as exposed.
+    /// Its Application ID URI is `api://` and its id. If `scopes` is empty, every scope counts as
+    /// exposed.
     pub fn api<'s>(self, client_id: &str, scopes: impl IntoIterator<Item = &'s str>) -> Self {
         let application = AppRegistration::new(client_id);
         let application = scopes.into_iter().fold(application, AppRegistration::scope);
@@ -150,8 +151,8 @@ impl DevTenantBuilder {
 
     /// Refuses every `resource` parameter (RFC 8707) with AADSTS901002, as Entra did until 2026.
     ///
-    /// Default: the tenant refuses `resource` with AADSTS9010010, unless it equals the App ID URI
-    /// of the one API whose scopes the client asks for. The comparison is exact.
+    /// Default: the tenant refuses `resource` with AADSTS9010010, unless it equals the Application
+    /// ID URI of the one API whose scopes the client asks for. The comparison is exact.
     pub fn refuse_resource_parameter(mut self) -> Self {
         self.refuses_resource_parameter = true;
         self
@@ -161,7 +162,7 @@ impl DevTenantBuilder {
     /// claims mapping.
     ///
     /// This key signs the tokens of users and applications, and the id tokens, whose audience is
-    /// the id or `api://` and the id. The tenant's key documents lack the key, unless the client
+    /// the id or `api://` and the id. The tenant's JWKS documents lack the key, unless the client
     /// requests them with `?appid={client_id}`. If a client requests a discovery document with this
     /// parameter, its `jwks_uri` has the parameter, too. The tenant ignores any other `appid`. The
     /// key never rotates. Default: no application has its own key.
@@ -189,7 +190,8 @@ impl DevTenantBuilder {
         for (setting, id) in custom_keys.chain([("tenant", &*self.id)]) {
             if !is_guid(id) {
                 let problem = format!(
-                    "{setting} id: {id:?} is no GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47"
+                    "{setting} id: {id:?} is not a GUID such as \
+                     72f988bf-86f1-41af-91ab-2d7cd011db47"
                 );
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
             }

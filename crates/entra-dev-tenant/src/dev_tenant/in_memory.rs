@@ -19,7 +19,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tower_service::Service;
 
-/// An HTTP client that reaches only its tenant, through memory.
+/// An HTTP client that reaches only its tenant, in memory instead of over the network.
 ///
 /// [`DevTenant::http_client`](crate::DevTenant::http_client) returns it. It is a tower service from
 /// `http::Request<Bytes>` to a response with a streaming body, as `http_client(..)` of
@@ -79,7 +79,7 @@ impl HttpClient {
         if !is_its_own {
             // Only the host: a query may hold secrets.
             let host = uri.host().unwrap_or_default();
-            return Err(refused(format!("{host:?} is not where the tenant is")));
+            return Err(refused(format!("{host:?} is not the tenant's address")));
         }
         self.connect()
     }

@@ -95,7 +95,7 @@ impl DevTenant {
         self.served.address
     }
 
-    /// Returns an HTTP client that reaches the tenant through memory.
+    /// Returns an HTTP client that reaches the tenant in memory, without a socket.
     ///
     /// Tests with a paused clock need this client in place of a socket. Configure it as the
     /// `http_client(..)` of the code under test, together with the [`url`](Self::url). See [the
@@ -105,8 +105,7 @@ impl DevTenant {
         self.http_client.clone()
     }
 
-    /// Opens a connection to the tenant through memory, for an HTTP/1.1 client that takes any
-    /// stream.
+    /// Opens an in-memory connection to the tenant, for an HTTP/1.1 client that takes any stream.
     ///
     /// # Errors
     /// If the runtime that the tenant was started on has ended.
@@ -114,7 +113,7 @@ impl DevTenant {
         self.http_client.connect()
     }
 
-    /// Begins an access token of a user.
+    /// Returns a builder of an access token of a user.
     ///
     /// The object id is derived from the name and the tenant id.
     pub fn user(&self, name: &str) -> TokenBuilder<'_> {
@@ -122,7 +121,7 @@ impl DevTenant {
         self.token(TokenKind::User { name })
     }
 
-    /// Begins an access token of an application that acts as itself.
+    /// Returns a builder of an app-only access token of an application.
     ///
     /// An application (client) id of Entra is a GUID. Any other text is a name, from which the
     /// tenant derives the id. A name has the same id in each tenant and at each start. A
@@ -132,7 +131,7 @@ impl DevTenant {
         self.token(TokenKind::App { client_id })
     }
 
-    /// Begins an id token of a user.
+    /// Returns a builder of an id token of a user.
     ///
     /// [`for_api`](TokenBuilder::for_api) sets the client that the token is for.
     pub fn id_token(&self, name: &str) -> TokenBuilder<'_> {
@@ -140,20 +139,21 @@ impl DevTenant {
         self.token(TokenKind::IdToken { name })
     }
 
-    /// Begins an access token of a user for Microsoft Graph, with a `nonce` in its header.
+    /// Returns a builder of an access token of a user for Microsoft Graph, with a `nonce` in its
+    /// header.
     pub fn graph_token(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::Graph { name }).scope("User.Read")
     }
 
-    /// Begins an access token of a user with a personal Microsoft account, signed with the key of
-    /// personal accounts.
+    /// Returns a builder of an access token of a user with a personal Microsoft account, signed
+    /// with the key of personal accounts.
     pub fn personal(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::Personal { name })
     }
 
-    /// Begins an access token of a user in the format of Azure AD B2C.
+    /// Returns a builder of an access token of a user in the format of Azure AD B2C.
     ///
     /// The tenant's key signs the token. `ver` is 1.0, a claim has the policy, and there is no
     /// `tid`.
@@ -162,7 +162,7 @@ impl DevTenant {
         self.token(TokenKind::B2c { name, policy })
     }
 
-    /// Begins a token of an issuer outside the tenant for this subject, for use as
+    /// Returns a builder of a token of an external issuer with this subject, for use as
     /// `client_assertion`.
     pub fn external_token<'a>(
         &'a self,
@@ -181,7 +181,7 @@ impl DevTenant {
         compact(header, payload, |message| key.sign(message))
     }
 
-    /// Returns the handle on the tenant's keys: rotation, and the content of key documents.
+    /// Returns the handle on the tenant's keys: rotation, and the content of JWKS documents.
     #[must_use]
     pub fn signing_keys(&self) -> SigningKeys<'_> {
         SigningKeys::of(self)
@@ -200,7 +200,7 @@ impl DevTenant {
         &self.served.discovery_endpoint
     }
 
-    /// Returns the endpoint of the key documents, v1 and v2.
+    /// Returns the endpoint of the JWKS documents, v1 and v2.
     #[must_use]
     pub fn key_endpoint(&self) -> &Endpoint {
         &self.served.key_endpoint
@@ -229,7 +229,7 @@ impl DevTenant {
         move || clock.now()
     }
 
-    /// Returns the handle on the tenant's time: both clocks, and dates in the future.
+    /// Returns the handle on the tenant's time: tokio's clock, its wall clock, and HTTP dates.
     #[must_use]
     pub fn time(&self) -> Time<'_> {
         Time::of(self)

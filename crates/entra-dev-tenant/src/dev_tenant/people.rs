@@ -30,10 +30,10 @@ impl<'t> People<'t> {
         Self(tenant)
     }
 
-    /// Signs this user in, without a browser and without HTTP.
+    /// Signs this user in without a browser, and returns the URL to which the response redirects.
     ///
-    /// The method picks the user on the page to which the authorization request leads. It returns
-    /// the URL to which the response redirects, with `code` and `state`, or with `error`.
+    /// The method picks the user on the page to which the authorization request leads. The URL has
+    /// `code` and `state`, or `error`. No HTTP request is sent.
     ///
     /// The call counts as a request to the [authorization endpoint](DevTenant::authorize_endpoint).
     /// The endpoint's faults do not affect it.
@@ -47,7 +47,7 @@ impl<'t> People<'t> {
         self.choose(authorize_url, Some(user))
     }
 
-    /// Declines in place of [signing in](Self::sign_in), and returns the URL to which the response
+    /// Declines the sign-in, as a user can on the page, and returns the URL to which the response
     /// redirects.
     ///
     /// # Panics
@@ -60,7 +60,7 @@ impl<'t> People<'t> {
     fn choose(self, authorize_url: &str, user: Option<&str>) -> String {
         let uri: Uri = authorize_url
             .parse()
-            .unwrap_or_else(|error| panic!("{authorize_url:?} is no URL: {error}"));
+            .unwrap_or_else(|error| panic!("{authorize_url:?} is not a URL: {error}"));
         let mut segments = uri.path().trim_start_matches('/').split('/');
         let authority = segments.next().unwrap_or_default().to_owned();
         assert!(

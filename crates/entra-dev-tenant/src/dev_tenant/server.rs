@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
@@ -95,8 +95,8 @@ fn tower_service(
         async move {
             assert!(
                 transport == Transport::Memory || !is_tokios_paused(),
-                "a request came by a socket while tokio's clock is paused: time would pass while \
-                 its packets are on their way; use DevTenant::http_client(), or a clock that runs"
+                "received a request over TCP while tokio's clock is paused: time would pass while \
+                 its packets are in transit; use DevTenant::http_client() or a running clock"
             );
             if is_down {
                 return Err(io::Error::other("the tenant is down"));
@@ -152,7 +152,10 @@ fn router(served: Arc<ServedTenant>) -> Router {
             "/{tenant}/oauth2/v2.0/authorize",
             get(authorize).post(authorize),
         )
-        .route("/{tenant}/oauth2/v2.0/token", post(token))
+        .route(
+            "/{tenant}/oauth2/v2.0/token",
+            post(token).options(preflight),
+        )
         .route("/{tenant}/oauth2/v2.0/logout", get(sign_out).post(sign_out))
         .with_state(served)
 }
@@ -173,7 +176,12 @@ fn published(
             let right = async {
                 match issuer.realm.authority(&authority) {
                     Ok(authority) => (
-                        [(header::CACHE_CONTROL, "max-age=86400, private")],
+                        [
+                            (header::CACHE_CONTROL, "max-age=86400, private"),
+                            // As Entra's, also without an `Origin` (October 2023).
+                            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+                            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, OPTIONS"),
+                        ],
                         Json(make(issuer, authority, appid)),
                     )
                         .into_response(),
@@ -205,6 +213,26 @@ async fn token(
     let (headers, (_, form)) = (recorded.headers.clone(), recorded.parameters());
     let right = async { respond_to_token_request(&served.tenant, &authority, &headers, &form) };
     served.token_endpoint.respond(recorded, right).await
+}
+
+/// Answers the preflight of a token request with additional headers, such as `X-Requested-With` of
+/// Swagger UI. A preflight does not name the client, so all are allowed.
+async fn preflight(headers: HeaderMap) -> Response {
+    let is_preflight = headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if !is_preflight {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response();
+    }
+    let mut response = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, OPTIONS"),
+    ]
+    .into_response();
+    if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        let allowed = (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        response.headers_mut().extend([allowed]);
+    }
+    response
 }
 
 async fn sign_out(

@@ -1,5 +1,5 @@
-//! The handle on the tenant's keys: rotation, the content of the next key documents, and entries
-//! that no key document should have.
+//! The handle on the tenant's keys: rotation, the content of the next JWKS documents, and entries
+//! that no JWKS document should have.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::keys::{KeyChange, Oddity, PublishedKeys};
 /// A handle on the keys of a [`DevTenant`].
 ///
 /// [`DevTenant::signing_keys`] returns it. It rotates the keys, and changes the content of the next
-/// key documents. The changes apply to the v1 and v2 documents of every authority except
+/// JWKS documents. The changes apply to the v1 and v2 documents of every authority except
 /// `consumers`, whose key is not the tenant's. Faults of the responses are set at the
 /// [`key_endpoint`](DevTenant::key_endpoint).
 ///
@@ -21,7 +21,7 @@ use crate::keys::{KeyChange, Oddity, PublishedKeys};
 /// let keys = tenant.signing_keys();
 /// let old = keys.current_id();
 /// keys.rotate(); // the next token has a new key …
-/// keys.lag(2); // … which two more key documents do not have
+/// keys.lag(2); // … which two more JWKS documents do not have
 /// assert!(!keys.document().contains(&keys.current_id()));
 /// keys.omit(&old, 1); // the next one does not have the old key either
 /// keys.publish_weak(); // and entries that nobody should use
@@ -44,13 +44,13 @@ impl<'t> SigningKeys<'t> {
         self.0.issuer().keys.signing().id.clone()
     }
 
-    /// Returns the tenant's own v2 key document as the tenant would serve it now.
+    /// Returns the tenant's own v2 JWKS document as the tenant would serve it now.
     #[must_use]
     pub fn document(self) -> String {
         self.document_of(self.0.id())
     }
 
-    /// Returns the v2 key document of this authority as the tenant would serve it now.
+    /// Returns the v2 JWKS document of this authority as the tenant would serve it now.
     ///
     /// The authority is the tenant's id, `common`, `organizations` or `consumers`. For any other,
     /// the text is Entra's refusal.
@@ -109,16 +109,16 @@ impl<'t> SigningKeys<'t> {
             .answer_with(200, "application/json", body)
     }
 
-    /// Serves the next `documents` key documents with the keys from before the latest
-    /// [rotation](Self::rotate) or [replacement](Self::replace_at_once).
+    /// Serves old keys, from before the latest [rotation](Self::rotate) or
+    /// [replacement](Self::replace_at_once), in this number of JWKS documents.
     ///
     /// The rotation or replacement may come before this call or after it. 0 ends the lag. A request
-    /// does not count if a fault responds to it without the right document.
+    /// does not count if a fault responds to it without the normal document.
     pub fn lag(self, documents: usize) {
         self.change(KeyChange::Lag(documents));
     }
 
-    /// Serves key documents with these sets in turn from now on, until
+    /// Serves JWKS documents with these sets in turn from now on, until
     /// [`stop_alternating`](Self::stop_alternating).
     ///
     /// Each document has one set, and the first document has the first set. A [`lag`](Self::lag)
@@ -127,7 +127,10 @@ impl<'t> SigningKeys<'t> {
     /// # Panics
     /// If `sets` is empty.
     pub fn alternate(self, sets: Vec<PublishedKeys>) {
-        assert!(!sets.is_empty(), "alternate() needs a set of keys");
+        assert!(
+            !sets.is_empty(),
+            "alternate() needs at least one set of keys"
+        );
         self.change(KeyChange::Alternate(sets));
     }
 
@@ -136,8 +139,7 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Alternate(Vec::new()));
     }
 
-    /// Serves the next `documents` key documents without the key of this `kid`, which need not be
-    /// the tenant's.
+    /// Leaves the key with this `kid`, of the tenant or not, out of this number of JWKS documents.
     ///
     /// After these documents, the key is back. If the method is called again for the same key, only
     /// the last number counts.
@@ -145,7 +147,7 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Omit(kid.to_owned(), documents));
     }
 
-    /// Adds a key of another cloud and one of personal accounts to the tenant's own key documents,
+    /// Adds a key of another cloud and one of personal accounts to the tenant's own JWKS documents,
     /// until [`reset`](Self::reset).
     ///
     /// The documents of `common` always have these keys.
@@ -153,7 +155,7 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Publish(Oddity::Foreign));
     }
 
-    /// Adds a second entry with the `kid` of the newest key to key documents, until
+    /// Adds a second entry with the `kid` of the newest key to JWKS documents, until
     /// [`reset`](Self::reset).
     ///
     /// Its key is the one that signs tokens with [`Flaw::WrongKey`](crate::Flaw::WrongKey).
@@ -161,7 +163,7 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Publish(Oddity::Twin));
     }
 
-    /// Adds entries that no client should use to key documents, until [`reset`](Self::reset).
+    /// Adds entries that no client should use to JWKS documents, until [`reset`](Self::reset).
     ///
     /// The entries are an RSA key of 1024 bits, one key without `kid`, and one entry each of the
     /// types `AKP`, `OKP` and `oct`. The key without `kid` is the one that signs tokens with
@@ -170,7 +172,7 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Publish(Oddity::WeakAndExotic));
     }
 
-    /// Adds a private exponent (`d`) to the entry of the newest key in key documents, until
+    /// Adds a private exponent (`d`) to the entry of the newest key in JWKS documents, until
     /// [`reset`](Self::reset).
     ///
     /// The exponent is not the real one.
@@ -178,7 +180,7 @@ impl<'t> SigningKeys<'t> {
         self.change(KeyChange::Publish(Oddity::PrivateHalf));
     }
 
-    /// Adds this entry to key documents, until [`reset`](Self::reset).
+    /// Adds this entry to JWKS documents, until [`reset`](Self::reset).
     pub fn publish(self, entry: impl Into<Value>) {
         self.change(KeyChange::Publish(Oddity::Also(entry.into())));
     }

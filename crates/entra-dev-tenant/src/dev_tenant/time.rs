@@ -29,8 +29,8 @@ impl<'t> Time<'t> {
 
     /// Lets time pass: tokio's clock and the wall clock both move forward by this duration.
     ///
-    /// While tokio's clock is paused, requests must come [through memory](DevTenant::http_client).
-    /// The tenant does not respond to requests that come by a socket.
+    /// While tokio's clock is paused, requests must come [in memory](DevTenant::http_client). The
+    /// tenant does not respond to requests that come by a socket.
     ///
     /// # Panics
     /// Unless tokio's clock is paused (`#[tokio::test(start_paused = true)]`).

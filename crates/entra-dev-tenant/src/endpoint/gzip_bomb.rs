@@ -40,7 +40,7 @@ fn deflate(bytes: &[u8], flush: FlushCompress) -> Vec<u8> {
     // bytes to data that it cannot compress.
     Compress::new(Compression::best(), false)
         .compress_vec(bytes, &mut compressed, flush)
-        .expect("room for it uncompressed");
+        .expect("enough room for the uncompressed data");
     compressed
 }
 

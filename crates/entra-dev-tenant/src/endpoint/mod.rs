@@ -1,8 +1,8 @@
 //! An endpoint: its recorded requests, its responses and its faults.
 //!
 //! A request passes these parts in order. It is [`recorded`]. If a [`Fault`] is set, the fault
-//! decides what happens. [`response`] turns the right response into the one that is sent, which may
-//! be slow, broken, or the [`gzip_bomb`].
+//! decides what happens. [`response`] turns the normal response into the one that is sent, which
+//! may be slow, broken, or the [`gzip_bomb`].
 
 mod gzip_bomb;
 mod recorded;
@@ -48,7 +48,7 @@ struct Caching {
     cache_control: Option<HeaderValue>,
 }
 
-/// A fault that was just set.
+/// A fault that was just set, returned so that [`for_next`](Self::for_next) can limit it.
 ///
 /// It lasts until [`Endpoint::recover`], unless [`for_next`](Self::for_next) limits it.
 #[derive(Debug)]
@@ -73,11 +73,11 @@ enum FaultAction {
     },
     /// Never responds.
     Hang,
-    /// Sends the right response with a defect.
+    /// Sends the normal response with a defect.
     Spoil(Defect),
 }
 
-/// A defect of the right response.
+/// A defect of the normal response.
 #[derive(Clone, Debug)]
 enum Defect {
     /// The response is late by this duration.
@@ -140,9 +140,9 @@ impl Endpoint {
         self.answer_with(200, "text/html; charset=utf-8", PAGE)
     }
 
-    /// Responds with the first half of the right body from now on, as if it were the whole.
+    /// Responds with the first half of the normal body from now on, as if it were the whole.
     ///
-    /// Status, content type and content length are right for this half, but the JSON ends in the
+    /// Status, content type and content length are correct for this half, but the JSON ends in the
     /// middle.
     pub fn answer_invalid_json(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::CutInTheMiddle))
@@ -154,7 +154,7 @@ impl Endpoint {
         self.answer_with(200, "application/json", body)
     }
 
-    /// Sends the right response with an additional member from now on, so that its body has at
+    /// Sends the normal response with an additional member from now on, so that its body has at
     /// least `bytes` bytes.
     ///
     /// The member is the last one, and no client knows it.
@@ -162,8 +162,8 @@ impl Endpoint {
         self.set(FaultAction::Spoil(Defect::Oversized(bytes)))
     }
 
-    /// Sends the right response with `Content-Encoding: gzip` from now on, inflating to 100 MiB of
-    /// white space and then the right JSON.
+    /// Sends the normal response with `Content-Encoding: gzip` from now on, inflating to 100 MiB of
+    /// white space and then the normal JSON.
     ///
     /// The compressed body has less than 200 KiB. It is sent even if the client does not accept
     /// gzip.
@@ -202,7 +202,7 @@ impl Endpoint {
         self.set(FaultAction::Hang)
     }
 
-    /// Sends the right response later by this duration, by tokio's clock, from now on.
+    /// Sends the normal response later by this duration, by tokio's clock, from now on.
     ///
     /// The response is that of the time when the request arrived, even if the tenant has changed
     /// since then.
@@ -210,13 +210,13 @@ impl Endpoint {
         self.set(FaultAction::Spoil(Defect::Late(by)))
     }
 
-    /// Sends the right response slowly from now on: its headers immediately, and its body at one
+    /// Sends the normal response slowly from now on: its headers immediately, and its body at one
     /// byte a second, by tokio's clock.
     pub fn trickle(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Trickling))
     }
 
-    /// Sends the right response with its whole `Content-Length` from now on, and closes the
+    /// Sends the normal response with its whole `Content-Length` from now on, and closes the
     /// connection after half of the body.
     pub fn truncate(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Truncated))
@@ -229,7 +229,7 @@ impl Endpoint {
         self.lock().fault = None;
     }
 
-    /// Sets whether right responses to `GET` and `HEAD` have a strong `ETag` from now on.
+    /// Sets whether normal responses to `GET` and `HEAD` have a strong `ETag` from now on.
     ///
     /// The tag is derived from the content. A request whose `If-None-Match` names the tag gets 304
     /// without a body. Default: `false`, as at Entra.
@@ -237,16 +237,16 @@ impl Endpoint {
         self.lock().caching.serves_etags = serves;
     }
 
-    /// Sets the `Cache-Control` of right responses from now on.
+    /// Sets the `Cache-Control` of normal responses from now on.
     ///
-    /// If the value is empty, right responses have no such header. Default:
+    /// If the value is empty, normal responses have no such header. Default:
     /// `max-age=86400, private` for documents, `no-store, no-cache` for tokens.
     ///
     /// # Panics
     /// If the value is not a valid header value.
     pub fn set_cache_control(&self, value: &str) {
         // This is the documented panic, for a mistake in the test.
-        let value = HeaderValue::from_str(value).expect("a value of Cache-Control");
+        let value = HeaderValue::from_str(value).expect("a valid value of Cache-Control");
         self.lock().caching.cache_control = Some(value);
     }
 
@@ -300,10 +300,10 @@ impl Endpoint {
     ) -> Fault<'_> {
         let headers = headers.map(|(name, value)| {
             let value = HeaderValue::from_str(value);
-            (name, value.expect("the value of a header"))
+            (name, value.expect("a valid header value"))
         });
         self.set(FaultAction::Reply {
-            status: StatusCode::from_u16(status).expect("a status of 100 to 999"),
+            status: StatusCode::from_u16(status).expect("a status code from 100 to 999"),
             headers: HeaderMap::from_iter(headers),
             body: body.to_owned(),
         })

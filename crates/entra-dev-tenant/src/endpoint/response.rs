@@ -1,4 +1,4 @@
-//! The response that is sent, made from the right response and the fault.
+//! The response that is sent, made from the normal response and the fault.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, Interval, interval_at};
 use super::{Caching, Defect, gzip_bomb};
 use crate::text::base64url;
 
-/// Turns the right response into the one that is sent: a 304 if the client already has the content,
-/// or the response with a defect.
+/// Turns the normal response into the one that is sent: a 304 if the client already has the
+/// content, or the response with a defect.
 pub(super) async fn finished(
     right: Response<Body>,
     method: &Method,

@@ -1,4 +1,4 @@
-//! Key documents: the keys that each authority publishes, with the members that Entra serves, and
+//! JWKS documents: the keys that each authority publishes, with the members that Entra serves, and
 //! the entries that should not be there.
 
 use std::sync::Arc;

@@ -52,7 +52,8 @@ impl SigningKey {
         let der = certificate.der();
 
         // The same library has just written it.
-        let pair = RsaKeyPair::from_pkcs8(&pair.serialize_der()).expect("the key just made");
+        let pair =
+            RsaKeyPair::from_pkcs8(&pair.serialize_der()).expect("the key that was just generated");
         let public = pair.public_key();
         Self {
             id: base64url(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
@@ -163,7 +164,7 @@ pub struct PublishedKeys {
     oddities: Vec<Oddity>,
 }
 
-/// An addition to key documents that no tenant should publish.
+/// An addition to JWKS documents that no tenant should publish.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Oddity {
     /// Keys of another cloud and of personal accounts.
@@ -178,7 +179,7 @@ pub(crate) enum Oddity {
     Also(Value),
 }
 
-/// The content of one key document.
+/// The content of one JWKS document.
 struct Edition {
     published: PublishedKeys,
     /// `kid`s of published keys that the document lacks.

@@ -1,5 +1,5 @@
-//! The keys of a tenant: the signing key, the published keys, and the content of key documents that
-//! a test sets instead.
+//! The keys of a tenant: the signing key, the published keys, and the content of JWKS documents
+//! that a test sets instead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,7 +44,7 @@ struct Omitted {
     remaining: usize,
 }
 
-/// A change of the signing key, or of the content of key documents.
+/// A change of the signing key, or of the content of JWKS documents.
 pub(crate) enum KeyChange {
     /// A new key signs. It is published together with the latest others.
     Rotate,
@@ -122,7 +122,7 @@ impl KeyRing {
         self.lock().published()
     }
 
-    /// Makes the next key document of an authority, with the key of the application `appid` if it
+    /// Makes the next JWKS document of an authority, with the key of the application `appid` if it
     /// has its own.
     pub(crate) fn document(
         &self,

@@ -18,7 +18,7 @@ pub(crate) use self::authorize::{authorize, pick_user, sign_out};
 pub(crate) use self::token_endpoint::respond_to_token_request;
 
 use self::directory::Directory;
-use crate::application::AppRegistration;
+use crate::application::{AppRegistration, Platform};
 use crate::entra_error::EntraError;
 use crate::text::{base64url, is_guid, random_bytes};
 use crate::token::{Issuer, TokenBuilder};
@@ -68,6 +68,7 @@ struct Grants {
 struct Code {
     sign_in: Arc<SignIn>,
     redirect_uri: String,
+    requested: RequestedScopes,
     challenge: Option<Challenge>,
     nonce: Option<String>,
     is_redeemed: bool,
@@ -87,6 +88,8 @@ struct RefreshToken {
 struct SignIn {
     user: String,
     client_id: String,
+    /// The platform of the redirect URI.
+    platform: Platform,
     at: i64,
     claims: ClaimsRequest,
     /// The [generation](Directory::generation) of the user's sign-ins to which this one belongs.
@@ -145,7 +148,7 @@ impl Tenant {
     /// Changes a user. Panics if no user has this name.
     pub(crate) fn change_user(&self, name: &str, change: UserChange) {
         let user = self.user(name);
-        let user = user.unwrap_or_else(|| panic!("{name:?} is none of the tenant's users"));
+        let user = user.unwrap_or_else(|| panic!("{name:?} is not a user of the tenant"));
         self.directory().change_user(user, change);
     }
 
@@ -245,7 +248,7 @@ impl Resource {
         }
     }
 
-    /// Returns the App ID URI.
+    /// Returns the Application ID URI.
     fn uri(&self, tenant: &Tenant) -> String {
         match self {
             Self::Graph => format!("https://{}", tenant.issuer.realm.cloud.graph_host()),
@@ -353,8 +356,8 @@ impl RequestedScopes {
         resources
     }
 
-    /// Refuses `resource` (RFC 8707), which has no use in v2, unless it equals the App ID URI of
-    /// the scopes' API exactly.
+    /// Refuses `resource` (RFC 8707), which has no use in v2, unless it equals the Application ID
+    /// URI of the scopes' API exactly.
     fn check_resource_parameter(
         &self,
         tenant: &Tenant,

@@ -45,7 +45,7 @@ flaws! {
     UnknownKid = "unknown-kid",
     /// `kid` and `x5t` are missing, though the right key has signed.
     NoKid = "no-kid",
-    /// `kid` is right, but a key that is not published has signed.
+    /// `kid` names the right key, but a key that is not published has signed.
     WrongKey = "wrong-key",
     /// The signature has one wrong bit.
     BadSignature = "bad-signature",
@@ -58,7 +58,7 @@ flaws! {
     TidOfAnotherTenant = "tid-of-another-tenant",
     /// `iss` names another tenant, but `tid` does not.
     IssuerOfAnotherTenant = "issuer-of-another-tenant",
-    /// A good token of another tenant, like [`of_tenant`](crate::TokenBuilder::of_tenant).
+    /// A valid token of another tenant, like [`of_tenant`](crate::TokenBuilder::of_tenant).
     ///
     /// `tid`, `iss` and the ids that follow from them belong to that tenant.
     AnotherTenant = "another-tenant",
@@ -128,13 +128,13 @@ flaws! {
     /// `aud` is in upper case, except for its scheme `api://`.
     AudUpperCase = "aud-upper-case",
 
-    /// The claim `aud` is there twice, with the same value.
+    /// The payload has the claim `aud` twice, with the same value.
     DuplicateClaim = "duplicate-claim",
-    /// The claim `aud` is there twice, with the same value, once spelt `\u0061ud`.
+    /// The payload has the claim `aud` twice, with the same value, once spelt `\u0061ud`.
     DuplicateClaimEscaped = "duplicate-claim-escaped",
     /// The header has `alg` twice, with the same value.
     DuplicateHeader = "duplicate-header",
-    /// A claim that no validator knows is there twice.
+    /// The payload has a claim twice that no validator knows.
     DuplicateUnknownClaim = "duplicate-unknown-claim",
     /// The token is longer than 16 KiB, because of one claim.
     Oversize = "oversize",
@@ -157,18 +157,18 @@ flaws! {
     TypAtJwt = "typ-at-jwt",
     /// `crit` demands that the recipient understands `exp` in the header.
     Crit = "crit",
-    /// `kid` is right, but the key that has signed comes with the header (`jwk`).
+    /// `kid` names the right key, but the key that has signed is in the header (`jwk`).
     EmbeddedJwk = "embedded-jwk",
 
     /// The token is bound to a client certificate (`cnf`), so that it is no bearer token.
     ProofOfPossession = "proof-of-possession",
     /// `azp` and `appid` are missing.
     NoClient = "no-client",
-    /// A claim `nonce` is there, as in id tokens.
+    /// The payload has a claim `nonce`, as in id tokens.
     PayloadNonce = "payload-nonce",
-    /// A claim `c_hash` is there, as in id tokens.
+    /// The payload has a claim `c_hash`, as in id tokens.
     CHash = "c-hash",
-    /// A claim `at_hash` is there, as in id tokens.
+    /// The payload has a claim `at_hash`, as in id tokens.
     AtHash = "at-hash",
     /// `scp` and `roles` are missing: the token is valid, but permits nothing.
     NoScopeNoRole = "no-scope-no-role",

@@ -241,7 +241,7 @@ fn repeat(object: &mut String, name: &str, spelling: &str) {
 
 fn append(object: &mut String, spelling: &str, value: &Value) {
     object.truncate(object.len() - 1);
-    write!(object, r#","{spelling}":{value}}}"#).expect("a string takes all");
+    write!(object, r#","{spelling}":{value}}}"#).expect("writing to a string cannot fail");
 }
 
 /// Makes an encrypted token, as large as one with a key of 2048 bits and a usual token inside.

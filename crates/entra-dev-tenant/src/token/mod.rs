@@ -1,4 +1,4 @@
-//! Tokens of every kind, right and wrong.
+//! Tokens of every kind, valid and flawed.
 //!
 //! A token passes these parts in order. A [`TokenKind`] begins it, the setters of [`TokenBuilder`]
 //! describe it, [`claims`] writes its claims, and [`mint`] signs it. A [`flaw`] spoils the claims
@@ -29,7 +29,7 @@ pub(crate) struct Issuer {
     pub(crate) keys: KeyRing,
 }
 
-/// A token to be minted.
+/// A builder of a token that the tenant signs.
 ///
 /// Begin with [`DevTenant::user`](crate::DevTenant::user), [`app`](crate::DevTenant::app),
 /// [`personal`](crate::DevTenant::personal), [`b2c_token`](crate::DevTenant::b2c_token),
@@ -39,7 +39,7 @@ pub(crate) struct Issuer {
 /// The token is v2, and for the API that [`for_api`](Self::for_api) names. It was issued five
 /// minutes ago and is valid for another 59 min 59 s, as Entra's tokens are. It has no scope, no
 /// role, no optional claim and no flaw.
-#[must_use = "a token exists only once it is minted"]
+#[must_use = "the builder creates no token until mint() is called"]
 pub struct TokenBuilder<'a> {
     issuer: &'a Issuer,
     kind: TokenKind,
@@ -72,7 +72,7 @@ pub(crate) enum TokenKind {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum B2cPolicy {
-    /// The policy in `tfp`, and an issuer without it, as B2C does unless it is configured.
+    /// The policy in `tfp`, and an issuer without it: the default of B2C.
     #[default]
     Default,
     /// The policy in `tfp` and in the issuer (`AuthorityWithTfp`).
@@ -149,7 +149,7 @@ impl<'a> TokenBuilder<'a> {
         }
     }
 
-    /// Makes the token one for the API with this application (client) id.
+    /// Sets the API that the token is for, by its application (client) id.
     ///
     /// `aud` is the id in v2 tokens and `api://{id}` in v1 tokens. The method accepts any text,
     /// because an audience may be any URI.
@@ -185,7 +185,7 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Makes the token one in the v1 format.
+    /// Gives the token the v1 format.
     ///
     /// Its issuer is that of v1, such as `sts.windows.net`, and it has `appid` instead of `azp`.
     /// Tokens of B2C stay as they are, because B2C has only one format.
@@ -196,13 +196,13 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Makes the token one of another tenant: both `tid` and `iss` name it.
+    /// Changes the tenant of the token: both `tid` and `iss` name it.
     pub fn of_tenant(mut self, id: &str) -> Self {
         id.clone_into(&mut self.tenant_id);
         self
     }
 
-    /// Makes the token one that expired an hour ago.
+    /// Sets the token's times so that it expired an hour ago.
     pub fn expired(self) -> Self {
         self.issued_ago(Duration::from_secs(7_500))
             .expires_in(-3_600)
@@ -311,14 +311,14 @@ impl<'a> TokenBuilder<'a> {
         self.with(Modifier::Idtyp)
     }
 
-    /// Makes the token one of an application without a service principal in the tenant.
+    /// Makes the caller an application without a service principal in the tenant.
     ///
     /// Entra then writes no `oid`, no `roles` and no `scp`.
     pub fn without_service_principal(self) -> Self {
         self.with(Modifier::WithoutServicePrincipal)
     }
 
-    /// Makes the token one of an agent (Entra Agent ID).
+    /// Makes the caller an agent (Entra Agent ID).
     ///
     /// A token of an application becomes that of an agent that acts as itself. It has facet 11 of
     /// actor and subject, `scp` `/` unless a scope is given, and relation 7.
@@ -331,7 +331,7 @@ impl<'a> TokenBuilder<'a> {
         self.with(Modifier::Agent)
     }
 
-    /// Makes the token one of an agent that is signed in with its own user account.
+    /// Makes the caller an agent that is signed in with its own user account.
     ///
     /// The token's user is this account. The token has facet 11 of the actor and 13 of the subject,
     /// `idtyp` and `xms_par_app_azp`.

@@ -208,7 +208,7 @@ async fn a_test_that_signs_in_wrongly_is_told_why() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "none of the tenant's users")]
+#[should_panic(expected = "is not a user of the tenant")]
 async fn a_user_who_is_not_there_cannot_be_disabled() {
     tenant().await.people().disable("mallory");
 }

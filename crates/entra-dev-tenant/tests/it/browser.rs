@@ -145,7 +145,10 @@ pub(crate) fn parameters(url: &str) -> BTreeMap<String, String> {
     pairs.into_owned().collect()
 }
 
-fn changed<'a>(usual: &[(&'a str, &'a str)], changes: Changes<'a>) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn changed<'a>(
+    usual: &[(&'a str, &'a str)],
+    changes: Changes<'a>,
+) -> Vec<(&'a str, &'a str)> {
     let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
     let kept = usual.iter().filter(|(name, _)| !is_changed(name)).copied();
     let set = changes
@@ -163,7 +166,7 @@ fn client() -> reqwest::Client {
 }
 
 impl Answer {
-    async fn of(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         Self {
             status: response.status().as_u16(),

@@ -111,7 +111,7 @@ async fn a_code_expires_after_ten_minutes_of_the_tenants_clock() {
 #[tokio::test]
 async fn what_does_not_match_the_authorization_request_is_refused() {
     let other_client = "0f4e4b1c-6a0d-4c57-8d6f-3a1d1c4b7e55";
-    let builder = builder().web_client(other_client, SECRET, [REDIRECT]);
+    let builder = builder().web_client(other_client, SECRET, vec![REDIRECT.to_owned()]);
     let tenant = builder.start().await.unwrap();
     let code = code(&tenant, &[]).await;
     for (name, value, expected) in [
@@ -186,6 +186,16 @@ async fn the_scope_of_a_redemption_is_one_resource_and_not_nothing() {
     assert_eq!(status, 200, "{tokens}");
     assert_eq!(tokens["refresh_token"], Value::Null, "offline_access");
     assert_eq!(tokens["id_token"], Value::Null, "openid");
+}
+
+#[tokio::test]
+async fn a_code_of_one_api_needs_no_scope_again() {
+    let tenant = tenant().await;
+    let code = code(&tenant, &[]).await;
+    let (status, tokens) = redeem(&tenant, &code, &[("scope", None)]).await;
+    assert_eq!((status, &tokens["scope"]), (200, &json!(READ)), "{tokens}");
+    assert!(tokens["refresh_token"].is_string(), "offline_access");
+    assert!(tokens["id_token"].is_string(), "openid");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Tests of discovery and key documents.
+//! Tests of discovery and JWKS documents.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

@@ -157,7 +157,7 @@ async fn a_setting_that_is_no_guid_is_refused_with_an_example() {
         DevTenant::builder().custom_signing_key("my-app"),
     ] {
         let error = builder.start().await.unwrap_err().to_string();
-        assert!(error.contains("is no GUID such as"), "{error}");
+        assert!(error.contains("is not a GUID such as"), "{error}");
     }
     let anywhere = DevTenant::builder().listen(([0, 0, 0, 0], 0).into());
     assert!(

@@ -253,7 +253,7 @@ async fn a_fault_ends_with_its_requests_and_a_later_one_replaces_it() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "a status of 100 to 999")]
+#[should_panic(expected = "a status code from 100 to 999")]
 async fn a_number_that_is_no_status_is_refused_when_the_fault_is_set() {
     tenant().await.key_endpoint().fail_with(99);
 }

@@ -1,4 +1,4 @@
-//! Tests of the client that reaches the tenant through memory, as over TCP and with a paused clock.
+//! Tests of the client that reaches the tenant in memory, as over TCP and with a paused clock.
 
 use std::io;
 use std::time::Duration;
@@ -79,7 +79,7 @@ async fn it_fetches_documents_and_tokens_on_a_connection_for_each() {
 }
 
 /// Checks each fault except those that take time. The tests of those are in `faults`, which reads
-/// through memory.
+/// in memory.
 #[tokio::test]
 async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
     type Spoil = fn(&Endpoint) -> Option<Fault<'_>>;

@@ -1,4 +1,4 @@
-//! Tests of key documents whose content a test has changed, as the tenant serves them.
+//! Tests of JWKS documents whose content a test has changed, as the tenant serves them.
 
 use aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256;
 use entra_dev_tenant::{DevTenant, Flaw};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API, bytes, decoded, get, keys, verifies, verifies_with};
 
-/// Fetches the entries of the tenant's own key document.
+/// Fetches the entries of the tenant's own JWKS document.
 async fn served(tenant: &DevTenant) -> Vec<Value> {
     entries(tenant, tenant.id(), "/v2.0").await
 }
@@ -111,7 +111,7 @@ async fn a_snapshot_keeps_what_was_published_beside_the_keys() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "needs a set of keys")]
+#[should_panic(expected = "needs at least one set of keys")]
 async fn flapping_between_nothing_is_refused() {
     DevTenant::start()
         .await

@@ -22,4 +22,5 @@ mod recorded;
 mod refresh;
 mod scopes;
 mod sign_out;
+mod single_page;
 mod support;

@@ -3,8 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::browser;
 use crate::support::{API, CLIENT, client, decoded};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_entra-dev-tenant");
@@ -58,7 +59,7 @@ fn what_is_printed_has_at_most_a_hundred_columns_and_no_token() {
         assert!(line.chars().count() <= 100, "{line}");
     }
     for part in [
-        "\nIts keys are made when it starts: get new tokens then, as old ones are refused \
+        "\nIt creates new keys at every start: after a restart, old tokens are refused \
          (unknown_key).\n",
         "\nA token of the user ada; users sign in at $ENTRA/authorize, where curl picks ada:\n",
     ] {
@@ -89,6 +90,9 @@ async fn the_application_has_the_roles_that_are_named_or_one_by_default() {
     for (arguments, roles) in [
         (&[][..], &["Reports.Read.All"][..]),
         (&["--role", "Admin", "--role", "Audit"], &["Admin", "Audit"]),
+        (&["--app-role", "Job", "--role", "Admin"], &["Job", "Admin"]),
+        (&["--app-role", "Job", "--user-role", "Admin"], &["Job"]),
+        (&["--user-role", "Admin"], &["Reports.Read.All"]),
     ] {
         let running = Running::start(arguments);
         let scope = format!("api://{API}/.default");
@@ -102,8 +106,71 @@ async fn the_application_has_the_roles_that_are_named_or_one_by_default() {
         let answer = client().post(endpoint).form(&form).send().await.unwrap();
         let answer: Value = answer.json().await.unwrap();
         let token = decoded(answer["access_token"].as_str().unwrap(), 1);
-        assert_eq!(token["roles"], serde_json::json!(roles));
+        assert_eq!(token["roles"], json!(roles));
     }
+}
+
+#[tokio::test]
+async fn users_have_the_roles_that_are_named_for_them_and_none_by_default() {
+    for (arguments, roles) in [
+        (&[][..], json!(null)),
+        (&["--app-role", "Job"], json!(null)),
+        (
+            &["--user-role", "Editor", "--app-role", "Job"],
+            json!(["Editor"]),
+        ),
+        (
+            &["--user-role", "Editor", "--role", "Admin"],
+            json!(["Editor", "Admin"]),
+        ),
+    ] {
+        let running = Running::start(&[&["--print-tokens"], arguments].concat());
+        let printed = running.1.lines().find(|line| line.starts_with("eyJ"));
+        assert_eq!(decoded(printed.unwrap(), 1)["roles"], roles);
+        let token = token_of_ada(running.token_endpoint()).await;
+        assert_eq!(decoded(&token, 1)["roles"], roles);
+    }
+}
+
+/// Signs ada in, and returns the access token.
+async fn token_of_ada(endpoint: &str) -> String {
+    let scope = format!("api://{API}/Reports.Read");
+    let redirect = "http://localhost/callback";
+    let authorize = endpoint.replace("/token", "/authorize");
+    let query =
+        format!("client_id={CLIENT}&response_type=code&scope={scope}&redirect_uri={redirect}");
+    let signed_in = browser::submit(&format!("{authorize}?{query}"), &[("user", "ada")]).await;
+    let code = &browser::parameters(&signed_in.location())["code"];
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("client_id", CLIENT),
+        ("client_secret", "dev-secret"),
+        ("code", code),
+        ("redirect_uri", redirect),
+        ("scope", &scope),
+    ];
+    let answer = client().post(endpoint).form(&form).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    answer["access_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_single_page_is_registered_beside_the_others() {
+    const PAGE: &str = "http://127.0.0.1:3000/page";
+    let running = Running::start(&["--spa-redirect-uri", PAGE]);
+    for line in [
+        "\n  http://localhost/callback\n",
+        "\n  http://127.0.0.1:3000/page (single-page application)\n",
+    ] {
+        assert!(running.1.contains(line), "{line} in {}", running.1);
+    }
+    // Without PKCE it is refused, as only a single page is.
+    let authorize = running.token_endpoint().replace("/token", "/authorize");
+    let query = format!(
+        "client_id={CLIENT}&response_type=code&scope=api://{API}/Reports.Read&redirect_uri={PAGE}"
+    );
+    let answer = browser::open(&format!("{authorize}?{query}")).await;
+    assert_eq!(browser::redirected_refusal(&answer.location()).1, 9_002_325);
 }
 
 #[test]

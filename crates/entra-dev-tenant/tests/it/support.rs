@@ -27,7 +27,7 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// Returns the entries of an authority's key document.
+/// Returns the entries of an authority's JWKS document.
 pub(crate) fn keys(tenant: &DevTenant, authority: &str) -> Vec<Value> {
     let document: Value =
         serde_json::from_str(&tenant.signing_keys().document_of(authority)).unwrap();

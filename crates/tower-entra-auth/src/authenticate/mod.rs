@@ -194,8 +194,10 @@ impl EntraAuth {
     /// the [metadata endpoint](crate::EntraAuthBuilder::metadata_endpoint), even if an environment
     /// variable sets that endpoint. A service that sends secrets to these endpoints must set
     /// [`own_endpoints_only`](crate::EntraAuthBuilder::own_endpoints_only).
+    ///
+    /// It tells clients where users sign in, for example in the security scheme of an OpenAPI
+    /// document. The example `openapi` uses it so.
     #[must_use]
-    #[doc(hidden)] // for `entra-oauth-proxy` and similar crates
     pub fn authority_url(&self) -> &str {
         &self.state.authority_url
     }

@@ -14,7 +14,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::{Challenge, ClaimsRequest, Code, RequestedScopes, Resource, SignIn, Tenant, opaque};
-use crate::application::AppRegistration;
+use crate::application::{AppRegistration, Platform};
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
 use crate::text::random_guid;
@@ -23,6 +23,7 @@ use crate::text::random_guid;
 struct AuthorizationRequest<'t> {
     client: &'t AppRegistration,
     redirect: Redirect,
+    platform: Platform,
     requested: RequestedScopes,
     /// Each requested scope by its API and short name. `.default` is replaced by the scopes that it
     /// stands for.
@@ -234,11 +235,13 @@ fn with_code(tenant: &Tenant, request: AuthorizationRequest<'_>, user: &str) -> 
         sign_in: Arc::new(SignIn {
             user: user.to_owned(),
             client_id: request.client.id.clone(),
+            platform: request.platform,
             at: tenant.issuer.clock.unix_seconds(),
             claims: request.claims,
             generation: tenant.directory().generation(user),
         }),
         redirect_uri: request.redirect.uri.clone(),
+        requested: request.requested,
         challenge: request.challenge,
         nonce: request.nonce,
         is_redeemed: false,

@@ -72,7 +72,7 @@ pub(super) fn form(uri: &str, parameters: &[(&'static str, String)]) -> Response
     let fields: String = fields.collect();
     let action = escaped(uri);
     let body = format!(
-        "<p>The answer goes to the application when you press the button.</p>\n\
+        "<p>Press the button to send the response to the application.</p>\n\
          <form method=\"post\" action=\"{action}\">\n{fields}\
          <button type=\"submit\">Continue to {action}</button>\n</form>\n"
     );

@@ -1,7 +1,7 @@
 //! Reads authorization requests, and refuses those that are wrong.
 
 use super::{AuthorizationRequest, Redirect, RequestRefusal, ResponseMode};
-use crate::application::AppRegistration;
+use crate::application::{AppRegistration, Platform};
 use crate::authority::Authority;
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
@@ -50,12 +50,17 @@ fn read_of<'t>(
         let message = "Unsupported 'prompt' value.";
         return Err(EntraError::new("invalid_request", 90_023, message));
     }
+    // The redirect URI is registered.
+    let platform = client.platform(&redirect.uri).unwrap_or(Platform::Web);
+    let challenge = challenge(parameters)?;
+    check_challenge(platform, challenge.as_ref())?;
     Ok(AuthorizationRequest {
         client,
         redirect,
+        platform,
         scopes: scopes(tenant, &requested),
         requested,
-        challenge: challenge(parameters)?,
+        challenge,
         nonce: parameters.get("nonce").map(str::to_owned),
         claims: ClaimsRequest::parse(parameters.get("claims"))?,
         login_hint: parameters.get("login_hint").map(str::to_owned),
@@ -181,4 +186,16 @@ fn challenge(parameters: &Parameters) -> Result<Option<Challenge>, EntraError> {
             Err(EntraError::new("invalid_request", 50_149, message))
         }
     }
+}
+
+/// Refuses a request of a single-page application without PKCE, which is "required for single page
+/// apps using the authorization code flow"
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>).
+fn check_challenge(platform: Platform, challenge: Option<&Challenge>) -> Result<(), EntraError> {
+    if platform == Platform::SinglePage && challenge.is_none() {
+        let message = "Proof Key for Code Exchange is required for cross-origin authorization code \
+            redemption.";
+        return Err(EntraError::new("invalid_request", 9_002_325, message));
+    }
+    Ok(())
 }

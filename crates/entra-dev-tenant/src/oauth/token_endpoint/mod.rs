@@ -1,8 +1,10 @@
 //! The token endpoint: client authentication, grants, and Entra's responses.
 //!
 //! This module grants tokens to an application as itself. [`user_grants`] grants tokens that follow
-//! from a user's [`SignIn`], and [`response`] makes them.
+//! from a user's [`SignIn`], and [`response`] makes them. [`cross_origin`] checks
+//! where scripts in browsers may request tokens.
 
+mod cross_origin;
 mod response;
 mod user_grants;
 
@@ -13,6 +15,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
+use self::cross_origin::{check_origin, platform_of, share};
 use self::user_grants::{redeem_code, refresh};
 use super::{ClaimsRequest, Permission, RequestedScopes, Resource, SignIn, Tenant};
 use crate::application::{AppRegistration, authenticate};
@@ -46,7 +49,7 @@ pub(crate) fn respond_to_token_request(
     headers: &HeaderMap,
     form: &Parameters,
 ) -> Response {
-    match grant(tenant, authority, headers, form) {
+    let response = match grant(tenant, authority, headers, form) {
         Ok(tokens) => (
             [
                 (header::CACHE_CONTROL, "no-store, no-cache"),
@@ -56,7 +59,8 @@ pub(crate) fn respond_to_token_request(
         )
             .into_response(),
         Err(error) => error.into_response(&tenant.issuer.clock),
-    }
+    };
+    share(response, headers, form)
 }
 
 fn grant(
@@ -81,7 +85,9 @@ fn grant(
     };
     let find = |id: &str| tenant.client(id);
     let Issuer { realm, clock, .. } = &tenant.issuer;
-    let (application, acr) = authenticate(realm, clock, find, headers, form)?;
+    let platform = platform_of(tenant, form);
+    let (application, acr) = authenticate(realm, clock, find, headers, form, platform)?;
+    check_origin(platform, headers)?;
     grant(tenant, &Client { application, acr }, form)
 }
 
@@ -150,7 +156,7 @@ fn default_resource(
     Ok(resource)
 }
 
-/// Makes the token one for this API, in the API's token version.
+/// Sets the API that the token is for, and gives the token the API's version.
 fn for_api<'t>(
     tenant: &Tenant,
     token: TokenBuilder<'t>,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::response::tokens;
 use super::{Client, UserGrant};
+use crate::application::Platform;
 use crate::clock::timestamp;
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
@@ -23,6 +24,12 @@ const CODE_LIFETIME_SECONDS: i64 = 600;
 
 /// Lifetime of a refresh token: 90 days from its own issue.
 const REFRESH_TOKEN_LIFETIME_SECONDS: i64 = 90 * 24 * 3_600;
+
+/// Lifetime of a refresh token of a single-page application, from the sign-in: "Refresh tokens sent
+/// to a redirect URI registered as `spa` expire after 24 hours. Additional refresh tokens acquired
+/// using the initial refresh token carry over that expiration time"
+/// (<https://learn.microsoft.com/entra/identity-platform/refresh-tokens>).
+const SINGLE_PAGE_LIFETIME_SECONDS: i64 = 24 * 3_600;
 
 /// Grants `authorization_code`: exchanges a code for tokens, once.
 pub(super) fn redeem_code(
@@ -45,14 +52,7 @@ pub(super) fn redeem_code(
 
     let requested = match form.raw("scope") {
         Some(scope) => check_scope(tenant, scope)?,
-        None => {
-            return Err(EntraError::new(
-                "invalid_request",
-                28_003,
-                "Provided value for the input parameter scope cannot be empty when requesting an \
-                 access token using the provided authorization code. Please specify a valid scope.",
-            ));
-        }
+        None => scopes_of(&code)?,
     };
     let mut grant = check_grant(tenant, client, &code.sign_in, &requested, form)?;
     grant.nonce = code.nonce.as_deref();
@@ -92,6 +92,21 @@ fn redeemed() -> EntraError {
     let message = "OAuth2 Authorization code was already redeemed, please retry with a new valid \
         code or use an existing refresh token.";
     EntraError::new("invalid_grant", 54_005, message)
+}
+
+/// Returns the scopes of a redemption without `scope`, such as that of Swagger UI: the scopes that were
+/// authorized. A code for several APIs is refused
+/// (<https://github.com/SecureAuthCorp/oauth2c/issues/130>, April 2025).
+fn scopes_of(code: &Code) -> Result<RequestedScopes, EntraError> {
+    if code.requested.resources().len() > 1 {
+        return Err(EntraError::new(
+            "invalid_request",
+            28_003,
+            "Provided value for the input parameter scope cannot be empty when requesting an \
+             access token using the provided authorization code. Please specify a valid scope.",
+        ));
+    }
+    Ok(code.requested.clone())
 }
 
 /// Checks the PKCE verifier. A verifier without a challenge is refused, and so is a challenge
@@ -142,7 +157,19 @@ pub(super) fn refresh(
 }
 
 fn check_age(tenant: &Tenant, token: &RefreshToken) -> Result<(), EntraError> {
-    if tenant.issuer.clock.unix_seconds() - token.issued_at <= REFRESH_TOKEN_LIFETIME_SECONDS {
+    let now = tenant.issuer.clock.unix_seconds();
+    let sign_in = &token.sign_in;
+    if sign_in.platform == Platform::SinglePage && now - sign_in.at > SINGLE_PAGE_LIFETIME_SECONDS {
+        let message = format!(
+            "The refresh token was issued to a single page app (SPA), and therefore has a fixed, \
+             limited lifetime of 1.00:00:00, which cannot be extended. It is now expired and a new \
+             sign in request must be sent by the SPA to the sign in page. The token was issued on \
+             {}.",
+            timestamp(token.issued_at),
+        );
+        return Err(EntraError::new("invalid_grant", 700_084, message));
+    }
+    if now - token.issued_at <= REFRESH_TOKEN_LIFETIME_SECONDS {
         return Ok(());
     }
     let message = format!(
