@@ -52,29 +52,29 @@ fn main() {
     table.section("the whole Layer");
     table.row("empty inner service", getting(layer::empty(), &header));
     let off = material.protected(|settings| settings.token_cache(TokenCache::off()));
-    table.row("cold, no tokens remembered", getting(off, &header));
+    table.row("token cache off", getting(off, &header));
     // The cache is so small that the thousand tokens evict each other: no token is ever found in
     // it.
     let cold = material.protected(|settings| settings.token_cache(TokenCache::bytes(64 * 1024)));
     let turns = material.turns(1_000);
-    table.row("cold, and to be remembered", taking_turns(cold, turns));
+    table.row("not cached yet", taking_turns(cold, turns));
 
     table.row(
-        "remembered, the hottest",
+        "cached, the hottest",
         getting(material.remembering(1), &header),
     );
     for held in [1_000, many] {
-        let name = format!("remembered, one of {held}");
+        let name = format!("cached, one of {held}");
         let turns = material.turns(held);
         table.row(&name, taking_turns(material.remembering(held), turns));
     }
     let long = bearer(&material.long_tokens[0]);
     table.row(
-        "remembered, 12 KB, the hottest",
+        "cached, 12 KB, the hottest",
         getting(material.remembering_long(), &long),
     );
     table.row(
-        "remembered, 12 KB, one of 1,000",
+        "cached, 12 KB, one of 1,000",
         taking_turns(material.remembering_long(), material.long_turns()),
     );
 
@@ -165,21 +165,21 @@ fn two_threads(material: &Material, is_quick: bool) {
             }),
         ),
         (
-            "cold, no tokens remembered",
+            "token cache off",
             Box::new(|| {
                 let (mut off, header) = (off.clone(), bearer(token));
                 Box::new(move || off.get(&header))
             }),
         ),
         (
-            "remembered, the hottest",
+            "cached, the hottest",
             Box::new(|| {
                 let (mut hot, header) = (hot.clone(), bearer(token));
                 Box::new(move || hot.get(&header))
             }),
         ),
         (
-            "remembered, one of 1,000",
+            "cached, one of 1,000",
             Box::new(|| Box::new(taking_turns(thousand.clone(), material.turns(1_000)))),
         ),
         (

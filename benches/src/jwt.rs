@@ -30,7 +30,7 @@ impl Jsonwebtoken {
     /// Prepares the validation of the material's tokens.
     ///
     /// # Panics
-    /// If the key document has no key.
+    /// If the JWKS document has no key.
     #[must_use]
     pub fn new(material: &Material) -> Self {
         let member = |name| bare::member(&material.jwks, name);

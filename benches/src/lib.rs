@@ -30,7 +30,7 @@ pub struct Material {
     tenant: DevTenant,
     /// The tenant's id.
     pub tenant_id: String,
-    /// The key document.
+    /// The JWKS document.
     pub jwks: String,
     /// Valid tokens of users, of about 1.4 KB.
     pub tokens: Vec<String>,

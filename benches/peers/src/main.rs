@@ -4,7 +4,8 @@
 //! Run `cargo run --release --manifest-path benches/peers/Cargo.toml`, with `-- --quick` for 3
 //! rounds instead of 30.
 //!
-//! 1. [`material`]: a local tenant serves its keys, and mints 1 000 valid tokens and some bad ones.
+//! 1. [`material`]: `entra-dev-tenant` serves its keys, and mints 1 000 valid tokens and some bad
+//!    ones.
 //! 2. [`layers`]: each crate's Layer, with its strictest settings, wraps the same [`inner`]
 //!    service.
 //! 3. [`proof`]: each Layer must accept the valid tokens and refuse the bad ones, or the program
@@ -104,10 +105,10 @@ async fn layers(material: &Material) -> Result<Vec<Box<dyn Protected>>, Box<dyn 
 /// Returns the two lines below the table.
 fn summary(rounds: usize, material: &Material) -> String {
     format!(
-        "Measured: one request through the whole Layer, polled on one thread, its answer dropped; \
+        "Measured: one request through the whole Layer, polled on one thread, its response dropped; \
          medians of {rounds} rounds, each of {} requests in {}s, of which the fastest counts; \
          requests are made outside the measured time, with tokens of about {} bytes; the inner \
-         service is not subtracted; nobody logs.\n\
+         service is not subtracted; no log is written.\n\
          Versions: tower-entra-auth {} and aws-lc-rs {}; tower-oauth2-resource-server {} \
          (jsonwebtoken with aws-lc-rs), oauth-resource-server {} and jwt-authorizer {} \
          (jsonwebtoken with ring).",

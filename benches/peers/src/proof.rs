@@ -22,7 +22,7 @@ pub(crate) fn of(
         let status = layer.answer(runtime, request(Some(token)));
         if status != StatusCode::OK {
             return Err(format!(
-                "{} answers {status} to a valid token",
+                "{} responds with {status} to a valid token",
                 layer.name()
             ));
         }
@@ -30,7 +30,7 @@ pub(crate) fn of(
     for (what, token) in &material.bad {
         let status = layer.answer(runtime, request(token.as_deref()));
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(format!("{} answers {status} to {what}", layer.name()));
+            return Err(format!("{} responds with {status} to {what}", layer.name()));
         }
     }
     Ok(())

@@ -105,7 +105,7 @@ where
             Ok(Some(fastest))
         } else {
             Err(format!(
-                "{}: {accepted} of {TOKENS} requests of {case:?} answered with 200",
+                "{}: {accepted} of {TOKENS} requests of {case:?} had the status 200",
                 self.name
             ))
         }

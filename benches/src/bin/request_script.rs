@@ -34,8 +34,13 @@ const WARM_UP: usize = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let what = arguments.next().ok_or("which requests?")?;
-    let count: usize = arguments.next().ok_or("how many?")?.parse()?;
+    let what = arguments
+        .next()
+        .ok_or("no first argument: the kind of requests")?;
+    let count: usize = arguments
+        .next()
+        .ok_or("no second argument: the number of requests")?
+        .parse()?;
     let count = count + WARM_UP;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ),
         "bare" => (vec![None; count], "200"),
         "none" => (vec![None; count], "401"),
-        _ => return Err("plain, bare, remembered, new, unknown or none".into()),
+        _ => return Err("expected plain, bare, remembered, new, unknown or none".into()),
     };
     let requests: Vec<Vec<u8>> = tokens.iter().map(Option::as_deref).map(request).collect();
 

@@ -130,7 +130,7 @@ type Begin = fn(&Soak);
 fn phases() -> Vec<(&'static str, Begin)> {
     vec![
         ("good tokens alone", |_| {}),
-        ("bad ones beside them", |soak| {
+        ("bad tokens, too", |soak| {
             soak.hostile_run.store(true, Ordering::SeqCst);
         }),
         ("rotation", |soak| soak.rotate()),

@@ -54,7 +54,8 @@
 //! - `reqwest` (default): sends requests with reqwest and rustls, and honours `HTTPS_PROXY`.
 //!   Without this feature, bring an HTTP client: [`ConfidentialClientBuilder::http_client`].
 //!
-#![doc = include_str!("../docs/azure-identity.md")]
+//! Why `azure_identity` is not used: [beside `azure_identity`](_guide::azure_identity).
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
@@ -67,6 +68,13 @@ mod error;
 mod request;
 mod response;
 mod text;
+
+/// The guides.
+pub mod _guide {
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
+    #[doc = include_str!("../docs/azure-identity.md")]
+    pub mod azure_identity {}
+}
 
 pub use entra_http::{BoxError, BuildError, Problem};
 

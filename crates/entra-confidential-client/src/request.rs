@@ -65,7 +65,7 @@ pub struct AuthorizationCode {
 pub(crate) struct SentSecrets(Vec<Secret>);
 
 impl TokenRequest {
-    /// Redeems an authorization code.
+    /// Creates a request that redeems an authorization code.
     ///
     /// Such a request is repeated only if it never left this machine, because a code is valid once.
     pub fn authorization_code<S: Into<String>>(
@@ -75,7 +75,7 @@ impl TokenRequest {
         Self::new(Grant::AuthorizationCode(code), scopes)
     }
 
-    /// Requests new tokens for a refresh token.
+    /// Creates a request for new tokens in exchange for a refresh token.
     ///
     /// Entra returns another refresh token, and the old one stays valid.
     pub fn refresh_token<S: Into<String>>(
@@ -85,14 +85,14 @@ impl TokenRequest {
         Self::new(Grant::RefreshToken(refresh_token.into()), scopes)
     }
 
-    /// Requests a token for the application itself.
+    /// Creates a request for a token for the application itself.
     ///
     /// Entra accepts one scope here, `{resource}/.default`.
     pub fn client_credentials<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Self {
         Self::new(Grant::ClientCredentials, scopes)
     }
 
-    /// Requests a token for a downstream API on behalf of a user.
+    /// Creates a request for a token for a downstream API, on behalf of a user.
     ///
     /// `access_token` is the user's access token for this application. The request must be sent to
     /// the [tenant](Self::tenant) of that token.
@@ -103,7 +103,7 @@ impl TokenRequest {
         Self::new(Grant::OnBehalfOf(access_token.into()), scopes)
     }
 
-    /// Sends the request to this tenant instead of the tenant of the client's
+    /// Sets the tenant that receives the request, instead of that of the client's
     /// [authority](crate::ConfidentialClientBuilder::authority).
     ///
     /// The tenant is named by its id or one of its domain names. The assertion of a
@@ -189,7 +189,7 @@ impl TokenRequest {
         }
         let is_guid = |id: &String| uuid::Uuid::try_parse(id).is_ok();
         if !self.correlation_id.iter().all(is_guid) {
-            return Some("the correlation id is no GUID");
+            return Some("the correlation id is not a GUID");
         }
         match &self.grant {
             Grant::AuthorizationCode(code) => code.problem(),
@@ -255,7 +255,7 @@ impl Grant {
 }
 
 impl AuthorizationCode {
-    /// Creates the grant from the callback's `code`.
+    /// Creates the authorization code from the callback's `code`.
     pub fn new(code: impl Into<Secret>) -> Self {
         Self {
             code: code.into(),

@@ -25,7 +25,7 @@ pub struct TokenResponse {
     pub refresh_token: Option<Secret>,
     /// The id token; present if `openid` was requested.
     pub id_token: Option<Secret>,
-    /// Remaining lifetime of the access token from now, at least one second.
+    /// Lifetime of the access token from the time of the response, at least one second.
     pub expires_in: Duration,
     /// The granted scopes as Entra returns them: in full, separated by spaces.
     ///
@@ -60,14 +60,14 @@ impl TokenResponse {
             let text = document.get(name).and_then(Value::as_str);
             text.filter(|text| !text.is_empty())
         };
-        let access_token = text("access_token").ok_or("the answer has no access_token")?;
+        let access_token = text("access_token").ok_or("the response has no access_token")?;
         if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-            return Err("the token is no bearer token (token_type)");
+            return Err("the token is not a bearer token (token_type)");
         }
         let expires_in = document
             .get("expires_in")
             .and_then(seconds)
-            .ok_or("the answer does not say for how long the token is good (expires_in)")?;
+            .ok_or("the response does not say how long the token is valid (expires_in)")?;
         Ok(Self {
             access_token: access_token.into(),
             refresh_token: text("refresh_token").map(Secret::from),
@@ -80,9 +80,9 @@ impl TokenResponse {
 
 fn document(body: Option<&[u8]>) -> Result<Map<String, Value>, &'static str> {
     let Some(body) = body else {
-        return Err("the answer is longer than any of Entra's");
+        return Err("the response is longer than 256 KiB");
     };
-    serde_json::from_slice(body).map_err(|_| "the answer is no JSON object")
+    serde_json::from_slice(body).map_err(|_| "the response is not a JSON object")
 }
 
 /// Parses a positive number of seconds.

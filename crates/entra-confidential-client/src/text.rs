@@ -1,8 +1,8 @@
 //! Text for logs, errors and requests: printable forms of text from outside, and new ids.
 
 /// The advice for an operator who configured the id of a client secret instead of its value.
-pub(crate) const VALUE_NOT_ID: &str = "configure the Value of the client secret, not its Secret ID, of the app \
-    registration with this client id";
+pub(crate) const VALUE_NOT_ID: &str = "configure the Value of a client secret, not its Secret ID; \
+    the secret must belong to the app registration with this client id";
 
 /// Returns the text with control and invisible characters escaped, cut at 200 characters.
 ///
@@ -35,7 +35,7 @@ pub(crate) fn printable_url(url: &str) -> String {
     printable(url.split(['?', '#']).next().unwrap_or_default())
 }
 
-/// Returns a random GUID, or `None` if the system has no random numbers.
+/// Returns a random GUID, or `None` if the system's random number generator failed.
 pub(crate) fn new_guid() -> Option<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).ok()?;

@@ -8,7 +8,7 @@
 //! use entra_http::{BuildError, Problems, secure_url};
 //!
 //! fn endpoint(url: &str) -> Result<http::Uri, BuildError> {
-//!     let mut problems = Problems::new("cannot ask anybody");
+//!     let mut problems = Problems::new("cannot call the endpoint");
 //!     let endpoint = problems.take("endpoint", secure_url(url, false));
 //!     endpoint.ok_or_else(|| problems.into_error())
 //! }
@@ -16,7 +16,7 @@
 //! assert!(endpoint("https://login.microsoftonline.com").is_ok());
 //! assert_eq!(
 //!     endpoint("http://10.0.0.1").unwrap_err().to_string(),
-//!     "cannot ask anybody:\n  - endpoint: is http, which only loopback may be",
+//!     "cannot call the endpoint:\n  - endpoint: uses http, which only loopback addresses may use",
 //! );
 //! ```
 //!
@@ -54,3 +54,8 @@ pub use crate::problems::{BuildError, Problem, Problems};
 pub use crate::slip::slip_in;
 pub use crate::throttled_log::ThrottledLog;
 pub use crate::url::{is_loopback_host, plain_host, secure_url};
+
+/// The README's snippet, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,8 +44,8 @@ impl Problems {
         });
     }
 
-    /// Returns the value of a setting, or `None` after the error was added as the setting's
-    /// problem.
+    /// Returns the value of `result`, or adds its error as a problem with the setting and returns
+    /// `None`.
     pub fn take<T>(
         &mut self,
         setting: impl Into<String>,

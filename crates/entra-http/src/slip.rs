@@ -1,10 +1,11 @@
 //! Recognises mistakes that people make when they copy a value into a setting.
 
-/// Returns the copying mistake in a setting's text, or `None` if there is no obvious one.
+/// Returns the fault of a badly copied setting, such as quotes around it, or `None` if there is no
+/// obvious one.
 ///
 /// Recognised are quotes, braces, a placeholder, a separator at the end, a variable that was not
 /// replaced, and a whole line of an environment file. The returned text continues a sentence that
-/// begins with the value: `"…" has quotes in it, which an environment file keeps; leave them out`.
+/// begins with the value: `"…" has quotes in it, which an environment file keeps; remove them`.
 #[must_use]
 pub fn slip_in(text: &str) -> Option<&'static str> {
     const QUOTES: [char; 8] = [
@@ -14,24 +15,24 @@ pub fn slip_in(text: &str) -> Option<&'static str> {
     let is_enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
     if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
         // `docker run --env-file` keeps quotes; a shell removes them.
-        Some("has quotes in it, which an environment file keeps; leave them out")
+        Some("has quotes in it, which an environment file keeps; remove them")
     } else if text.contains("${")
         || text.contains("{{")
         || text.starts_with('$')
         || is_enclosed('%', '%')
     {
-        Some("is a variable that nothing has replaced; give its value")
+        Some("is a variable that was not expanded; set its value")
     } else if is_enclosed('<', '>') || is_enclosed('[', ']') {
         Some("is a placeholder; give the value itself")
     } else if is_enclosed('{', '}') || is_enclosed('(', ')') {
-        Some("has braces around it; leave them out")
+        Some("has braces around it; remove them")
     } else if text.ends_with([';', ',']) {
-        Some("ends with a separator; leave it out")
+        Some("ends with a separator; remove it")
     } else if text
         .split_once('=')
         .is_some_and(|(name, _)| is_variable(name))
     {
-        Some("is a whole line NAME=value; give the value alone")
+        Some("is a whole line NAME=value; set only the value")
     } else {
         None
     }

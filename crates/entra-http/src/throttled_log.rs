@@ -57,20 +57,21 @@ impl<K: Eq + Hash> ThrottledLog<K> {
         }
     }
 
-    /// Returns the number of events that the line stands for if a line of this kind is due, else
-    /// `None`.
+    /// Returns the number of events to report if a line of this kind is due now, else `None`.
     ///
     /// The first event is due, then one a minute (or per [interval](Self::every)).
     pub fn due(&self, kind: K) -> Option<u64> {
         self.due_for(kind, ())
     }
 
-    /// Returns the number of events that the line stands for if a line of this detail is due, else
+    /// Returns the number of events to report if a line of this kind and detail is due now, else
     /// `None`.
     ///
-    /// A detail is, for example, the value that was found and the value that was expected. Because
-    /// each detail has its own line, a second mistake is not hidden behind the first. Eight details
-    /// at a time have lines of their own; all other details of the kind share one line.
+    /// It works like [`due`](Self::due), but each detail of the kind has its own line, so that a
+    /// second mistake is not hidden behind the first.
+    ///
+    /// A detail is, for example, the value that was found and the value that was expected. Eight
+    /// details at a time have lines of their own; all other details of the kind share one line.
     pub fn due_for(&self, kind: K, detail: impl Hash) -> Option<u64> {
         let now = Instant::now();
         let detail = self.hasher.hash_one(detail);

@@ -4,12 +4,11 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-const NO_URL: &str = "is no URL of the form https://host";
+const NO_URL: &str = "is not a URL of the form https://host";
 
-/// Parses a URL of `https`, or of `http` on loopback.
+/// Parses a URL of `https`, or of `http` if the host is loopback or `allow_plain_http` is set.
 ///
-/// With `allow_plain_http`, `http` is accepted for every host. The error completes the sentence
-/// "the URL …".
+/// The error completes the sentence "the URL …".
 ///
 /// # Errors
 /// If the URL has another scheme or no host, or has a user name or password.
@@ -19,22 +18,22 @@ pub fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'static st
     match uri.scheme_str() {
         Some("https") => Ok(uri),
         Some("http") if allow_plain_http || is_loopback_host(host) => Ok(uri),
-        Some("http") => Err("is http, which only loopback may be"),
+        Some("http") => Err("uses http, which only loopback addresses may use"),
         _ => Err("is neither https nor http"),
     }
 }
 
-/// Returns the host, if the authority consists of host and port only.
+/// Returns the host of the URL, if there is no user name or password before it.
 ///
 /// A user name before the host can make one host look like another. The error completes the
 /// sentence "the URL …".
 ///
 /// # Errors
-/// If the authority has a user name or password, or no host.
+/// If the URL has a user name or password, or no host.
 pub fn plain_host(uri: &Uri) -> Result<&str, &'static str> {
     match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => {
-            Err("has a user name or password; leave it out")
+            Err("has a user name or password; remove it")
         }
         Some(authority) if !authority.host().is_empty() => Ok(authority.host()),
         _ => Err(NO_URL),
@@ -89,10 +88,13 @@ mod tests {
             ("https://:443/", NO_URL),
             ("host", "is neither https nor http"),
             ("ftp://127.0.0.1", "is neither https nor http"),
-            ("http://10.0.0.1", "is http, which only loopback may be"),
+            (
+                "http://10.0.0.1",
+                "uses http, which only loopback addresses may use",
+            ),
             (
                 "http://127.0.0.1@host",
-                "has a user name or password; leave it out",
+                "has a user name or password; remove it",
             ),
         ] {
             assert_eq!(secure_url(bad, false), Err(reason), "{bad}");

@@ -1,9 +1,13 @@
 //! The facts that a token states about itself, for people. They decide nothing, and they may be
-//! false.
+//! false. The [fix](fix()) for a refusal also depends on them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entra_jwt_core::explain::{CheckName, Finding, Outcome, Report};
+use entra_jwt_core::{
+    explain::{CheckName, Finding, Outcome, Report},
+    integration::Escaped,
+    refusal::InvalidTokenKind,
+};
 use serde_json::Value;
 
 /// A fact that a token states about itself.
@@ -19,7 +23,7 @@ pub(crate) struct Fact {
 pub(crate) fn facts(report: &Report, token: &str, shows_names: bool) -> Vec<Fact> {
     let form = report.finding(CheckName::Form);
     let is_readable = form.is_some_and(|form| form.outcome == Outcome::Passed);
-    let Some(claims) = payload_of(token).filter(|_| is_readable) else {
+    let Some(claims) = part_of(token, 1).filter(|_| is_readable) else {
         return Vec::new();
     };
     let text = |names: &[&str]| {
@@ -69,10 +73,45 @@ pub(crate) fn facts(report: &Report, token: &str, shows_names: bool) -> Vec<Fact
     shown.filter_map(fact).collect()
 }
 
-/// Returns the claims of a token in the compact form.
-fn payload_of(token: &str) -> Option<Value> {
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    serde_json::from_slice(&payload).ok()
+/// Returns the fix for the failure that decides the verdict, or `None` if no check failed.
+///
+/// It is the remedy of the check, except for a token that `entra-oauth-proxy` may have issued. The
+/// service behind that server accepts such tokens, but this program does not have its keys.
+pub(crate) fn fix(report: &Report, token: &str) -> Option<String> {
+    let cause = report.cause()?;
+    match reissuing_server(cause, token) {
+        Some(server) => Some(format!(
+            "the token is not of Entra itself, but of another authorization server ({}), such as \
+             entra-oauth-proxy: this program cannot judge it; the reason is in the log of the \
+             service that refused the token, in the line \"token refused\"",
+            Escaped(&server)
+        )),
+        None => cause.remedy().map(str::to_owned),
+    }
+}
+
+/// Returns the issuer of a token in the form of `entra-oauth-proxy` (RFC 9068, ES256), if its
+/// algorithm is the cause of the refusal.
+fn reissuing_server(cause: &Finding, token: &str) -> Option<String> {
+    let Outcome::InvalidToken(rejection) = &cause.outcome else {
+        return None;
+    };
+    let header = part_of(token, 0)?;
+    let has = |name: &str, value: &str| {
+        let found = header[name].as_str();
+        found.is_some_and(|found| found.eq_ignore_ascii_case(value))
+    };
+    let is_reissued = rejection.kind() == InvalidTokenKind::WrongAlgorithm
+        && has("alg", "ES256")
+        && has("typ", "at+jwt");
+    let issuer = part_of(token, 1)?["iss"].as_str()?.to_owned();
+    is_reissued.then_some(issuer)
+}
+
+/// Returns the header (0) or the claims (1) of a token in the compact form.
+fn part_of(token: &str, index: usize) -> Option<Value> {
+    let part = URL_SAFE_NO_PAD.decode(token.split('.').nth(index)?).ok()?;
+    serde_json::from_slice(&part).ok()
 }
 
 /// Returns the kind of caller, or a remark that the token is no access token.
@@ -82,7 +121,7 @@ fn caller_of(kind: &Finding) -> Option<String> {
             let caller = found.strip_prefix("access token of ");
             Some(caller.unwrap_or(found).to_owned())
         }
-        (Outcome::InvalidToken(_), _) => Some("none: no access token".to_owned()),
+        (Outcome::InvalidToken(_), _) => Some("none (not an access token)".to_owned()),
         _ => None,
     }
 }

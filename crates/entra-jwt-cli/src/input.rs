@@ -9,7 +9,7 @@ use entra_jwt_core::{KeySet, integration::Escaped};
 
 use crate::pasted::token_in;
 
-/// Maximum length of an input in bytes, far more than any token or key document has.
+/// Maximum length of an input in bytes, far more than any token or JWKS document has.
 const LIMIT: u64 = 1024 * 1024;
 
 /// Reads the token. Returns it with notes on how it was found.

@@ -40,6 +40,7 @@ struct Check<'a> {
 /// control a terminal.
 pub(crate) fn of(
     report: &Report,
+    fix: Option<&str>,
     facts: &[Fact],
     notes: &[&'static str],
 ) -> Result<String, serde_json::Error> {
@@ -53,7 +54,7 @@ pub(crate) fn of(
         verdict,
         code,
         status,
-        remedy: report.cause().and_then(Finding::remedy),
+        remedy: fix,
         notes,
         token: facts.iter().map(|fact| (fact.name, &*fact.value)).collect(),
         checks: report.findings().iter().map(check).collect(),

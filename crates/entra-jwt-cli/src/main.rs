@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `arguments` | Turns the command line into settings of the Layer, and these into a report about the token. |
 //! | `input`, `pasted` | Read the keys and the token, and find the token in pasted text. |
-//! | `claims` | Reads the facts that the token states about itself, for people. |
+//! | `claims` | Reads the facts that the token states about itself, for people, and finds the fix. |
 //! | `text`, `json` | Write the report, for people or for programs. |
 
 mod arguments;
@@ -15,7 +15,7 @@ mod pasted;
 mod text;
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anstream::AutoStream;
@@ -30,7 +30,7 @@ const NOT_JUDGED: u8 = 2;
 
 /// The printed text about the optional claims by which agents are recognized.
 const AGENTS: &str = r#"
-agents are known by claims that Entra leaves out unless the API's manifest has
+agents are recognized by claims that Entra emits only if the API's manifest has
   "optionalClaims": { "accessToken": [
     { "name": "xms_par_app_azp" }, { "name": "xms_act_fct" },
     { "name": "xms_sub_fct" }, { "name": "idtyp" }
@@ -59,15 +59,16 @@ fn main() -> ExitCode {
 fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
     let (token, notes, report) = report(arguments)?;
     let facts = claims::facts(&report, &token, arguments.shows_names);
+    let fix = claims::fix(&report, &token);
     if arguments.json {
-        print(&json::of(&report, &facts, &notes)?)?;
+        print(&json::of(&report, fix.as_deref(), &facts, &notes)?)?;
     } else {
-        let mut text = text::of(&report, &facts, &notes);
+        let mut text = text::of(&report, fix.as_deref(), &facts, &notes);
         let is_of_agent = facts.iter().any(|fact| fact.name == "marked_by");
         if arguments.refuses_agents && !is_of_agent {
             text.push_str(AGENTS);
         }
-        AutoStream::new(std::io::stdout(), arguments.color).write_all(text.as_bytes())?;
+        write(AutoStream::new(io::stdout(), arguments.color), &text)?;
     }
     Ok(status_of(&report))
 }
@@ -79,8 +80,14 @@ fn status_of(report: &Report) -> u8 {
     }
 }
 
-/// Prints the text, without the panic of `print!` if the reader stops, as in
-/// `entra-jwt … | head -1`.
 fn print(text: &str) -> Result<(), Box<dyn Error>> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(write(io::stdout(), text)?)
+}
+
+/// Writes the text. A reader that stops early, as in `entra-jwt … | head -1`, is no error.
+fn write(mut output: impl Write, text: &str) -> io::Result<()> {
+    match output.write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }

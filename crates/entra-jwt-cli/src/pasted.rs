@@ -20,14 +20,14 @@ pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String
             token = value;
         } else if let Some(value) = without_quotes(token) {
             if !is_quoted {
-                notes.push("the token is in quotes: send it without them");
+                notes.push("the token is in quotes: send it without quotes");
             }
             is_quoted = true;
             token = value;
         } else if let Some(value) = without_scheme(token) {
             schemes += 1;
             if schemes == 2 {
-                notes.push("\"Bearer\" stands twice before the token: send it once");
+                notes.push("the token has \"Bearer\" twice: send it once");
             }
             token = value;
         } else {
@@ -41,9 +41,7 @@ pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String
         token = &answer;
     }
     if token.is_empty() || token.eq_ignore_ascii_case("bearer") {
-        return Err(
-            "no token: it is read from standard input, or from the file that is named".to_owned(),
-        );
+        return Err("no token: pass it on standard input, or name a file that has it".to_owned());
     }
     Ok((token.to_owned(), notes))
 }
@@ -73,8 +71,8 @@ fn without_scheme(text: &str) -> Option<&str> {
 /// requested one.
 fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
     let answer: Value = serde_json::from_str(json).map_err(|_| {
-        "this is no token, but JSON that cannot be read: give the whole answer of the token \
-         endpoint, or the token alone"
+        "this is not a token, but JSON that cannot be read: pass the whole response of the token \
+         endpoint, or only the token"
     })?;
     let token = |names: &[&str]| {
         let token = names.iter().find_map(|name| answer[*name].as_str());
@@ -83,16 +81,19 @@ fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
     // These are the names of Entra, of MSAL and `az account get-access-token`, and of
     // `azd auth token`.
     if let Some(token) = token(&["access_token", "accessToken", "token"]) {
-        return Ok((token, "read access_token of a JSON answer"));
+        return Ok((token, "read access_token from a JSON response"));
     }
     if answer.get("error").is_some() {
         return Err(entras_error(&answer));
     }
     match token(&["id_token", "idToken"]) {
-        Some(token) => Ok((token, "read id_token of a JSON answer without access_token")),
+        Some(token) => Ok((
+            token,
+            "read id_token from a JSON response without access_token",
+        )),
         None => Err(
-            "this is no token, but JSON without access_token: give the whole answer of the token \
-             endpoint, or the token alone"
+            "this is not a token, but JSON without access_token: pass the whole response of the \
+             token endpoint, or only the token"
                 .to_owned(),
         ),
     }
@@ -102,7 +103,7 @@ fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
 fn entras_error(answer: &Value) -> String {
     let code = answer["error"].as_str().unwrap_or_default();
     let mut words = format!(
-        "this is no token, but an error that Entra answered with: {}",
+        "this is not a token, but an error response of Entra: {}",
         Escaped(code)
     );
     let description = answer["error_description"].as_str().unwrap_or_default();

@@ -2,13 +2,15 @@
 //! and the checks.
 
 use std::fmt::Write as _;
+use std::iter::once;
 
 use anstyle::{AnsiColor, Style};
 use entra_jwt_core::{
     explain::{Finding, Outcome, Report, Verdict},
     integration::Escaped,
 };
-use textwrap::{Options, WordSeparator, WordSplitter, core::Word};
+use textwrap::WrapAlgorithm;
+use textwrap::core::{Word, break_words, display_width};
 
 use crate::claims::Fact;
 
@@ -20,15 +22,12 @@ const BOLD: Style = Style::new().bold();
 /// Maximum number of columns of a line.
 const WIDTH: usize = 80;
 
-/// Maximum length of a word that fits behind the labels. A longer word, such as a URL, is broken.
-const LONGEST_WORD: usize = 50;
-
 /// Columns of the labels in front of values: `LABEL` for the verdict and the facts, `CHECK` for the
 /// checks.
 const LABEL: usize = 11;
 const CHECK: usize = 28;
 
-pub(crate) fn of(report: &Report, facts: &[Fact], notes: &[&str]) -> String {
+pub(crate) fn of(report: &Report, fix: Option<&str>, facts: &[Fact], notes: &[&str]) -> String {
     let mut text = String::new();
     for note in notes {
         text.push_str(&wrapped(note));
@@ -36,7 +35,7 @@ pub(crate) fn of(report: &Report, facts: &[Fact], notes: &[&str]) -> String {
     if !notes.is_empty() {
         text.push('\n');
     }
-    write_verdict(&mut text, report);
+    write_verdict(&mut text, report, fix);
     if !facts.is_empty() {
         let _ = writeln!(text, "\n{BOLD}the token says{BOLD:#}");
         for fact in facts {
@@ -72,14 +71,14 @@ pub(crate) fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
         let indent = " ".repeat(2 + line.len() - line.trim_start().len());
-        for line in textwrap::wrap(line, options(WIDTH).subsequent_indent(&indent)) {
+        for line in lines_of(line, WIDTH, &indent) {
             let _ = writeln!(lines, "{line}");
         }
     }
     lines
 }
 
-fn write_verdict(text: &mut String, report: &Report) {
+fn write_verdict(text: &mut String, report: &Report, fix: Option<&str>) {
     let (style, words) = match report.verdict() {
         Verdict::Accepted => (PASSED.bold(), "accepted".to_owned()),
         Verdict::InvalidToken(rejection) => {
@@ -93,7 +92,7 @@ fn write_verdict(text: &mut String, report: &Report) {
     };
     let _ = writeln!(text, "{style}{words}{style:#}");
     let Some(cause) = report.cause() else { return };
-    write_labelled(text, 2, LABEL, "fix", cause.remedy().unwrap_or_default());
+    write_labelled(text, 2, LABEL, "fix", fix.unwrap_or_default());
     write_found_and_expected(text, 2, LABEL, cause);
 }
 
@@ -135,25 +134,83 @@ fn write_labelled(text: &mut String, indent: usize, width: usize, label: &str, w
 /// column.
 fn write_hanging(text: &mut String, column: usize, words: &str) {
     let mut indent = 0;
-    for line in textwrap::wrap(words, options(WIDTH - column)) {
+    for line in lines_of(words, WIDTH - column, "") {
         let _ = writeln!(text, "{:indent$}{line}", "");
         indent = column;
     }
 }
 
-/// Returns options by which words end at spaces. Words longer than `LONGEST_WORD` also end behind
-/// `/` and `?`.
-fn options<'a>(width: usize) -> Options<'a> {
-    Options::new(width)
-        .word_separator(WordSeparator::Custom(|line| {
-            Box::new(line.split_inclusive(' ').flat_map(|word| {
-                let ends: &[char] = if word.len() > LONGEST_WORD {
-                    &['/', '?']
-                } else {
-                    &[]
-                };
-                word.split_inclusive(ends).map(Word::from)
-            }))
-        }))
-        .word_splitter(WordSplitter::NoHyphenation)
+/// Returns the text in lines of at most this width. All lines but the first begin with `indent`.
+fn lines_of(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let room = width - indent.len();
+    let words = text.split_inclusive(' ');
+    let words = words.flat_map(|word| parts_of(word, room)).map(Word::from);
+    let words = break_words(words, room);
+    let widths = [width, room];
+    let lines = WrapAlgorithm::FirstFit.wrap(&words, &widths);
+    let lines = lines.into_iter().enumerate().map(|(number, words)| {
+        let indent = if number == 0 { "" } else { indent };
+        let words = words.iter().flat_map(|word| [word.word, word.whitespace]);
+        let line: String = once(indent).chain(words).collect();
+        line.trim_end_matches(' ').to_owned()
+    });
+    lines.collect()
+}
+
+/// Returns the parts of a word between which a line may end.
+///
+/// A word that fits into a line of its own has one part, so that a scope or a URL can be copied. A
+/// longer one ends behind each `/` and `?`, but not within its `https://`.
+fn parts_of(word: &str, width: usize) -> impl Iterator<Item = &str> {
+    let fits = display_width(word.trim_end()) <= width;
+    let ends: &[char] = if fits { &[] } else { &['/', '?'] };
+    let scheme = word.find("://").map_or(0, |at| at + "://".len());
+    let first = word[scheme..].find(ends);
+    let (first, rest) = word.split_at(first.map_or(word.len(), |at| scheme + at + 1));
+    once(first).chain(rest.split_inclusive(ends))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_broken_only_if_it_does_not_fit_into_a_line() {
+        let scope = "api://6e74172b/Reports.Read";
+        for (width, lines) in [
+            (44, &["request api://6e74172b/Reports.Read; then go"][..]),
+            (43, &["request api://6e74172b/Reports.Read; then", "go"]),
+            (28, &["request", "api://6e74172b/Reports.Read;", "then go"]),
+            (27, &["request api://6e74172b/", "Reports.Read; then go"]),
+            (
+                15,
+                &["request", "api://6e74172b/", "Reports.Read;", "then go"],
+            ),
+            (
+                10,
+                &[
+                    "request",
+                    "api://6e74",
+                    "172b/",
+                    "Reports.Re",
+                    "ad; then",
+                    "go",
+                ],
+            ),
+        ] {
+            let text = format!("request {scope}; then go");
+            assert_eq!(lines_of(&text, width, ""), lines, "{width}");
+        }
+        let url = "https://login.example/t?x=1/2";
+        assert_eq!(lines_of(url, 29, ""), [url]);
+        assert_eq!(lines_of(url, 22, ""), ["https://login.example/", "t?x=1/2"]);
+        // Only the lines behind the first are indented.
+        assert_eq!(lines_of(scope, 28, " "), [scope]);
+        assert_eq!(
+            lines_of(scope, 26, " "),
+            ["api://6e74172b/", " Reports.Read"]
+        );
+        assert_eq!(lines_of("a b", 2, " "), ["a", " b"]);
+        assert_eq!(lines_of("", 10, ""), [""]);
+    }
 }

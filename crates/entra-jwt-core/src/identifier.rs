@@ -1,4 +1,4 @@
-//! Identifiers of Entra, parsed once at the edge.
+//! The types of Entra's identifiers, parsed from text once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,8 @@ impl Guid {
         Self::from_setting(text).filter(|_| !text.bytes().any(|byte| byte.is_ascii_uppercase()))
     }
 
-    /// Parses a GUID in any case, otherwise as strictly as [`from_token`](Self::from_token).
+    /// Parses a GUID in upper or lower case, otherwise as strictly as
+    /// [`from_token`](Self::from_token).
     ///
     /// It is used for configured values, and where the case does not matter.
     pub(crate) fn from_setting(text: &str) -> Option<Self> {
@@ -45,7 +46,7 @@ macro_rules! guid_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Parsed from the 36-character form in any case, printed in lower case.
+        /// Parsed from the 36-character form in upper or lower case, printed in lower case.
         #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub struct $name(pub(crate) Guid);
 
@@ -61,7 +62,7 @@ macro_rules! guid_type {
             }
         }
 
-        /// Compares the id with an id that is written in the program, in any case.
+        /// Compares the id with a literal id; upper and lower case do not matter.
         ///
         /// Text that is not an id equals no id. Parse ids that come from a configuration: a
         /// comparison would hide a typo in them.
@@ -91,7 +92,7 @@ macro_rules! guid_type {
             }
         }
 
-        /// Deserializes the id from text, in any case.
+        /// Deserializes the id from text in upper or lower case.
         #[cfg(feature = "serde")]
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

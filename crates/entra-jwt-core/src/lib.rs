@@ -30,7 +30,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | [`Unverified::parse`](token::Unverified::parse) parses the compact form strictly. It decodes the three segments, and copies almost nothing out of them. Nothing is proven yet. | `token`, `json` |
+//! | [`Unverified::parse`](token::Unverified::parse) parses the compact serialization strictly. It decodes the three segments, and copies almost nothing out of them. Nothing is proven yet. | `token`, `json` |
 //! | [`Unverified::key_ref`](token::Unverified::key_ref) returns the token's reference to its key: a [`Key`](keys::Key) in a [`KeySet`]. | `keys` |
 //! | A [`DiscoveryDocument`](integration::DiscoveryDocument) says where the keys are. | `authority` |
 //! | If the key is missing, [`Validator::precheck`] says whether a key fetch could help. | `validator` |
@@ -105,7 +105,7 @@ pub mod testing;
 pub mod token;
 mod validator;
 
-/// Identifiers of Entra, parsed once at the edge, and the errors for invalid ones.
+/// The types of Entra's identifiers, and the errors for texts that are not valid identifiers.
 pub mod ids {
     pub use crate::authority::{Audience, InvalidAudience, InvalidTenancy, UnknownCloud};
     pub use crate::identifier::{
@@ -118,8 +118,7 @@ pub mod explain {
     pub use crate::validator::{CheckName, ExplainOptions, Finding, Outcome, Report, Verdict};
 }
 
-/// Tools for programs that fetch keys and write logs around these rules, such as
-/// `tower-entra-auth`.
+/// Types for programs that add key fetches and logs to this crate, such as `tower-entra-auth`.
 pub mod integration {
     pub use crate::authority::{
         Authority, DiscoveryDocument, ForeignDocument, InvalidDiscoveryDocument,

@@ -15,14 +15,14 @@
 //! | validate | 8.8 | 10 | 12.9 | 14 | thousands of groups of one letter |
 //! | explain | 13.9 | 15 | 20.4 | 22 | thousands of scopes of one letter |
 //! | explain with a requirement | 13.9 | 15 | 20.5 | 22 | thousands of scopes of one letter |
-//! | key document | 1.5 | 2 | 2.0 | 3 | a giant `n`; a giant `kid` that consists of escapes |
+//! | JWKS document | 1.5 | 2 | 2.0 | 3 | a giant `n`; a giant `kid` that consists of escapes |
 //!
 //! In addition to the multiple, 10 KiB are permitted for memory that does not grow with the input.
 //! `validate` needs more than the input's length only for a token with a valid signature. For a
 //! token with a forged signature or an unknown key, the total is less than twice its length,
 //! without the 10 KiB.
 //!
-//! A key document has up to 512 KiB, the maximum that the Layer reads: at most 0.8 MB are held.
+//! A JWKS document has up to 512 KiB, the maximum that the Layer reads: at most 0.8 MB are held.
 
 mod support;
 
@@ -473,7 +473,7 @@ fn a_refusal_is_displayed_in_few_words_however_large_the_token() {
     }
 }
 
-/// Returns key documents of 512 KiB, the maximum that the Layer reads.
+/// Returns JWKS documents of 512 KiB, the maximum that the Layer reads.
 fn large_documents() -> Vec<Input> {
     const LENGTH: usize = 512 * 1_024;
     let room = LENGTH - 4 * 1_024;
@@ -546,7 +546,7 @@ fn large_documents() -> Vec<Input> {
 fn a_key_document_costs_a_small_multiple_of_its_length() {
     for document in large_documents() {
         let parsed = || drop(black_box(KeySet::from_jwks(document.text.as_bytes())));
-        KEY_DOCUMENT.holds("key document", &document, &measure(parsed));
+        KEY_DOCUMENT.holds("JWKS document", &document, &measure(parsed));
     }
 }
 

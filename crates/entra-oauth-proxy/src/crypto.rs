@@ -11,7 +11,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(
         clippy::expect_used,
-        reason = "aws-lc's generator aborts rather than fails, and no answer without it is safe"
+        reason = "aws-lc's generator aborts if it fails; no response is safe without random bytes"
     )]
     fill(&mut bytes).expect("the random generator");
     bytes

@@ -206,9 +206,7 @@ where
         }
         let body = self.read(MAX_FORM).await;
         let text = body.and_then(|body| String::from_utf8(body.into()).ok());
-        text.ok_or_else(|| {
-            "the form is longer than 64 KiB, no text, or was not sent to its end".into()
-        })
+        text.ok_or_else(|| "the form is longer than 64 KiB, not UTF-8, or incomplete".into())
     }
 }
 
@@ -250,7 +248,7 @@ impl MediaType {
         match self {
             Self::None => "no content-type".to_owned(),
             Self::Of(essence) => Escaped(essence).to_string(),
-            Self::Unreadable => "two of content-type, or one that is no text".to_owned(),
+            Self::Unreadable => "a repeated content-type, or one that is not text".to_owned(),
         }
     }
 

@@ -30,6 +30,7 @@
 //!
 //! | guide | contents |
 //! |---|---|
+//! | [building an MCP server](_guide::mcp_server) | a server of rmcp with a scope per tool, and its test |
 //! | [connecting clients](_guide::connecting_clients) | from an empty tenant to connected products, and the meaning of each error |
 //! | [setting up Entra](_guide::setup_entra) | the app registration, page by page |
 //! | [direct mode](_guide::direct_mode) | services whose clients sign in at Entra themselves, and need no proxy |
@@ -51,8 +52,8 @@
 //!    challenge](#claims-challenges) is pending for this user, the server sends the browser to
 //!    Entra with the challenge, once. Only then does the client receive a code, valid for one
 //!    minute.
-//! 6. `POST /token`: the server redeems the code, stores a grant, and issues tokens. If the user
-//!    has too many grants, the longest unused one ends.
+//! 6. `POST /token`: the server redeems the code, stores the sign-in (a grant), and issues tokens.
+//!    If the user has too many sign-ins, the longest unused one ends.
 //! 7. `POST /token`, repeatedly: each use of a refresh token replaces it. If Entra's own token is
 //!    about to expire, the server renews it first: once, even if several refreshes arrive at the
 //!    same time.
@@ -81,7 +82,7 @@
 //! | `config` | [`EntraOAuthProxyBuilder`] checks the settings, and builds the proxy from valid ones. |
 //! | `proxy` | [`EntraOAuthProxy`] is the handle to everything. [`ResourceLayer`] protects the resource. |
 //! | `endpoints` | [`ProxyEndpoints`] finds the endpoint of a request. Each endpoint is a file that parses the request, decides, acts and responds, to be read from top to bottom. |
-//! | `tokens` | Stores grants, issues their tokens, refreshes each grant one request at a time, and updates the records of users. |
+//! | `tokens` | Stores sign-ins (grants), issues their tokens, refreshes each grant one request at a time, and updates the records of users. |
 //! | `entra` | Sends browsers to Entra, redeems codes, renews tokens, and verifies the results. |
 //! | `limits` | [`RateLimits`] configures rate limits per address, client, sign-in and user, the number of sign-ins kept per user, and the number of calls to Entra at a time. |
 //! | `pages` | Builds the pages that users read. |
@@ -118,10 +119,10 @@
 //! | the result for a browser that returned from Entra | in memory | 15 minutes |
 //! | the fact that a code was used | in the [`Store`](store::Store) | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
-//! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
-//! | the list of a user's grants; the user's pending claims challenges | in the store, by a hash | as long as the longest of the grants; 15 minutes |
+//! | a sign-in (grant), with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
+//! | the list of a user's sign-ins; the user's pending claims challenges | in the store, by a hash | as long as the longest of the sign-ins; 15 minutes |
 //! | the fact that an operator [ended](EntraOAuthProxy::end_sign_ins_of) sign-ins of a user or a client | in the store, by a hash | 368 days from the last of them |
-//! | a refresh token | not stored: it consists of the grant's id, a number and a tag | as the grant |
+//! | a refresh token | not stored: it consists of the grant's id, a number and a tag | as the sign-in |
 //!
 //! By default, the store is in memory and the keys are generated at the start. A single instance
 //! keeps both in a [directory](EntraOAuthProxyBuilder::data_directory), so that users do not notice
@@ -143,7 +144,7 @@
 //! | a resource other than this one | `invalid_target` |
 //! | the user declines, here or at Entra | `access_denied` |
 //! | an administrator's consent is missing; a policy refuses; another tenant, a guest | `access_denied` |
-//! | Entra does not accept this server: an expired secret, a scope that is not exposed | `server_error`, and an error in the log with the remedy |
+//! | Entra rejects this server: an expired secret, a scope that is not exposed | `server_error`, and an error in the log with the remedy |
 //! | Entra or the store does not respond | `temporarily_unavailable`; 503 at the token endpoint. The client's code or refresh token stays valid. If only Entra fails, refreshes succeed while Entra's own token is valid |
 //! | the store is full | a page, 503; `temporarily_unavailable` for a sign-in in progress. Existing sign-ins continue |
 //! | data that a later version of this server wrote | 503 `temporarily_unavailable`, or a page; nothing is changed |
@@ -152,7 +153,7 @@
 //! | a code or refresh token that is unknown, expired, used or another client's; or whose user was not asked for a scope that is required now | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or expired | 200: the token is already invalid |
 //! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; the client's code or refresh token stays valid. [Limits](_guide::operations#limits) |
-//! | too much work in flight | 503 `temporarily_unavailable`, or a page; no code or token is used up. [Work under way](_guide::operations#work-under-way) |
+//! | too much work in flight | 503 `temporarily_unavailable`, or a page; no code or token is used up. [Requests in progress](_guide::operations#requests-in-progress) |
 //! | too many sign-ins of one user | `temporarily_unavailable`, sent to the client through the browser |
 //!
 //! # Features
@@ -209,38 +210,63 @@ pub mod layer {
 }
 
 /// The guides.
+// The links at the end of each file are for GitHub. Those of `rustdoc-links.txt` come first, so that rustdoc
+// uses them instead (CommonMark: of several definitions of a label the first counts).
 pub mod _guide {
-    // The examples in this guide use axum routers and a data directory.
-    #[cfg_attr(all(feature = "axum", feature = "disk-store"), doc = include_str!("../docs/clients.md"))]
+    #[cfg_attr(
+        all(feature = "axum", feature = "disk-store"),
+        doc = include_str!("../docs/rustdoc-links.txt"),
+        doc = include_str!("../docs/clients.md")
+    )]
     #[cfg_attr(
         not(all(feature = "axum", feature = "disk-store")),
-        doc = "Documented with the features `axum` and `disk-store`."
+        doc = "Connecting clients. Documented with the features `axum` and `disk-store`."
     )]
     pub mod connecting_clients {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
+    #[doc = include_str!("../docs/mcp-server.md")]
+    pub mod mcp_server {}
+
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/setup-entra.md")]
     pub mod setup_entra {}
 
-    #[cfg_attr(feature = "axum", doc = include_str!("../docs/direct-mode.md"))]
-    #[cfg_attr(not(feature = "axum"), doc = "Documented with the feature `axum`.")]
+    #[cfg_attr(
+        feature = "axum",
+        doc = include_str!("../docs/rustdoc-links.txt"),
+        doc = include_str!("../docs/direct-mode.md")
+    )]
+    #[cfg_attr(
+        not(feature = "axum"),
+        doc = "Direct mode. Documented with the feature `axum`."
+    )]
     pub mod direct_mode {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/threat-model.md")]
     pub mod threat_model {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/curl.md")]
     pub mod by_hand {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
+    #[doc = include_str!("../docs/codes.md")]
+    pub mod codes {}
+
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/engine.md")]
     pub mod engine_of_our_own {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/operations.md")]
     pub mod operations {}
 }
 
 pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion, Secret};
 pub use entra_http::{BuildError, Problem};
-/// The Layer's own crate.
+/// The crate of the Layer, for items that are not re-exported here.
 pub use tower_entra_auth;
 
 pub use crate::config::{Branding, Clients, EntraOAuthProxyBuilder, Lifetimes, Prompt, Resource};

@@ -30,7 +30,7 @@ pub(crate) fn set_outcome<B>(response: &mut Response<B>, outcome: &'static str) 
     response.extensions_mut().insert(Outcome(outcome));
 }
 
-fn outcome_of<B>(response: &Response<B>) -> &'static str {
+pub(crate) fn outcome_of<B>(response: &Response<B>) -> &'static str {
     if let Some(Outcome(outcome)) = response.extensions().get() {
         return outcome;
     }
@@ -332,37 +332,37 @@ pub(crate) fn describe_metrics() {
 
         describe_counter!(
             "entra_proxy_requests_total",
-            "Requests to the endpoints, by what they came to"
+            "Requests to the endpoints, by outcome"
         );
         describe_histogram!(
             "entra_proxy_request_duration_seconds",
             Unit::Seconds,
-            "How long requests to the endpoints took"
+            "Duration of requests to the endpoints"
         );
         describe_counter!(
             "entra_proxy_entra_requests_total",
-            "Requests to Entra's token endpoint, by what they came to"
+            "Requests to Entra's token endpoint, by outcome"
         );
         describe_histogram!(
             "entra_proxy_entra_request_duration_seconds",
             Unit::Seconds,
-            "How long requests to Entra's token endpoint took"
+            "Duration of requests to Entra's token endpoint"
         );
         describe_counter!(
             "entra_proxy_refreshes_total",
-            "Refreshes that were answered with tokens, by what they came of"
+            "Refreshes that returned tokens, by source of Entra's tokens"
         );
         describe_counter!(
             "entra_proxy_reused_total",
-            "Refresh tokens and codes that were used again, which ended their sign-ins"
+            "Refresh tokens and codes that were used again; each reuse ended its sign-in"
         );
         describe_counter!(
             "entra_proxy_store_errors_total",
-            "Requests that the store did not answer"
+            "Requests to the store that failed"
         );
         describe_counter!(
             "entra_proxy_store_full_total",
-            "Records, and requests of people who would sign in, for which the store had no room"
+            "Records and new sign-ins for which the store had no room"
         );
         // Creates these counters with zero. Otherwise the first event would not show as an
         // increase.

@@ -64,32 +64,50 @@ pub async fn check_full_store(store: &dyn Store) {
             Err(error) => break error,
         }
     };
-    assert!(kept >= 2, "there is room for two");
-    assert!(refused.is_full(), "it says that it is full: {refused}");
+    assert!(kept >= 2, "the store has room for at least two records");
+    assert!(
+        refused.is_full(),
+        "the error is StoreError::full: {refused}"
+    );
     let created = store.compare_and_swap("full/new", None, value("1"), LONG);
     let refused = created.await.err();
     assert!(
         refused.is_some_and(|error| error.is_full()),
-        "a swap makes no other record, and says so"
+        "a swap that needs room fails with StoreError::full"
     );
-    assert_eq!(found(store, "full/new").await, None, "none is made");
+    assert_eq!(
+        found(store, "full/new").await,
+        None,
+        "a failed swap creates no record"
+    );
     for number in 0..kept {
         let found = found(store, &key(number)).await;
-        assert_eq!(found, Some(value("1")), "what is there stays");
+        assert_eq!(found, Some(value("1")), "existing records stay");
     }
     answered(store.put(&key(0), value("2"), LONG).await);
     let second = key(1);
     let swapped = store.compare_and_swap(&second, Some(value("1")), value("2"), LONG);
-    assert!(answered(swapped.await), "what is there can be swapped");
+    assert!(
+        answered(swapped.await),
+        "an existing record can be swapped in a full store"
+    );
     for number in [0, 1] {
         let found = found(store, &key(number)).await;
-        assert_eq!(found, Some(value("2")), "what is there can be replaced");
+        assert_eq!(
+            found,
+            Some(value("2")),
+            "an existing record can be replaced in a full store"
+        );
     }
     let taken = answered(store.take(&key(0)).await);
-    assert_eq!(taken, Some(value("2")), "what is there can be taken");
+    assert_eq!(
+        taken,
+        Some(value("2")),
+        "an existing record can be taken from a full store"
+    );
     answered(store.put("full/new", value("1"), LONG).await);
     let found = found(store, "full/new").await;
-    assert_eq!(found, Some(value("1")), "which makes room");
+    assert_eq!(found, Some(value("1")), "taking a record makes room");
 }
 
 const LONG: Duration = Duration::from_secs(600);
@@ -103,7 +121,7 @@ async fn found(store: &dyn Store, key: &str) -> Option<Bytes> {
     answered(store.get(key).await)
 }
 
-#[expect(clippy::panic, reason = "a suite of tests fails by panicking")]
+#[expect(clippy::panic, reason = "a test suite fails by panicking")]
 fn answered<T>(answer: Result<T, StoreError>) -> T {
     answer.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -116,37 +134,41 @@ async fn shows_several_at_once(store: &dyn Store) {
     let found = answered(store.get_all(&keys).await);
     assert_eq!(
         found, expected,
-        "several are read in the order of their keys"
+        "get_all returns the values in the order of the keys"
     );
-    assert_eq!(answered(store.get_all(&[]).await), [], "none are read");
+    assert_eq!(
+        answered(store.get_all(&[]).await),
+        [],
+        "get_all without keys returns no values"
+    );
 }
 
 async fn keeps_what_is_put(store: &dyn Store) {
-    assert_eq!(
-        found(store, "put/a").await,
-        None,
-        "an empty store has nothing"
-    );
+    assert_eq!(found(store, "put/a").await, None, "a new key has no value");
     answered(store.put("put/a", value("1"), LONG).await);
     answered(store.put("put/b", value("2"), LONG).await);
     assert_eq!(
         found(store, "put/a").await,
         Some(value("1")),
-        "what was put is there"
+        "get returns the value that was put"
     );
     answered(store.put("put/a", value("3"), LONG).await);
     assert_eq!(
         found(store, "put/a").await,
         Some(value("3")),
-        "the later takes the place"
+        "a later put replaces the value"
     );
-    assert_eq!(found(store, "put/b").await, Some(value("2")), "others stay");
+    assert_eq!(
+        found(store, "put/b").await,
+        Some(value("2")),
+        "other keys keep their values"
+    );
     let bytes = Bytes::from((0..=u8::MAX).cycle().take(64 * 1024).collect::<Vec<_>>());
     answered(store.put("put/long", bytes.clone(), LONG).await);
     assert_eq!(
         found(store, "put/long").await,
         Some(bytes),
-        "any bytes, 64 KiB of them"
+        "a value can be 64 KiB of any bytes"
     );
 }
 
@@ -154,19 +176,23 @@ async fn gives_to_one_who_takes(store: &dyn Store) {
     assert_eq!(
         answered(store.take("take/a").await),
         None,
-        "nothing to take"
+        "take returns no value for an absent key"
     );
     answered(store.put("take/a", value("1"), LONG).await);
     assert_eq!(
         answered(store.take("take/a").await),
         Some(value("1")),
-        "what is there is taken"
+        "take returns the value"
     );
-    assert_eq!(answered(store.take("take/a").await), None, "and gone");
+    assert_eq!(
+        answered(store.take("take/a").await),
+        None,
+        "take removes the value"
+    );
     assert_eq!(
         found(store, "take/a").await,
         None,
-        "for those who read, too"
+        "get returns no value after take"
     );
 }
 
@@ -176,32 +202,38 @@ async fn swaps_only_what_is_expected(store: &dyn Store) {
     };
     assert!(
         !answered(swap(Some("1"), "2").await),
-        "nothing is not something"
+        "a swap that expects a value fails if there is none"
     );
     assert_eq!(
         found(store, "swap/a").await,
         None,
-        "what fails writes nothing"
+        "a failed swap writes nothing"
     );
-    assert!(answered(swap(None, "1").await), "nothing was expected");
-    assert!(!answered(swap(None, "2").await), "something is not nothing");
+    assert!(
+        answered(swap(None, "1").await),
+        "a swap that expects no value succeeds if there is none"
+    );
+    assert!(
+        !answered(swap(None, "2").await),
+        "a swap that expects no value fails if there is one"
+    );
     assert!(
         !answered(swap(Some("2"), "3").await),
-        "another value is not that value"
+        "a swap that expects another value fails"
     );
     assert_eq!(
         found(store, "swap/a").await,
         Some(value("1")),
-        "what fails changes nothing"
+        "a failed swap changes nothing"
     );
     assert!(
         answered(swap(Some("1"), "2").await),
-        "the value was expected"
+        "a swap that expects the present value succeeds"
     );
     assert_eq!(
         found(store, "swap/a").await,
         Some(value("2")),
-        "and was replaced"
+        "a successful swap replaces the value"
     );
 }
 
@@ -237,7 +269,11 @@ async fn shows_what_was_answered(store: &dyn Store) {
     });
     for (number, found) in at_once(found).await.into_iter().enumerate() {
         let expected = Bytes::from(format!("shows/{number}"));
-        assert_eq!(found, Some(expected), "a write that was answered is seen");
+        assert_eq!(
+            found,
+            Some(expected),
+            "a completed write is visible to a later read"
+        );
     }
 }
 
@@ -248,7 +284,7 @@ async fn gives_to_one_of_many(store: &dyn Store) {
     assert_eq!(
         taken.iter().flatten().count(),
         1,
-        "of many who take one, one gets it"
+        "only one of many concurrent takes returns the value"
     );
 }
 
@@ -265,10 +301,14 @@ async fn lets_one_of_many_swap(store: &dyn Store) {
         });
         let swapped = at_once(swapped).await;
         let winners = swapped.iter().filter(|swapped| **swapped).count();
-        assert_eq!(winners, 1, "of many who swap one, one does");
+        assert_eq!(winners, 1, "only one of many concurrent swaps succeeds");
         let winner = swapped.iter().position(|swapped| *swapped);
         let expected = winner.map(|number| Bytes::from(number.to_string()));
-        assert_eq!(found(store, key).await, expected, "and it is the winner's");
+        assert_eq!(
+            found(store, key).await,
+            expected,
+            "the value is that of the successful swap"
+        );
     }
 }
 
@@ -286,20 +326,23 @@ where
     assert_eq!(
         found(store, "time/short").await,
         None,
-        "what is over is gone"
+        "get returns no expired value"
     );
     assert_eq!(
         answered(store.take("time/taken").await),
         None,
-        "to those who take, too"
+        "take returns no expired value"
     );
     let created = store
         .compare_and_swap("time/swapped", None, value("2"), LONG)
         .await;
-    assert!(answered(created), "what is over counts as nothing");
+    assert!(
+        answered(created),
+        "a swap treats an expired value as absent"
+    );
     assert_eq!(
         found(store, "time/long").await,
         Some(value("2")),
-        "the later time counts"
+        "a later put replaces the time of expiry"
     );
 }

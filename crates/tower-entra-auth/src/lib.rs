@@ -48,7 +48,7 @@
 //! | The token is parsed strictly, and its header must be that of an Entra token. A token that fails here is refused before any key is looked up. | [`entra_jwt_core`] |
 //! | The key is looked up by `kid` in an immutable snapshot. For a known key, the request neither awaits nor allocates. For an unknown key, if the token could be valid at all, one shared and rate-limited fetch runs, and the request waits for at most 3 s. This step does not check whether tenant, client and guest are permitted, so that an attacker cannot find that out with forged tokens. | `keys` |
 //! | The signature and all rules are checked. Then the token must permit something: it needs a scope or a role, unless its client [needs none](EntraAuthBuilder::allow_roleless_clients). | [`entra_jwt_core`] |
-//! | The Layer asks the service's own rules, unless a yes is cached: the [tenant rule](EntraAuthBuilder::tenant_rule), the rule whether the grant of a [reissued token](issuer::TrustedIssuer) is still valid, and the [caller rule](EntraAuthBuilder::caller_rule). | `policy` |
+//! | The Layer asks the service's own rules, unless a yes is cached: the [tenant rule](EntraAuthBuilder::tenant_rule), the rule whether the grant (sign-in) of a [reissued token](issuer::TrustedIssuer) is still valid, and the [caller rule](EntraAuthBuilder::caller_rule). | `policy` |
 //! | The Layer puts the [`Caller`] into the request's extensions and calls the inner service. | `caller` |
 //! | A [requirement](EntraAuth::require) of the route may still refuse the request. | `require` |
 //! | A long response can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
@@ -65,18 +65,18 @@
 //!
 //! | case | HTTP | gRPC | code |
 //! |---|---|---|---|
-//! | no credentials, or a scheme other than `Bearer` | 401, bare challenge | 16 | |
+//! | no credentials, or a scheme other than `Bearer` | 401, a challenge without `error` | 16 | |
 //! | a malformed or second `Authorization` header, or an invalid token | 401 `invalid_token` | 16 | the code of the rule that failed |
 //! | a valid token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
 //! | a valid token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` if a scope is enough | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
 //! | a token without the required authentication context, from a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
 //! | the same case, for a [reissued token](issuer::TrustedIssuer::on_challenge) whose server receives challenges | 401 `insufficient_claims` | 16 | `step_up` |
 //! | the same case, for any other client | 403 `insufficient_scope` | 7 | `step_up` |
-//! | a handler [asks for more claims](Caller::challenge) | 401 or 403, as for `step_up` | 16 or 7 | `claims_challenge` |
+//! | a handler [asks for a new token](Caller::challenge) | 401 or 403, as for `step_up` | 16 or 7 | `claims_challenge` |
 //! | a handler [forbids](Caller::forbid) the request | 403 `insufficient_scope` | 7 | the handler's own |
 //! | a handler [cannot decide now](Caller::unavailable) | 503 and `Retry-After` | 14 | the handler's own |
 //! | the token does not have the `CustomClaims` of a handler | 403 `insufficient_scope` | 7 | `other_claims` |
-//! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
+//! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, a challenge without `error` | 16 | |
 //! | the token [expires](EntraAuth::end_at_expiry) before the response begins | 401 `invalid_token` | 16 | `expired` |
 //! | an unknown key that a fetch after the request did not find | 401 `invalid_token` | 16 | `untrusted_signature` |
 //! | an unknown key, and the next fetch is not permitted yet (30 s at most) | 503 and `Retry-After` | 14 | `key_refresh_pending` |
@@ -85,7 +85,7 @@
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
 //! | the caller rule answers no | 403 `insufficient_scope` | 7 | `caller_not_allowed` |
 //! | the caller rule fails or does not answer | 503 and `Retry-After` | 14 | `caller_rule_unavailable` |
-//! | the grant of a [reissued token](issuer::TrustedIssuer) has ended | 401 `invalid_token` | 16 | `grant_ended` |
+//! | the grant (sign-in) of a [reissued token](issuer::TrustedIssuer) has ended | 401 `invalid_token` | 16 | `grant_ended` |
 //! | the grant rule fails or does not answer | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
 //! | a [handler's requirement](axum::CallerWith) that no token could meet, or that every token meets | 500 | 13 | `invalid_requirement` |
 //! | a [`Caller`] or a requirement where no Layer ran, or a requirement inside the Layer of another `EntraAuth` | 500 | 13 | `wrong_layer` |
@@ -110,7 +110,7 @@
 //! Keys are fetched in the background: hourly, and when a token names an unknown key. Fetches for
 //! unknown keys are limited by a bucket of two attempts, which refills by one every 30 s. While the
 //! bucket is empty, requests with an unknown key
-//! [get a 503 with `Retry-After`](_guide::operations#while-unknown-keys-flood-in).
+//! [get a 503 with `Retry-After`](_guide::operations#unknown-keys).
 //!
 //! Fetched keys are merged with the held keys, because Entra's servers disagree from minute to
 //! minute: a key that is no longer published stays trusted for 24 h. While Entra is unreachable,
@@ -166,7 +166,7 @@ pub mod testing;
 mod time;
 mod unavailable;
 
-/// The token of a [`Caller`], and the places in a request where a token can be.
+/// The token of a [`Caller`], and types to find the token in a request.
 pub mod token {
     pub use entra_jwt_core::token::{Groups, TokenVersion};
     pub use entra_jwt_core::{AccessToken, ids::ObjectId};
@@ -182,8 +182,8 @@ pub mod token {
 /// | [`PermissionDenied`](refusal::PermissionDenied) | is valid, but permits too little | 403 |
 /// | [`Unavailable`](refusal::Unavailable) | cannot be validated now | 503 |
 ///
-/// Each type has a `kind()` to match on, an exact `code()` for logs and metrics, a `public_code()`
-/// that the caller may see, and a `remedy()`.
+/// Each type has a `kind()` for a `match`, an exact `code()` for logs and metrics, a
+/// `public_code()` that the caller may see, and a `remedy()`.
 ///
 /// A [`Refusal`] combines one of these, or another reason of the Layer, with its response.
 /// Handlers, requirements and extractors return it. The
@@ -218,40 +218,48 @@ pub mod danger {
 }
 
 /// The guides.
+// The links at the end of each file are for GitHub. Those of `rustdoc-links.txt` come first, so that rustdoc
+// uses them instead (CommonMark: of several definitions of a label the first counts).
 pub mod _guide {
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/which-setting.md")]
     pub mod which_setting {}
 
-    /// Common tasks, each in a few lines.
-    ///
     #[cfg_attr(
         all(feature = "axum", feature = "testing", feature = "tonic"),
+        doc = include_str!("../docs/rustdoc-links.txt"),
         doc = include_str!("../docs/tasks.md")
     )]
     #[cfg_attr(
         not(all(feature = "axum", feature = "testing", feature = "tonic")),
-        doc = "Documented with the features `axum`, `testing` and `tonic`, which the answers need."
+        doc = "How do I …? Documented with the features `axum`, `testing` and `tonic`, which the answers need."
     )]
     pub mod tasks {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/setup-entra.md")]
     pub mod setup_entra {}
 
-    /// Testing a protected service.
-    ///
     #[cfg_attr(
         all(feature = "axum", feature = "testing"),
+        doc = include_str!("../docs/rustdoc-links.txt"),
         doc = include_str!("../docs/testing.md")
     )]
     #[cfg_attr(
         not(all(feature = "axum", feature = "testing")),
-        doc = "Documented with the features `axum` and `testing`, which the examples need."
+        doc = "Testing a protected service. Documented with the features `axum` and `testing`, which the examples need."
     )]
     pub mod testing_services {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
+    #[doc = include_str!("../docs/codes.md")]
+    pub mod codes {}
+
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/threat-model.md")]
     pub mod threat_model {}
 
+    #[doc = include_str!("../docs/rustdoc-links.txt")]
     #[doc = include_str!("../docs/operations.md")]
     pub mod operations {}
 }

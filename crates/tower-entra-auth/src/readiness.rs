@@ -26,7 +26,7 @@ use crate::status::AuthStatus;
 /// can be validated, else with 503 and `Retry-After`. The body is a short JSON document. The
 /// endpoint keeps the [`EntraAuth`] alive.
 #[derive(Clone)]
-#[must_use = "it answers nothing before it is the handler or service of a route"]
+#[must_use = "it does nothing until it is the handler or service of a route"]
 pub struct Readiness {
     auth: EntraAuth,
     /// The service's own checks.
@@ -106,11 +106,16 @@ const RETRY_AFTER_A_CHECK: Duration = Duration::from_secs(5);
 
 /// Returns the state of the keys as JSON, with the host of the key source if the keys are not
 /// ready. It contains no tenant, no key and no path.
+///
+/// `keys` is the number of keys of that source, or of Entra if all keys are ready. It does not
+/// count the keys that an authorization server in front of Entra has without a fetch.
 fn state_of(status: &AuthStatus) -> Vec<u8> {
     let not_ready = status.issuers.iter().find(|issuer| !issuer.is_ready);
+    // Entra is the first issuer.
+    let described = not_ready.or(status.issuers.first());
     let state = State {
         ready: not_ready.is_none(),
-        keys: status.issuers.iter().map(|issuer| issuer.keys.len()).sum(),
+        keys: described.map_or(0, |issuer| issuer.keys.len()),
         last_success_seconds_ago: status
             .issuers
             .iter()

@@ -28,7 +28,7 @@ use crate::telemetry::RefusedWithin;
 /// (`wrong_layer`), and the log explains the mistake. A request that the Layer passed without a
 /// token gets 401.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is required before it is a Layer around a service"]
+#[must_use = "it does nothing until it is a Layer around a service"]
 pub struct RequireLayer {
     auth: EntraAuth,
     requirement: Requirement,
@@ -108,7 +108,8 @@ impl RequireLayer {
     ///
     /// # Errors
     /// The refusal, for the handler to return, if the caller does not meet the requirement, or if
-    /// another `EntraAuth` verified the caller (500, `wrong_layer`).
+    /// another `EntraAuth` verified the caller (500, `wrong_layer`). The refusal is neither logged
+    /// nor counted until a response is made from it.
     pub fn check(&self, caller: &Caller) -> Result<(), Refusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
         checked.map_err(|refusal| Refusal::new(self.auth.context(), Some(caller), refusal, None))
@@ -131,8 +132,9 @@ impl RequireLayer {
     /// ```
     ///
     /// # Errors
-    /// The refusal, as for [`check`](Self::check). Without a caller, the refusal is 401 for an
-    /// anonymous request, and 500 (`wrong_layer`) if no Layer ran.
+    /// The refusal, as for [`check`](Self::check): it is neither logged nor counted until a
+    /// response is made from it. Without a caller, the refusal is 401 for an anonymous request, and
+    /// 500 (`wrong_layer`) if no Layer ran.
     pub fn authorize(&self, request: &Extensions) -> Result<Caller, Refusal> {
         let checked = self.auth.check(&self.requirement, request);
         checked.cloned().map_err(|refusal| {

@@ -264,7 +264,10 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 /// Panics, as futures of std do when polled after completion. Waiting forever would hide the
 /// mistake.
 #[cold]
-#[expect(clippy::panic, reason = "a mistake of whoever polls, as std treats it")]
+#[expect(
+    clippy::panic,
+    reason = "a bug of the caller that polls; std panics, too"
+)]
 pub(crate) fn polled_after_completion() -> ! {
     panic!("a future was polled after completion")
 }

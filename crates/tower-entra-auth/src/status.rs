@@ -51,9 +51,9 @@ pub struct IssuerStatus {
 pub struct KeyStatus {
     /// The key's `kid`.
     pub id: KeyId,
-    /// Time since this key was first fetched.
+    /// Time since a fetch first returned this key.
     pub first_seen_ago: Duration,
-    /// Time since this key was last published.
+    /// Time since a fetch last returned this key.
     pub last_seen_ago: Duration,
     /// Remaining time of trust for a key that is no longer published; `None` while the key is
     /// published.
@@ -101,7 +101,7 @@ impl fmt::Display for AuthStatus {
         if let Some(cache) = &self.token_cache {
             write!(
                 formatter,
-                "\n  tokens     {} remembered, {} of {} KiB",
+                "\n  tokens     {} cached, {} of {} KiB",
                 cache.tokens,
                 cache.bytes / 1024,
                 cache.capacity / 1024
@@ -212,7 +212,7 @@ mod tests {
                key        b, seen 119 s ago, no longer published, trusted for 20 h\n  \
                fetched    12 min ago\n  \
                next       in 48 min\n  \
-               tokens     3 remembered, 11 of 32768 KiB"
+               tokens     3 cached, 11 of 32768 KiB"
         );
         status.token_cache = None;
         status.issuers[0] = IssuerStatus {

@@ -168,7 +168,7 @@ pub(crate) fn describe_metrics() {
 
         describe_counter!(
             "entra_auth_decisions_total",
-            "Decisions about requests, and refusals of accepted ones, by outcome and code"
+            "Decisions about requests, and later refusals of accepted requests, by outcome and code"
         );
         // Registered at 0, because a counter that appears with its first fault shows no increase.
         for code in ["wrong_layer", "response_hook_panicked"] {
@@ -177,29 +177,29 @@ pub(crate) fn describe_metrics() {
         }
         describe_counter!(
             "entra_auth_key_fetches_total",
-            "Attempts to fetch signing keys, by how they ended"
+            "Attempts to fetch signing keys, by outcome"
         );
         describe_histogram!(
             "entra_auth_key_fetch_duration_seconds",
             Unit::Seconds,
-            "How long attempts to fetch signing keys took"
+            "Duration of attempts to fetch signing keys"
         );
         describe_gauge!(
             "entra_auth_keys",
-            "Signing keys that are held since the last fetch"
+            "Number of signing keys held since the last fetch"
         );
         describe_gauge!(
             "entra_auth_key_last_success_timestamp_seconds",
             Unit::Seconds,
-            "When signing keys were last fetched, in seconds since 1970"
+            "Time of the last successful fetch of signing keys, in seconds since 1970"
         );
         describe_counter!(
             "entra_auth_missing_keys_total",
-            "Tokens whose key was not held, by what became of it"
+            "Tokens whose key was not held, by outcome"
         );
         describe_counter!(
             "entra_auth_token_cache_lookups_total",
-            "Look-ups of tokens among the verified ones that are remembered"
+            "Lookups in the cache of verified tokens, by outcome"
         );
     }
 }

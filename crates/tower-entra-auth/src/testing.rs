@@ -46,7 +46,7 @@ pub fn caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
     testing::access_token(claims).map(|token| Caller::trusted(token, auth.context()))
 }
 
-/// A Layer that attaches a test caller to every request.
+/// A Layer that attaches a test caller to every request without a caller.
 ///
 /// It can be put around the same application that is served in production, or around routes without
 /// a Layer of an `EntraAuth`.
@@ -208,7 +208,7 @@ impl fmt::Display for Unprotected {
         write!(
             formatter,
             "not refused without a token: {open}; add routes before .layer(auth.layer()), or to \
-             auth.protect(..), where nothing is open but by name"
+             auth.protect(..), where nothing is open unless it is named"
         )
     }
 }

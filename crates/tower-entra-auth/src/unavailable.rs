@@ -43,9 +43,9 @@ pub enum UnavailableKind {
     Timeout,
     /// The host responded with a status other than 200; redirects are not followed.
     Status,
-    /// The response is not a discovery or key document.
+    /// The response is not a discovery or JWKS document.
     Document,
-    /// The response is longer than a discovery or key document may be.
+    /// The response is longer than a discovery or JWKS document may be.
     TooLarge,
     /// The discovery document names an untrusted address for the keys.
     ///
@@ -54,7 +54,7 @@ pub enum UnavailableKind {
     KeyAddress,
     /// The configured [`KeySource`](crate::keys::KeySource) failed.
     KeySource,
-    /// The key document has no usable key.
+    /// The JWKS document has no usable key.
     NoUsableKey,
     /// The token names a key that is not held, and the next fetch of keys is not permitted yet.
     ///
@@ -84,21 +84,24 @@ pub enum UnavailableKind {
 pub(crate) enum Outage {
     #[error("the tenant {tenant} does not exist at {host}")]
     TenantNotFound { tenant: String, host: String },
-    #[error("the discovery document is of {}, {expected} expected", Escaped(.found))]
+    #[error("the discovery document belongs to {}; expected {expected}", Escaped(.found))]
     WrongCloud { found: String, expected: String },
-    #[error("the discovery document is of the issuer {}, {expected} expected", Escaped(.found))]
+    #[error(
+        "the discovery document belongs to the issuer {}; expected {expected}",
+        Escaped(.found)
+    )]
     WrongTenant { found: String, expected: String },
     #[error("{host} does not resolve")]
     Dns { host: String },
     #[error("no trusted TLS connection to {host}")]
     Tls { host: String },
     #[error(
-        "the HTTP proxy{} on the way to {host} {}",
+        "the HTTP proxy{} for {host} {}",
         .proxy.as_deref().map(|proxy| format!(" {proxy}")).unwrap_or_default(),
         match .failure {
             ProxyFailure::Unreachable => "cannot be reached",
-            ProxyFailure::Credentials => "asks for a user and a password (407)",
-            ProxyFailure::Refused => "does not connect to it",
+            ProxyFailure::Credentials => "asks for a user name and a password (407)",
+            ProxyFailure::Refused => "refuses to connect to it",
         }
     )]
     Proxy {
@@ -109,26 +112,27 @@ pub(crate) enum Outage {
     },
     #[error("no connection to {host}")]
     Connect { host: String },
-    #[error("{host} did not answer within {} s", .after.as_secs())]
+    #[error("{host} did not respond within {} s", .after.as_secs())]
     Timeout { host: String, after: Duration },
-    #[error("{host} answered with the status {status}")]
+    #[error("{host} responded with the status {status}")]
     Status { host: String, status: u16 },
-    #[error("{host} answered with something that is no {expected}")]
+    #[error("the response of {host} is not a {expected}")]
     Document {
         host: String,
         expected: &'static str,
     },
-    #[error("{host} answered with more than {limit} bytes")]
+    #[error("the response of {host} is longer than {limit} bytes")]
     TooLarge { host: String, limit: usize },
-    #[error("the discovery document names {} for the keys, which is not trusted", Escaped(.jwks_uri))]
+    #[error(
+        "the discovery document names the key address {}, which is not trusted",
+        Escaped(.jwks_uri)
+    )]
     KeyAddress { jwks_uri: String },
     #[error("the key source {source_name} failed: {}", Escaped(.reason))]
     KeySource { source_name: String, reason: String },
     #[error("{host} published no usable key")]
     NoUsableKey { host: String },
-    #[error(
-        "the token names a key that is not held, and the next fetch of keys is not allowed yet"
-    )]
+    #[error("the token names an unknown key, and the next fetch of keys is not allowed yet")]
     KeyRefreshPending,
     #[error("the keys did not arrive in the time that a request may wait")]
     TimedOut,
@@ -138,28 +142,28 @@ pub(crate) enum Outage {
     Interrupted,
     #[error("there is no tokio runtime to fetch keys on")]
     NoRuntime,
-    #[error("the tenant rule gave no answer: {}", Escaped(.reason))]
+    #[error("the tenant rule failed: {}", Escaped(.reason))]
     TenantRule { reason: String },
-    #[error("the caller rule gave no answer: {}", Escaped(.reason))]
+    #[error("the caller rule failed: {}", Escaped(.reason))]
     CallerRule { reason: String },
     #[error("the grant could not be looked up: {}", Escaped(.reason))]
     GrantRule { reason: String },
 }
 
 impl Unavailable {
-    /// Returns the kind, to match on.
+    /// Returns the kind, for a `match`.
     #[must_use]
     pub fn kind(&self) -> UnavailableKind {
         self.0.kind()
     }
 
-    /// Returns the exact machine code of the [`kind`](Self::kind).
+    /// Returns the exact code of the [`kind`](Self::kind), for logs and metrics.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind().code()
     }
 
-    /// Returns the code of the [`kind`](Self::kind) that callers see.
+    /// Returns the code that the caller may see.
     #[must_use]
     pub fn public_code(&self) -> &'static str {
         self.kind().public_code()
@@ -171,7 +175,7 @@ impl Unavailable {
         self.remedy_with(name_of)
     }
 
-    /// Returns the remedy with other names for the settings than those of
+    /// Returns the remedy, with the given names for the settings in place of those of
     /// [`EntraAuthBuilder`](crate::EntraAuthBuilder).
     #[must_use]
     pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
@@ -200,7 +204,7 @@ impl fmt::Debug for Unavailable {
 impl std::error::Error for Unavailable {}
 
 impl UnavailableKind {
-    /// All kinds.
+    /// Every kind.
     pub const ALL: &'static [Self] = &[
         Self::TenantNotFound,
         Self::WrongCloud,
@@ -226,7 +230,7 @@ impl UnavailableKind {
         Self::GrantRule,
     ];
 
-    /// Returns the exact machine code, stable across releases.
+    /// Returns the exact code, which is stable across releases.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -255,7 +259,7 @@ impl UnavailableKind {
         }
     }
 
-    /// Returns the code that callers see.
+    /// Returns the code that the caller may see.
     ///
     /// It is `key_refresh_pending` if the keys are usable, but a new key cannot be fetched yet. A
     /// rule without an answer has `tenant_rule_unavailable`, `caller_rule_unavailable` or
@@ -321,34 +325,36 @@ impl Outage {
         let metadata = setting(Setting::MetadataEndpoint);
         match self {
             Self::TenantNotFound { .. } => Cow::Owned(format!(
-                "check {tenant}: it is the Tenant ID of the Overview page of Microsoft Entra ID, not the \
-                 id of an application; check {cloud} if the tenant is in US Government or China",
+                "check {tenant}: it is the Tenant ID on the Overview page of Microsoft Entra ID, \
+                 not the id of an application; check {cloud} if the tenant is in US Government or \
+                 China",
             )),
             Self::WrongCloud { .. } => Cow::Owned(format!(
                 "set {cloud} to the cloud of the tenant: public, usgovernment or china; or correct \
                  {metadata}",
             )),
             Self::WrongTenant { .. } => {
-                format!("set {tenant} or {metadata} so that they belong together").into()
+                format!("set {tenant} or {metadata} so that they match").into()
             }
             Self::Dns { .. } => Cow::Owned(format!(
                 "check the name resolution of this machine, and that {metadata} is spelt correctly; \
                  behind a proxy set HTTPS_PROXY",
             )),
-            Self::Tls { .. } => "if a proxy opens TLS on the way, add its CA certificate to the \
-                system's, or name a bundle in SSL_CERT_FILE; check the clock of this machine"
+            Self::Tls { .. } => "if a proxy intercepts TLS, add its CA certificate to the system's \
+                certificates, or name a bundle in SSL_CERT_FILE; check the clock of this machine"
                 .into(),
             Self::Proxy { host, failure, .. } => match failure {
                 ProxyFailure::Unreachable => format!(
-                    "set HTTPS_PROXY to a proxy that this machine reaches; if it reaches {host} without \
-                     one, add {host} to NO_PROXY"
+                    "set HTTPS_PROXY to a proxy that this machine reaches; if it reaches {host} \
+                     without a proxy, add {host} to NO_PROXY"
                 ),
                 ProxyFailure::Credentials => {
-                    "put user and password into HTTPS_PROXY: http://user:password@host:port".to_owned()
+                    "put the user name and the password in HTTPS_PROXY: http://user:password@host:port"
+                        .to_owned()
                 }
                 ProxyFailure::Refused => format!(
-                    "have those who run the proxy let {host}:443 through; if this machine reaches it \
-                     without one, add {host} to NO_PROXY"
+                    "have the proxy's administrator allow {host}:443; if this machine reaches it \
+                     without a proxy, add {host} to NO_PROXY"
                 ),
             }
             .into(),
@@ -357,13 +363,13 @@ impl Outage {
                  {metadata}",
             )
             .into(),
-            Self::Connect { .. } | Self::Timeout { .. } => "let this machine reach the host on \
-                port 443 (firewall, network policy), or set HTTPS_PROXY"
+            Self::Connect { .. } | Self::Timeout { .. } => "allow this machine to reach the host \
+                on port 443 (firewall, network policy), or set HTTPS_PROXY"
                 .into(),
             Self::Status { .. } | Self::Document { .. } | Self::TooLarge { .. } => {
                 Cow::Owned(format!(
-                    "check that {metadata} is Entra's and that nothing on the way answers in its place; \
-                 if it is, Entra has trouble: it is asked again by itself",
+                    "check that {metadata} is Entra's and that no proxy responds instead; \
+                     otherwise the failure is at Entra, and the fetch is retried automatically",
                 ))
             }
             Self::KeyAddress { .. } => Cow::Owned(format!(
@@ -371,29 +377,30 @@ impl Outage {
                  same host",
             )),
             Self::KeySource { .. } => {
-                "mend what key_source(..) reads; it is asked again by itself".into()
+                "fix the source that key_source(..) reads; the fetch is retried automatically".into()
             }
             Self::NoUsableKey { .. } => Cow::Owned(format!(
-                "Entra has trouble, or {metadata} is not Entra's; what is wrong with each key is in \
-                 the log at DEBUG; it is asked again by itself",
+                "the failure is at Entra, or {metadata} is not Entra's; the fault of each key is \
+                 in the log at DEBUG; the fetch is retried automatically",
             )),
-            Self::KeyRefreshPending => "ask again after Retry-After; if it lasts, somebody sends \
-                tokens that no key of Entra has signed: `token refused` in the log, by unknown_key"
+            Self::KeyRefreshPending => "retry after the time in Retry-After; if this continues, a \
+                client sends tokens that no key of Entra has signed: look for `token refused` with \
+                the code unknown_key in the log"
                 .into(),
             Self::TimedOut | Self::TooManyWaiting | Self::Interrupted => {
-                "ask again; the log says what the attempt failed with".into()
+                "retry; the cause of the failed attempt is in the log".into()
             }
             Self::NoRuntime => "serve requests on a tokio runtime with time and I/O enabled".into(),
             Self::TenantRule { .. } => Cow::Owned(format!(
-                "mend what {} asks; it must answer within 5 s",
+                "fix the data source of {}; the rule must return within 5 s",
                 setting(Setting::TenantRule),
             )),
             Self::CallerRule { .. } => Cow::Owned(format!(
-                "mend what {} asks; it must answer within 5 s",
+                "fix the data source of {}; the rule must return within 5 s",
                 setting(Setting::CallerRule),
             )),
-            Self::GrantRule { .. } => "mend where grants are kept: the store of the authorization \
-                server must answer within 5 s"
+            Self::GrantRule { .. } => "fix the grant store of the authorization server; it must \
+                respond within 5 s"
                 .into(),
         }
     }

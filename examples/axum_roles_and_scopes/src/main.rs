@@ -77,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if std::env::args().any(|argument| argument == "--once") {
         return all_as_expected
             .then_some(())
-            .ok_or_else(|| "an answer is not the expected one".into());
+            .ok_or_else(|| "a response is not the expected one".into());
     }
     println!("\nServing {url}, Ctrl-C ends it.");
     tokio::select! {
@@ -98,14 +98,14 @@ async fn try_everybody(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
         (Method::GET, "/admin/settings"),
     ];
     let callers = [
-        ("nobody", String::new(), ["401 no token"; 4]),
+        ("no token", String::new(), ["401 no token"; 4]),
         (
             "a reader",
             user().scope("Reports.Read").mint(),
             ["200", "200", "403 missing_scope", "403 missing_role"],
         ),
         (
-            "who may write and is no editor",
+            "a writer without the role Editor",
             user().scope("Reports.Write").mint(),
             [
                 "200",
@@ -134,7 +134,7 @@ async fn try_everybody(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
             ["200", "200", "403 user_required", "403 user_required"],
         ),
         (
-            "a job that calls itself Admin",
+            "a job with the role Admin",
             job().role("Admin").mint(),
             [
                 "200",

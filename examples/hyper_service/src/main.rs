@@ -79,7 +79,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let text = match request.extensions().get::<Caller>() {
         Some(caller) => format!("hello {}\n", caller.id()),
-        None => "hello nobody\n".to_owned(),
+        None => "hello anonymous\n".to_owned(),
     };
     Ok(Response::new(Full::new(text.into())))
 }
@@ -98,6 +98,6 @@ async fn try_it(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
     let greeting = with_token.text().await?;
     match (statuses, greeting.starts_with("hello ")) {
         ((200, 401), true) => Ok(()),
-        _ => Err("an answer is not the expected one".into()),
+        _ => Err("a response is not the expected one".into()),
     }
 }

@@ -26,17 +26,19 @@ use rmcp::transport::{
 use rmcp::{ErrorData, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use tokio::net::TcpListener;
 use tower_entra_auth::{
-    Caller, EntraAuth, Scope, axum::Protected, resource_metadata::ProtectedResource,
+    Caller, EntraAuth, RequireLayer, Scope, axum::Protected, resource_metadata::ProtectedResource,
 };
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// The MCP server, with one tool that knows its caller.
+/// The MCP server, with a tool that knows its caller and a tool that requires a scope of its own.
 ///
 /// The server keeps no data of a caller between requests. A server that does must key the data by
 /// the caller's tenant and id, not by the MCP session's id.
 #[derive(Clone)]
-struct Tools;
+struct Tools {
+    writers: RequireLayer,
+}
 
 #[tool_router]
 impl Tools {
@@ -51,14 +53,28 @@ impl Tools {
             scopes.join(" ")
         ))
     }
+
+    #[tool(description = "Writes a note; needs the scope Notes.Write")]
+    async fn write_note(&self, Extension(request): Extension<Parts>) -> Result<String, String> {
+        match self.writers.authorize(&request.extensions) {
+            Ok(caller) => Ok(format!("written by a {}", caller.kind())),
+            Err(refusal) => {
+                let _ = refusal.response_to(&request); // logs and counts the refusal
+                Err(refusal.to_string()) // a tool error
+            }
+        }
+    }
 }
 
 #[tool_handler]
 impl ServerHandler for Tools {}
 
 fn app(auth: &EntraAuth) -> Result<Protected, Box<dyn Error>> {
+    let tools = Tools {
+        writers: auth.require(Scope("Notes.Write"))?,
+    };
     let mcp = StreamableHttpService::new(
-        || Ok(Tools),
+        move || Ok(tools.clone()),
         Arc::new(LocalSessionManager::default()),
         StreamableHttpServerConfig::default(), // allows loopback hosts only: name your own
     );
@@ -90,7 +106,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if std::env::args().any(|argument| argument == "--once") {
         return Ok(());
     }
-    let token = token(&tenant, "Mcp.Access");
+    let token = token(&tenant, &["Mcp.Access", "Notes.Write"]);
     println!("\nTOKEN={token}\n\nServing {url}, Ctrl-C ends it.");
     tokio::select! {
         served = server => served??,
@@ -100,8 +116,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Returns a token as Entra would issue it after a sign-in.
-fn token(tenant: &DevTenant, scope: &str) -> String {
-    tenant.user("ada").scope(scope).for_api(API).mint()
+fn token(tenant: &DevTenant, scopes: &[&str]) -> String {
+    let ada = tenant.user("ada").for_api(API);
+    let token = scopes.iter().fold(ada, |token, scope| token.scope(scope));
+    token.mint()
 }
 
 /// Plays a client that knows only the URL.
@@ -130,12 +148,23 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     expect(issuer == of_tenant && scopes == [format!("api://{API}/Mcp.Access")])?;
 
     // The user signs in at Entra; the tool then knows the user.
-    let said = call(url, &token(tenant, "Mcp.Access")).await?;
-    println!("\nwhoami            {said}");
-    expect(said == format!("user of tenant {} with Mcp.Access", tenant.id()))?;
+    let reader = token(tenant, &["Mcp.Access"]);
+    let said = call(url, &reader, "whoami").await?;
+    println!("\nwhoami            {}", said.text);
+    let expected = format!("user of tenant {} with Mcp.Access", tenant.id());
+    expect(!said.is_error && said.text == expected)?;
 
-    // A token with another scope is not enough, and the challenge names the required scope.
-    let other = token(tenant, "Reports.Read");
+    // One tool requires a second scope. Without it, its result is an error; HTTP has status 200.
+    let said = call(url, &reader, "write_note").await?;
+    println!("\nwrite_note        error: {}", said.text);
+    expect(said.is_error && said.text == "the caller is refused: missing_scope")?;
+    let writer = token(tenant, &["Mcp.Access", "Notes.Write"]);
+    let said = call(url, &writer, "write_note").await?;
+    println!("                  {}", said.text);
+    expect(!said.is_error && said.text == "written by a user")?;
+
+    // A token without the server's own scope is not enough, and the challenge names that scope.
+    let other = token(tenant, &["Reports.Read"]);
     let challenge = refused(url, Some(&other)).await?;
     println!("\nanother scope     {challenge}");
     expect(challenge.contains("insufficient_scope"))
@@ -144,20 +173,27 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
 /// Returns the challenge that rmcp's client receives.
 async fn refused(url: &str, token: Option<&str>) -> Result<String, Box<dyn Error>> {
     let Err(error) = ().serve(transport(url, token)?).await else {
-        return Err("the server let it in".into());
+        return Err("the server accepted the request".into());
     };
     let challenge = error.auth_challenge().ok_or("no challenge")?;
     Ok(challenge.to_owned())
 }
 
-async fn call(url: &str, token: &str) -> Result<String, Box<dyn Error>> {
+/// The result of a tool.
+struct Said {
+    text: String,
+    is_error: bool,
+}
+
+async fn call(url: &str, token: &str, tool: &'static str) -> Result<Said, Box<dyn Error>> {
     let client = ().serve(transport(url, Some(token))?).await?;
-    let result = client
-        .call_tool(CallToolRequestParams::new("whoami"))
-        .await?;
+    let result = client.call_tool(CallToolRequestParams::new(tool)).await?;
     client.cancel().await?;
     let text = result.content.first().and_then(|content| content.as_text());
-    Ok(text.ok_or("no text")?.text.clone())
+    Ok(Said {
+        text: text.ok_or("no text")?.text.clone(),
+        is_error: result.is_error == Some(true),
+    })
 }
 
 fn transport(
@@ -181,7 +217,7 @@ fn local_client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// An HTTP client that sends requests for Entra's host to the local tenant.
+/// An HTTP client that sends requests for Entra's host to `entra-dev-tenant`.
 struct Internet {
     client: reqwest::Client,
     login: String,
@@ -207,6 +243,6 @@ impl OAuthHttpClient for Internet {
 fn expect(is_so: bool) -> Result<(), Box<dyn Error>> {
     match is_so {
         true => Ok(()),
-        false => Err("an answer is not the expected one".into()),
+        false => Err("a response is not the expected one".into()),
     }
 }

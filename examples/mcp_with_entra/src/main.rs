@@ -1,7 +1,7 @@
 //! An MCP server of rmcp behind `entra-oauth-proxy`.
 //!
 //! Clients that know only its URL register themselves, and users sign in at Entra. One tool needs
-//! an additional scope, for which the client steps up. Entra is a local tenant by default.
+//! an additional scope, for which the client steps up. `entra-dev-tenant` plays Entra by default.
 //!
 //! `cargo run -p mcp_with_entra` serves until Ctrl-C. With `--once`, rmcp's own OAuth client signs
 //! in and calls the tools; the program then exits, and fails if a response is not the expected one.
@@ -79,7 +79,7 @@ impl Tools {
         ))
     }
 
-    #[tool(description = "Writes down that you were here; needs the scope Notes.Write")]
+    #[tool(description = "Writes a note that you were here; needs the scope Notes.Write")]
     async fn write_note(&self) -> String {
         "written".to_owned()
     }
@@ -140,7 +140,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
     let (once, real) = (has("--once"), has("--real"));
     if once && real {
-        return Err("--once signs in at the local tenant: leave --real out".into());
+        return Err("--once signs in at the local tenant: remove --real".into());
     }
     if real {
         tell_what_is_missing()?;
@@ -212,7 +212,7 @@ fn write_log() {
         .init();
 }
 
-/// Starts a local tenant in which this server is registered.
+/// Starts a tenant of `entra-dev-tenant` in which this server is registered.
 ///
 /// The tenant stops when it is dropped.
 async fn of_local_tenant(
@@ -289,9 +289,9 @@ fn introduce(proxy: &EntraOAuthProxy, public_url: &str, tenant: Option<&DevTenan
     }
     tell(
         "log",
-        "on standard error: the references of pages, and what is refused",
+        "on standard error: the references of error pages, and refused requests",
     );
-    println!("\nConnect a client, which signs you in by your browser:\n");
+    println!("\nConnect a client; it signs you in with your browser:\n");
     println!("  claude mcp add --transport http notes {url}");
     println!("  code --add-mcp '{{\"name\":\"notes\",\"type\":\"http\",\"url\":\"{url}\"}}'");
     println!("  npx @modelcontextprotocol/inspector   # Streamable HTTP, {url}");
@@ -318,7 +318,7 @@ async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
         StreamableHttpClientTransportConfig::with_uri(&*url),
     );
     let Err(refused) = ().serve(transport).await else {
-        return Err("the server let it in".into());
+        return Err("the server accepted the request".into());
     };
     let challenge = refused.auth_challenge().ok_or("no challenge")?;
     tell("without a token", &format!("401 {challenge}"));
@@ -359,7 +359,7 @@ async fn play(public_url: &str) -> Result<(), Box<dyn Error>> {
 
     // Another tool needs a further scope, which the challenge names.
     let Err(refused) = call(&mcp, "write_note").await else {
-        return Err("the server let it write".into());
+        return Err("the server accepted the note".into());
     };
     let challenge = refused.auth_challenge().ok_or("no challenge")?;
     tell("write_note", &format!("403 {challenge}"));
@@ -419,7 +419,7 @@ async fn tokens(auth: &AuthClient<reqwest::Client>) -> Result<Tokens, Box<dyn Er
         answer[name]
             .as_str()
             .map(str::to_owned)
-            .ok_or("not in the answer")
+            .ok_or("not in the response")
     };
     Ok(Tokens {
         access: member("access_token")?,
@@ -507,6 +507,6 @@ fn local_client() -> Result<reqwest::Client, reqwest::Error> {
 fn expect(is_so: bool) -> Result<(), Box<dyn Error>> {
     match is_so {
         true => Ok(()),
-        false => Err("an answer is not the expected one".into()),
+        false => Err("a response is not the expected one".into()),
     }
 }

@@ -110,7 +110,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let administrator = user("grace").role("Company.Administrator").mint();
     let stranger = user("eve").of_tenant(OTHER).mint();
     let mut all_as_expected = true;
-    println!("{:<17}  {:<13}  answer", "who", "asks");
+    println!("{:<17}  {:<13}  response", "caller", "request");
     for (who, token, request, expected) in [
         (
             "an employee",
@@ -147,7 +147,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if std::env::args().any(|argument| argument == "--once") {
         return all_as_expected
             .then_some(())
-            .ok_or_else(|| "an answer is not the expected one".into());
+            .ok_or_else(|| "a response is not the expected one".into());
     }
     println!("\nServing {url}, Ctrl-C ends it.");
     tokio::select! {

@@ -21,12 +21,12 @@ const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 const SECRET: &str = "dev-secret";
 
 const USAGE: &str = "\
-A local Entra tenant, an API behind the Layer, and what each kind of request gets.
+A local Entra tenant, an API behind the Layer, and the response to each kind of request.
 
 usage: quickstart [--once] [--log]
 
-  --once     exits after the table, and fails if an answer is not the expected one
-  --log      prints what the service logs of the table, too
+  --once     exits after the table, and fails if a response is not the expected one
+  --log      also prints the service's log of the table
   --version  prints the version
 ";
 
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 print!("{USAGE}");
                 return Ok(());
             }
-            _ => return Err("there is no such option; --help shows those there are".into()),
+            _ => return Err("unknown option; --help lists the options".into()),
         }
     }
     if logs_all {
@@ -65,21 +65,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return if all_as_expected {
             Ok(())
         } else {
-            Err("an answer is not the expected one".into())
+            Err("a response is not the expected one".into())
         };
     }
 
     // Starts a second service with its own log limits: the first has logged these refusals already,
     // and repeats each at most once a minute.
     let (url, server) = serve(&tenant).await?;
-    println!("\nTry it yourself; the token is good for an hour:\n");
+    println!("\nTry it yourself; the token is valid for an hour:\n");
     let endpoint = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
     println!("TOKEN=$(curl -s {endpoint} \\");
     println!("  -d grant_type=client_credentials -d client_id={CLIENT} \\");
     println!("  -d client_secret={SECRET} -d scope=api://{API}/.default |");
     println!("  sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')");
     println!("curl -i {url}/me -H \"Authorization: Bearer $TOKEN\"");
-    println!("curl -i {url}/me -H \"Authorization: Bearer ${{TOKEN}}AA\"  # changed on its way");
+    println!("curl -i {url}/me -H \"Authorization: Bearer ${{TOKEN}}AA\"  # changed in transit");
     println!("curl -i {url}/me");
     println!("curl -i {url}/healthz");
     println!("\nServing {url}, Ctrl-C ends it; its log follows.");

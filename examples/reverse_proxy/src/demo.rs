@@ -1,5 +1,5 @@
-//! The demonstration: a local tenant, an upstream that shows what it saw, the proxy in front of it,
-//! and one request of each kind.
+//! The demonstration: a tenant of `entra-dev-tenant`, an upstream that shows what it saw, the proxy
+//! in front of it, and one request of each kind.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -152,7 +152,7 @@ pub(crate) async fn play() -> Result<(), Box<dyn Error>> {
     }
     match all_as_expected {
         true => Ok(()),
-        false => Err("an answer is not the expected one".into()),
+        false => Err("a response is not the expected one".into()),
     }
 }
 

@@ -96,7 +96,7 @@ where
     );
     // The Layer has inserted the caller. If the caller were ever missing, the request fails instead
     // of being forwarded anonymously.
-    let nobody = (StatusCode::INTERNAL_SERVER_ERROR, "nobody is calling");
+    let nobody = (StatusCode::INTERNAL_SERVER_ERROR, "no caller");
     say_who_calls(&mut parts.headers, known.get::<Caller>().ok_or(nobody)?);
 
     Ok(Request::from_parts(parts, body))

@@ -3,10 +3,10 @@
 //! The proxy forwards only requests of verified callers and names the caller to the upstream in
 //! headers.
 //!
-//! `cargo run -p reverse_proxy` starts a local tenant, an upstream that shows the request it saw,
-//! and the proxy in front of it. The program prints `curl` lines to try and serves until Ctrl-C.
-//! With `--once` the program sends itself one request of each kind, and fails if a response is not
-//! as expected. With settings, the program runs only the proxy:
+//! `cargo run -p reverse_proxy` starts a tenant of `entra-dev-tenant`, an upstream that shows the
+//! request it saw, and the proxy in front of it. The program prints `curl` lines to try and serves
+//! until Ctrl-C. With `--once` the program sends itself one request of each kind, and fails if a
+//! response is not as expected. With settings, the program runs only the proxy:
 //!
 //! | variable | meaning |
 //! |---|---|

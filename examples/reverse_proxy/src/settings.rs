@@ -71,11 +71,13 @@ const NAMES: [&str; 6] = [
 fn listen(given: Option<String>) -> Result<SocketAddr, String> {
     let text = given.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let parsed = text.parse();
-    parsed.map_err(|_| format!("LISTEN: {text:?} is no address with a port, such as 0.0.0.0:8080"))
+    parsed.map_err(|_| {
+        format!("LISTEN: {text:?} is not an address with a port, such as 0.0.0.0:8080")
+    })
 }
 
 fn upstream(given: Option<String>) -> Result<Upstream, String> {
-    let text = given.ok_or("UPSTREAM: not set; http://127.0.0.1:3000, say")?;
+    let text = given.ok_or("UPSTREAM: not set; for example http://127.0.0.1:3000")?;
     Upstream::new(&text).map_err(|problem| {
         // The part before `@` may contain a password.
         let shown = text.rsplit('@').next().unwrap_or_default();

@@ -24,7 +24,7 @@ pub(crate) fn asked<B>(request: &Request<B>) -> Result<Asked, Malformed> {
     }
     // `*` asks about this proxy, not about a resource of the upstream.
     if !request.uri().path().starts_with('/') {
-        return Err(bad("the target of the request is no path"));
+        return Err(bad("the target of the request is not a path"));
     }
     let host = host(request)?;
     let target = request.uri().authority();
@@ -37,7 +37,7 @@ pub(crate) fn asked<B>(request: &Request<B>) -> Result<Asked, Malformed> {
             let by_host = host.map(named).transpose()?;
             let by_target = target.map(Authority::as_str).map(named).transpose()?;
             if by_host.is_some() && by_target.is_some() && by_host != by_target {
-                return Err(bad("the Host header is not the target's"));
+                return Err(bad("the Host header does not match the target"));
             }
             let asked = target.map(Authority::as_str).or(host);
             // Every valid authority is a valid header value.

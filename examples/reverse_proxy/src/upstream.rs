@@ -84,19 +84,19 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             _ => return Err("is neither http://host:port[/base] nor h2c://host:port"),
         };
         if rest.contains(['?', '#', '@']) {
-            return Err("has a query, a fragment or a user, which an upstream has not");
+            return Err("has a query, a fragment or a user, which an upstream cannot have");
         }
         let uri: Uri = ["http://", rest]
             .concat()
             .parse()
-            .map_err(|_| "is no address")?;
+            .map_err(|_| "is not an address")?;
         let authority = uri.authority().ok_or("has no host")?;
         if authority.host().is_empty() {
             return Err("has no host");
         }
         let has_port = authority.as_str() != authority.host();
         if has_port && matches!(authority.port_u16(), None | Some(0)) {
-            return Err("has a port that is none of 1 to 65535");
+            return Err("has a port outside of 1 to 65535");
         }
         Ok(Self {
             authority: authority.clone(),
@@ -138,9 +138,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             () = silence(taken) => {
                 let limit = RESPONSE_TIMEOUT;
                 if sender.is_awaited() {
-                    tracing::debug!("a client sent no more of its upload for {limit:?}");
+                    tracing::debug!("a client sent nothing more of its upload for {limit:?}");
                 } else {
-                    let late = format_args!("upstream {authority}: no answer within {limit:?}");
+                    let late = format_args!("upstream {authority}: no response within {limit:?}");
                     self.losses.late.warn(late);
                 }
                 return Err(Failure::Late);
@@ -151,13 +151,13 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             Ok(response) if response.status().is_informational() => {
                 let status = response.status();
                 let switched =
-                    format_args!("upstream {authority}: {status}, which nobody asked for");
+                    format_args!("upstream {authority}: {status}, which the proxy did not request");
                 self.losses.broken_off.warn(switched);
                 Err(Failure::Unreachable)
             }
             Ok(response) => Ok(response.map(|body| self.download(body, sender))),
             Err(error) if sender.has_broken_off() => {
-                tracing::debug!("a client broke off its upload: {}", chain(&error));
+                tracing::debug!("a client aborted its upload: {}", chain(&error));
                 Err(Failure::Unreachable)
             }
             Err(error) => {
@@ -182,9 +182,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let told = move |error: hyper::Error| {
             let why = chain(&error);
             if sender.has_broken_off() {
-                tracing::debug!("a client broke off its upload: {why}");
+                tracing::debug!("a client aborted its upload: {why}");
             } else {
-                let half = format_args!("upstream {authority}: the response broke off: {why}");
+                let half =
+                    format_args!("upstream {authority}: the response was interrupted: {why}");
                 losses.cut_short.warn(half);
             }
             error.into()
@@ -216,7 +217,7 @@ impl Failure {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Unreachable => "the upstream is not available",
-            Self::Late => "the upstream did not answer in time",
+            Self::Late => "the upstream did not respond in time",
         }
     }
 }

@@ -107,6 +107,6 @@ fn claims_of(challenge: &str) -> Option<Value> {
 fn expect(is_so: bool) -> Result<(), Box<dyn Error>> {
     match is_so {
         true => Ok(()),
-        false => Err("an answer is not the expected one".into()),
+        false => Err("a response is not the expected one".into()),
     }
 }

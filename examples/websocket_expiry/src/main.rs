@@ -131,9 +131,9 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
     socket.send("hello".into()).await?;
     let echo = socket.next().await.ok_or("no echo")??;
     println!("WebSocket         {}", echo.to_text()?);
-    let closed = socket.next().await.ok_or("no farewell")??;
+    let closed = socket.next().await.ok_or("no close frame")??;
     let tungstenite::Message::Close(Some(frame)) = closed else {
-        return Err("it was not closed".into());
+        return Err("the socket was not closed".into());
     };
     let (code, after) = (u16::from(frame.code), start.elapsed());
     println!(
@@ -149,7 +149,7 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
             println!("  again           {}", response.status());
             expect(response.status() == 401)
         }
-        _ => Err("the expired token was let in".into()),
+        _ => Err("the expired token was accepted".into()),
     }
 }
 

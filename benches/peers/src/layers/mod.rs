@@ -13,7 +13,7 @@ pub(crate) use self::oauth_resource_server::oauth_resource_server;
 pub(crate) use self::ours::ours;
 pub(crate) use self::tower_oauth2_resource_server::tower_oauth2_resource_server;
 
-/// Returns the issuer of the tenant's v2 tokens: Entra's own, which the local tenant imitates.
+/// Returns the issuer of the tenant's v2 tokens: Entra's own, which `entra-dev-tenant` imitates.
 ///
 /// The tenant's documents are on this machine and not at this issuer, so no peer can discover its
 /// keys through the issuer: the peers receive [`keys_url`] instead.

@@ -22,7 +22,7 @@ impl Authority {
     /// The error is a message for people that says what would be right.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
         let example = Self::EXAMPLE;
-        let text = text.ok_or_else(|| format!("not set; such as {example}"))?;
+        let text = text.ok_or_else(|| format!("not set; for example {example}"))?;
         let text = text.trim();
         Self::of(text).map_err(|why| {
             let why = slip_in(text).unwrap_or(why);
@@ -32,7 +32,7 @@ impl Authority {
                     let right = printable_url(right);
                     format!("the URL {shown:?} has more than the tenant in its path; set {right}")
                 }
-                None => format!("the URL {shown:?} {why}; such as {example}"),
+                None => format!("the URL {shown:?} {why}; for example {example}"),
             }
         })
     }
@@ -42,7 +42,7 @@ impl Authority {
         let text = text.strip_suffix('/').unwrap_or(text);
         let uri = secure_url(text, false)?;
         if text.contains(['?', '#']) {
-            return Err("has a query or a fragment; leave it out");
+            return Err("has a query or a fragment; remove it");
         }
         let path = uri.path();
         if path == "/" {
@@ -52,7 +52,7 @@ impl Authority {
         // Only segments that no HTTP client changes: an assertion is signed for exactly this URL.
         if !segments.clone().all(is_segment) {
             return Err(
-                "has a path in which something is empty, `.`, `..` or has other characters than \
+                "has a path segment that is empty, `.` or `..`, or that has characters other than \
                  letters, digits, -, . and _",
             );
         }
@@ -97,14 +97,16 @@ impl Authority {
             return Err("the tenant is neither an id nor a domain name");
         }
         if ["common", "organizations", "consumers"].contains(&&*tenant.to_ascii_lowercase()) {
-            return Err("the tenant of a request is one, and not whichever the user is of");
+            return Err("a request needs one tenant, not common, organizations or consumers");
         }
         match self.text.rsplit_once('/') {
             Some((before, own)) if is_tenant(own) => {
                 endpoint_under(&format!("{before}/{tenant}")).ok_or("the authority is too long")
             }
             // For example, a user flow of Azure AD B2C, such as b2c_1_sign_in.
-            _ => Err("the authority does not end in a tenant, so it takes no other in its place"),
+            _ => Err(
+                "the authority does not end with a tenant, so a request cannot replace the tenant",
+            ),
         }
     }
 }
@@ -195,9 +197,9 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_the_reason_and_an_example() {
         for (bad, reason) in [
-            ("", "no URL"),
+            ("", "not a URL"),
             ("login.microsoftonline.com", "neither https"),
-            ("/t", "no URL"),
+            ("/t", "not a URL"),
             ("http://10.0.0.1/t", "only loopback"),
             ("http://10.0.0.1/t/oauth2/v2.0/token", "only loopback"),
             ("http://127.0.0.1.evil.example/t", "only loopback"),
@@ -222,7 +224,7 @@ mod tests {
         ] {
             let error = Authority::parse(Some(bad)).unwrap_err();
             assert!(error.contains(reason), "{bad}: {error}");
-            let example = "; such as https://login.microsoftonline.com/<tenant id>";
+            let example = "; for example https://login.microsoftonline.com/<tenant id>";
             assert!(error.ends_with(example), "{bad}: {error}");
         }
     }
@@ -248,7 +250,7 @@ mod tests {
             }
             for all in ["common", "organizations", "Consumers"] {
                 let error = authority.endpoint_of(Some(all)).unwrap_err();
-                assert!(error.contains("is one, and not"), "{error}");
+                assert!(error.contains("needs one tenant"), "{error}");
             }
             let own = authority.endpoint_of(None).unwrap();
             assert_eq!(own, authority.endpoint());
@@ -262,7 +264,7 @@ mod tests {
         let error = authority.endpoint_of(Some(TENANT)).unwrap_err();
         assert_eq!(
             error,
-            "the authority does not end in a tenant, so it takes no other in its place"
+            "the authority does not end with a tenant, so a request cannot replace the tenant"
         );
     }
 }

@@ -26,7 +26,7 @@ use crate::text::printable_url;
 /// - `clock`: the system's
 /// - `timeout`: 10 s
 #[derive(Clone)]
-#[must_use = "nothing happens before build()"]
+#[must_use = "the builder does nothing until build() is called"]
 pub struct ConfidentialClientBuilder {
     authority: Option<String>,
     client_id: Option<String>,
@@ -143,7 +143,8 @@ impl ConfidentialClientBuilder {
         let client_id = problems.take("client_id", self.checked_client_id());
         let credential = match self.credential {
             None => Err(
-                "not set; Secret::from_env(..), a Certificate or a FederatedAssertion".to_owned(),
+                "not set; use Secret::from_env(..), a Certificate or a FederatedAssertion"
+                    .to_owned(),
             ),
             Some(credential) => credential.problem().map_or(Ok(credential), Err),
         };
@@ -152,7 +153,7 @@ impl ConfidentialClientBuilder {
             problems.add(
                 "timeout",
                 format_args!(
-                    "{:?}; more than nothing and at most 5 min, such as 10 s",
+                    "{:?} is out of range; set more than 0 and at most 5 min, such as 10 s",
                     self.timeout
                 ),
             );
@@ -198,7 +199,7 @@ impl ConfidentialClientBuilder {
         match id.parse::<uuid::Uuid>() {
             Ok(parsed) if id.len() == 36 => Ok(parsed.to_string()),
             _ => {
-                let fault = slip_in(id).unwrap_or("is no GUID");
+                let fault = slip_in(id).unwrap_or("is not a GUID");
                 Err(format!("\"{}\" {fault}; {source}", printable_url(id)))
             }
         }

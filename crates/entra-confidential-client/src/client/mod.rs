@@ -100,7 +100,7 @@ impl ConfidentialClient {
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {
             let (place, _) = self.0.authority.place();
-            let text = format!("no answer from {place} within {:?}", self.0.timeout);
+            let text = format!("no response from {place} within {:?}", self.0.timeout);
             Err(TokenError::no_response(text, false))
         });
         result.map_err(|error| {
@@ -133,7 +133,7 @@ impl ConfidentialClient {
         };
         match wait_before_repeating(request, &error) {
             Some(wait) if started.elapsed() + wait <= self.0.timeout / 2 => {
-                tracing::debug!(class = error.code(), ?wait, "repeating a token request");
+                tracing::debug!(class = error.code(), ?wait, "retrying a token request");
                 sleep(wait).await;
                 self.attempt(request, &endpoint, request_id).await
             }
@@ -210,7 +210,7 @@ fn no_response(error: &BoxError, place: &str, sent: &SentSecrets) -> TokenError 
             FailureCause::Proxy(ProxyFailure::Credentials) => {
                 "the proxy asks for credentials (407)"
             }
-            FailureCause::Proxy(ProxyFailure::Refused) => "the proxy does not connect",
+            FailureCause::Proxy(ProxyFailure::Refused) => "the proxy refused to connect",
             FailureCause::Connect => "no connection",
         },
     };
@@ -220,9 +220,9 @@ fn no_response(error: &BoxError, place: &str, sent: &SentSecrets) -> TokenError 
     }
     let cause = cause.to_string();
     let text = if sent.are_in(&cause) {
-        format!("no answer from {place}: {what}")
+        format!("no response from {place}: {what}")
     } else {
-        format!("no answer from {place}: {what}: {}", printable(&cause))
+        format!("no response from {place}: {what}: {}", printable(&cause))
     };
     TokenError::no_response(text, was_not_sent)
 }

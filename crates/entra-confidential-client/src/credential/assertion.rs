@@ -29,7 +29,7 @@ pub(super) fn sign(
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         since.as_secs()
     };
-    let jti = new_guid().ok_or("the system has no random numbers")?;
+    let jti = new_guid().ok_or("the system's random number generator failed")?;
     let header = json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": key.thumbprint() });
     let claims = json!({
         "aud": audience,
@@ -53,7 +53,7 @@ pub(super) fn sign(
         signed.as_bytes(),
         &mut signature,
     )
-    .map_err(|_| "the certificate's key does not sign".to_owned())?;
+    .map_err(|_| "signing with the certificate's key failed".to_owned())?;
     let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
     Ok(Secret::new(format!("{signed}.{signature}")))
 }

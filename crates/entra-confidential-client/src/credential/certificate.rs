@@ -1,4 +1,5 @@
-//! A certificate with its private key, from memory or from watched files.
+//! A certificate with its private key, from memory or from files that are read again with every
+//! request.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ impl Certificate {
         Ok(Self::new(Vec::new(), pem, SigningKey::parse(pem)?))
     }
 
-    /// Reads the certificate and its private key from one PEM file, and watches the file.
+    /// Reads the certificate and its private key from one PEM file, and again with every request.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem), and if the file cannot be read now.
@@ -75,7 +76,7 @@ impl Certificate {
     }
 
     /// Reads the certificate (`tls.crt`) and its private key (`tls.key`) from two PEM files, and
-    /// watches the files.
+    /// again with every request.
     ///
     /// # Errors
     /// As [`from_pem_file`](Self::from_pem_file).
@@ -153,8 +154,8 @@ impl WatchedCertificate {
             Err(error) => tracing::warn!(
                 files,
                 error,
-                remedy = "put a certificate and its RSA private key there, in PEM",
-                "the client certificate cannot be read again, the one that is held serves on"
+                remedy = "put a certificate and its RSA private key in these files, as PEM",
+                "cannot read the client certificate again; the last good certificate stays in use"
             ),
         }
         current.key.clone()
@@ -165,7 +166,7 @@ impl SigningKey {
     fn parse(pem: &[u8]) -> Result<Self, InvalidCredential> {
         let problem = |text: &str| InvalidCredential::new(text);
         let not_pem =
-            || problem("not PEM; a .pfx file becomes PEM by openssl pkcs12 -in client.pfx -nodes");
+            || problem("not PEM; convert a .pfx file with openssl pkcs12 -in client.pfx -nodes");
         if !contains(pem, b"-----BEGIN ") {
             return Err(not_pem());
         }
@@ -200,7 +201,7 @@ impl SigningKey {
         // The library's reasons are for programmers: InvalidEncoding, TooSmall, …
         let pair = pair.map_err(|reason| {
             InvalidCredential::new(format!(
-                "the private key is no RSA key of 2048 to 8192 bits ({reason})"
+                "the private key is not an RSA key of 2048 to 8192 bits ({reason})"
             ))
         })?;
         let public_key = pair.public_key().as_ref();
@@ -209,7 +210,9 @@ impl SigningKey {
             (parsed.public_key == public_key).then_some((der, parsed.not_after))
         });
         let Some((der, not_after)) = found else {
-            return Err(problem("the private key is not that of the certificate"));
+            return Err(problem(
+                "the private key does not belong to the certificate",
+            ));
         };
         let thumbprint = BASE64_URL_SAFE_NO_PAD.encode(sha256(der));
         let not_after = not_after.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
@@ -233,7 +236,7 @@ impl SigningKey {
         if self.not_after.is_some_and(|not_after| not_after < now) {
             tracing::warn!(
                 thumbprint = self.thumbprint,
-                remedy = "make a new certificate and add it to the app registration",
+                remedy = "create a new certificate and add it to the app registration",
                 "the client certificate has expired"
             );
         }

@@ -89,16 +89,16 @@ impl FederatedAssertion {
                 let read = tokio::task::spawn_blocking(move || read_file(&path));
                 let bytes = read
                     .await
-                    .map_err(|_| "the runtime is ending".to_owned())??;
+                    .map_err(|_| "the tokio runtime is shutting down".to_owned())??;
                 let text = String::from_utf8(bytes)
-                    .map_err(|_| format!("{origin}: not text, so no token"))?;
+                    .map_err(|_| format!("{origin}: not text, so not a token"))?;
                 (text, origin)
             }
             Source::Function(function) => {
                 let token = function().await;
                 let token = token.map_err(|error| {
                     format!(
-                        "the federated assertion's function: {}",
+                        "the federated assertion's function failed: {}",
                         printable(&error.to_string())
                     )
                 })?;
@@ -106,7 +106,7 @@ impl FederatedAssertion {
             }
         };
         match token.trim() {
-            "" => Err(format!("{origin}: empty")),
+            "" => Err(format!("{origin}: the token is empty")),
             token => Ok(Secret::new(token)),
         }
     }

@@ -43,16 +43,15 @@ impl Credential {
         let secret = secret.expose_secret();
         if secret.is_empty() {
             return Some(
-                "the secret is empty; it is the Value of a client secret from the app \
-                 registration's Certificates & secrets page"
+                "the secret is empty; set the Value of a client secret from the app registration's \
+                 Certificates & secrets page"
                     .to_owned(),
             );
         }
         let quotes = ['"', '\'', '`'];
         if secret.starts_with(quotes) && secret.ends_with(quotes) {
             return Some(
-                "the secret is in quotes, which an environment file keeps; leave them out"
-                    .to_owned(),
+                "the secret is in quotes, which an environment file keeps; remove them".to_owned(),
             );
         }
         // Entra's secrets have 40 characters. The id of a secret is a GUID, which the portal shows

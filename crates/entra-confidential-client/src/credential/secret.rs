@@ -35,7 +35,7 @@ impl Secret {
             Ok(text) => text,
             Err(std::env::VarError::NotPresent) => {
                 return Err(problem(
-                    "not set; it takes the Value of a client secret from the app registration's \
+                    "not set; set it to the Value of a client secret from the app registration's \
                      Certificates & secrets page",
                 ));
             }
@@ -43,7 +43,7 @@ impl Secret {
         };
         match text.trim() {
             "" => Err(problem(
-                "empty; it takes the Value of a client secret from the app registration's \
+                "empty; set it to the Value of a client secret from the app registration's \
                  Certificates & secrets page",
             )),
             text => Ok(Self::new(text)),

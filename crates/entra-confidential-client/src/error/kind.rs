@@ -66,7 +66,7 @@ impl TokenErrorKind {
         Self::InvalidResponse,
     ];
 
-    /// Returns the exact machine code, for metrics and logs, which does not change.
+    /// Returns the code, which does not change, for metrics and logs.
     ///
     /// There is no public code, because Entra's responses to this application are not meant for its
     /// callers. The codes are `invalid_grant`, `interaction_required`, `consent_required`,
@@ -92,17 +92,19 @@ impl TokenErrorKind {
     /// Returns the description of the kind for people.
     pub(super) fn sentence(self) -> &'static str {
         match self {
-            Self::InvalidGrant => "Entra no longer takes the code, refresh token or assertion",
-            Self::InteractionRequired => "Entra wants the user to sign in interactively",
+            Self::InvalidGrant => "Entra no longer accepts the code, refresh token or assertion",
+            Self::InteractionRequired => "Entra requires an interactive sign-in",
             Self::ConsentRequired => "consent is missing",
             Self::AccessDenied => "access was denied",
             Self::InvalidClient => "Entra does not accept this application's id or credential",
-            Self::Misconfigured => "Entra does not accept what is requested",
-            Self::CredentialUnavailable => "this application's credential cannot be had",
+            Self::Misconfigured => "Entra does not accept the request",
+            Self::CredentialUnavailable => "this application's credential is not available",
             Self::Throttled => "too many requests to Entra",
-            Self::Unavailable => "Entra cannot answer now",
-            Self::NoResponse => "no answer from Entra",
-            Self::InvalidResponse => "the answer is not that of Entra's token endpoint",
+            Self::Unavailable => "Entra is temporarily unavailable",
+            Self::NoResponse => "no response from Entra",
+            Self::InvalidResponse => {
+                "the response is not a valid response of Entra's token endpoint"
+            }
         }
     }
 

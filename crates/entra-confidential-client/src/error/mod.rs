@@ -79,8 +79,7 @@ impl TokenError {
         self.0.kind
     }
 
-    /// Returns the exact machine code of its [kind](Self::kind), for metrics and logs, which does
-    /// not change.
+    /// Returns the [kind](Self::kind)'s code, which does not change, for metrics and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind().code()
@@ -173,11 +172,11 @@ impl TokenError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         if self.kind() == TokenErrorKind::Misconfigured && self.0.status.is_none() {
-            return "mend what this program asks for; nothing was sent";
+            return "correct the request of this program; nothing was sent";
         }
         if self.kind() == TokenErrorKind::NoResponse && self.0.is_local {
-            return "start what is to answer at this address of this machine, such as entra-dev-tenant, or \
-                    correct the authority";
+            return "start the server at this address of this machine, such as entra-dev-tenant, or \
+                correct the authority";
         }
         let request = (self.0.grant_type, self.error().unwrap_or_default());
         remedy(self.kind(), request, &self.0.error_codes)

@@ -18,52 +18,53 @@ pub(super) fn remedy(
     specific.unwrap_or_else(|| by_kind(kind, grant_type, error))
 }
 
-const SCOPES: &str = "compare the scopes with Expose an API of the app registration that has them, where each \
-    has to be, and with API permissions of this one: in full, such as api://<client id>/<name>, and of one API";
+const SCOPES: &str = "request each scope by its full name, such as api://<client id>/<name>, and \
+    scopes of one API only; each scope must be on the page Expose an API of the API's app \
+    registration, and on the page API permissions of this application's app registration";
 
-const API: &str = "the API of the scopes is not known in this tenant: check its App ID URI, and that an \
-    administrator of the tenant has consented";
+const API: &str = "this tenant does not know the API of the scopes: check the API's App ID URI, \
+    and that an administrator of the tenant has consented";
 
 fn by_kind(kind: TokenErrorKind, grant_type: &str, error: &str) -> &'static str {
     let is_on_behalf_of = grant_type.ends_with(":jwt-bearer");
     match kind {
         TokenErrorKind::InvalidGrant => match grant_type {
             _ if is_on_behalf_of => {
-                "exchange an access token whose audience is this application, before it expires; else let \
-                 the user sign in again"
+                "exchange an access token whose audience is this application, before it expires; \
+                 otherwise let the user sign in again"
             }
             "refresh_token" => "let the user sign in again",
             _ => {
-                "let the user sign in again; if every sign-in ends so, redirect_uri or code_verifier \
-                 differ from what was sent to the authorization endpoint"
+                "let the user sign in again; if every sign-in ends like this, redirect_uri or \
+                 code_verifier does not match the request to the authorization endpoint"
             }
         },
         TokenErrorKind::InteractionRequired => {
-            "let the user sign in again, with the claims of this answer if it has any"
+            "let the user sign in again, with the claims of this response if it has any"
         }
         TokenErrorKind::ConsentRequired => {
             "grant consent under API permissions of the app registration, or let the user sign in \
              and consent"
         }
         TokenErrorKind::AccessDenied => {
-            "nothing, if the user declined; else assign the user to the enterprise application, or \
-             look the correlation id up in Entra's sign-in log"
+            "if the user declined, no action is needed; otherwise assign the user to the \
+             enterprise application, or look up the correlation id in Entra's sign-in log"
         }
         TokenErrorKind::InvalidClient => {
             "compare client id, tenant and credential with the app registration"
         }
         TokenErrorKind::Misconfigured => match error {
             "unsupported_grant_type" if is_on_behalf_of => {
-                "this server has no grant on behalf of a user, as entra-dev-tenant has none: try the \
-                 exchange against a tenant of Entra, or with tokens that a test makes up"
+                "this server does not support the on-behalf-of grant (entra-dev-tenant does not): \
+                 try the exchange with a tenant of Entra, or in a test with made-up tokens"
             }
             "unsupported_grant_type" => {
-                "this server does not have the grant that was asked for; Entra does: check that the \
-                 authority is the one that is meant"
+                "this server does not support the requested grant, but Entra does: check the \
+                 authority"
             }
             "invalid_request" => {
-                "look the AADSTS number up, or the correlation id in Entra's sign-in log: a parameter of \
-                 the request is missing, or not as Entra takes it"
+                "a parameter of the request is missing or not acceptable to Entra: look up the \
+                 AADSTS number, or the correlation id in Entra's sign-in log"
             }
             "invalid_resource" | "invalid_target" => API,
             _ => SCOPES,
@@ -71,14 +72,14 @@ fn by_kind(kind: TokenErrorKind, grant_type: &str, error: &str) -> &'static str 
         TokenErrorKind::CredentialUnavailable => {
             "make the file or the identity provider of the credential available"
         }
-        TokenErrorKind::Throttled => "send fewer requests, and keep tokens until they expire",
-        TokenErrorKind::Unavailable => "wait, and look at Microsoft's service health",
+        TokenErrorKind::Throttled => "send fewer requests, and cache tokens until they expire",
+        TokenErrorKind::Unavailable => "wait, and check Microsoft's service health",
         TokenErrorKind::NoResponse => {
             "check DNS, proxy (HTTPS_PROXY), firewall and CA certificates between this machine and \
              the token endpoint"
         }
         TokenErrorKind::InvalidResponse => {
-            "check that the authority is Entra's, and that no proxy answers in its place"
+            "check that the authority is Entra's, and that no proxy responds instead"
         }
     }
 }
@@ -92,7 +93,8 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
         }
         (TokenErrorKind::InvalidClient, 7_000_215) => VALUE_NOT_ID,
         (TokenErrorKind::InvalidClient, 7_000_218) => {
-            "the app registration wants a credential: a secret, a certificate or a federated one"
+            "the app registration requires a credential: a secret, a certificate or a federated \
+             credential"
         }
         (TokenErrorKind::InvalidClient, 700_025) => {
             "the app registration is a public client: register the redirect URI under the platform \
@@ -110,7 +112,7 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
              that it has not expired"
         }
         (TokenErrorKind::InvalidClient, 700_024) => {
-            "the clock of this machine is wrong: the assertion is not good at Entra's time"
+            "the clock of this machine is wrong: at Entra's time, the assertion is not valid"
         }
         (TokenErrorKind::InvalidClient, 70_021 | 700_211 | 700_212 | 700_213) => {
             "add a federated credential to the app registration whose issuer, subject and audience \
@@ -129,7 +131,8 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
             "the refresh token was not used for 90 days: let the user sign in again"
         }
         (TokenErrorKind::InvalidGrant, 50_173) => {
-            "the user's tokens were revoked, as by a new password: let the user sign in again"
+            "the user's tokens were revoked, for example by a new password: let the user sign in \
+             again"
         }
         (TokenErrorKind::InvalidGrant, 50_105) => {
             "assign the user, or a group of the user, to the enterprise application"

@@ -118,18 +118,18 @@ fn a_certificate_that_cannot_sign_is_refused_with_the_reason() {
     let elliptic = rcgen::KeyPair::generate().unwrap().serialize_pem();
     for (pem, reason) in [
         (String::new(), "not PEM"),
-        ("0\u{82}\u{9}".to_owned(), "a .pfx file becomes PEM"),
+        ("0\u{82}\u{9}".to_owned(), "convert a .pfx file"),
         (key.clone(), "no certificate"),
         (certificate.clone(), "no private key"),
         (
             format!("{certificate}{}", other.key_pem),
-            "not that of the certificate",
+            "does not belong to the certificate",
         ),
         (
             format!("{certificate}{key}{}", other.key_pem),
             "more than one",
         ),
-        (format!("{certificate}{elliptic}"), "no RSA key"),
+        (format!("{certificate}{elliptic}"), "not an RSA key"),
         (
             format!(
                 "{certificate}{}",
@@ -182,7 +182,7 @@ async fn a_renewed_file_is_used_and_a_broken_one_leaves_the_old_in_use() {
     signed_by(issued(0)).await;
     signed_by(issued(0)).await;
     assert_eq!(logs.count("WARN"), 1, "{}", logs.text());
-    assert!(logs.text().contains("not that of the certificate"));
+    assert!(logs.text().contains("does not belong to the certificate"));
 
     write(issued(1));
     signed_by(issued(1)).await;

@@ -28,7 +28,7 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
     assert!(!error.is_transient());
     assert_eq!(error.code(), "invalid_grant");
     let expected = format!(
-        "Entra no longer takes the code, refresh token or assertion (status 400, invalid_grant, \
+        "Entra no longer accepts the code, refresh token or assertion (status 400, invalid_grant, \
          suberror bad_token, AADSTS50173, correlation id {correlation_id})"
     );
     assert_eq!(error.to_string(), expected);

@@ -1,4 +1,4 @@
-//! Tests of the client against a scripted HTTP service and against the local tenant.
+//! Tests of the client against a scripted HTTP service and against `entra-dev-tenant`.
 //!
 //! The scripted service runs in the test's process on paused time.
 

@@ -27,17 +27,17 @@ async fn error_of(request: TokenRequest, step: Step) -> TokenError {
 
 #[tokio::test]
 async fn a_remedy_is_about_the_grant_and_the_error() {
-    let no_exchange = "this server has no grant on behalf of a user, as entra-dev-tenant has none: try the \
-                       exchange against a tenant of Entra, or with tokens that a test makes up";
-    let no_grant = "this server does not have the grant that was asked for; Entra does: check that the \
-                    authority is the one that is meant";
-    let scopes = "compare the scopes with Expose an API of the app registration that has them, where each \
-                  has to be, and with API permissions of this one: in full, such as \
-                  api://<client id>/<name>, and of one API";
-    let api = "the API of the scopes is not known in this tenant: check its App ID URI, and that an \
-               administrator of the tenant has consented";
-    let request = "look the AADSTS number up, or the correlation id in Entra's sign-in log: a parameter of \
-                   the request is missing, or not as Entra takes it";
+    let no_exchange = "this server does not support the on-behalf-of grant (entra-dev-tenant does \
+        not): try the exchange with a tenant of Entra, or in a test with made-up tokens";
+    let no_grant = "this server does not support the requested grant, but Entra does: check the \
+        authority";
+    let scopes = "request each scope by its full name, such as api://<client id>/<name>, and \
+        scopes of one API only; each scope must be on the page Expose an API of the API's app \
+        registration, and on the page API permissions of this application's app registration";
+    let api = "this tenant does not know the API of the scopes: check the API's App ID URI, and \
+        that an administrator of the tenant has consented";
+    let request = "a parameter of the request is missing or not acceptable to Entra: look up the \
+        AADSTS number, or the correlation id in Entra's sign-in log";
     for (sent, error, code, remedy) in [
         (
             on_behalf_of(),
@@ -56,8 +56,8 @@ async fn a_remedy_is_about_the_grant_and_the_error() {
             code(),
             "invalid_grant",
             70_000,
-            "let the user sign in again; if every sign-in ends so, redirect_uri or code_verifier differ \
-             from what was sent to the authorization endpoint",
+            "let the user sign in again; if every sign-in ends like this, redirect_uri or \
+             code_verifier does not match the request to the authorization endpoint",
         ),
         (
             refresh(),
@@ -69,8 +69,8 @@ async fn a_remedy_is_about_the_grant_and_the_error() {
             on_behalf_of(),
             "invalid_grant",
             70_000,
-            "exchange an access token whose audience is this application, before it expires; else let the \
-             user sign in again",
+            "exchange an access token whose audience is this application, before it expires; \
+             otherwise let the user sign in again",
         ),
     ] {
         let found = error_of(sent, json(400, &refusal(400, error, code))).await;
@@ -78,7 +78,7 @@ async fn a_remedy_is_about_the_grant_and_the_error() {
     }
 }
 
-/// Runs against the development tenant itself.
+/// Runs against `entra-dev-tenant` itself.
 #[tokio::test]
 async fn the_development_tenant_is_said_to_have_no_exchange_of_tokens() {
     let application = AppRegistration::new(CLIENT).secret("secret");
@@ -95,7 +95,7 @@ async fn the_development_tenant_is_said_to_have_no_exchange_of_tokens() {
     let error = client.send(on_behalf_of()).await.unwrap_err();
     assert_eq!(error.error(), Some("unsupported_grant_type"));
     assert!(
-        error.remedy().contains("entra-dev-tenant has none"),
+        error.remedy().contains("entra-dev-tenant does not"),
         "{}",
         error.remedy()
     );
@@ -105,8 +105,8 @@ async fn the_development_tenant_is_said_to_have_no_exchange_of_tokens() {
 async fn no_answer_names_host_and_port() {
     let error = error_of(refresh(), Step::Fail("connection reset".into())).await;
     assert_eq!(error.kind(), TokenErrorKind::NoResponse);
-    let text =
-        "no answer from login.microsoftonline.com:443: the HTTP client failed: connection reset (";
+    let text = "no response from login.microsoftonline.com:443: the HTTP client failed: \
+        connection reset (";
     assert!(error.to_string().starts_with(text), "{error}");
     assert_eq!(
         error.remedy(),

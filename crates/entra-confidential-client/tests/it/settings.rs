@@ -28,13 +28,13 @@ fn all_problems_are_told_at_once_with_what_would_be_good() {
         .build()
         .unwrap_err();
     let expected = "cannot get tokens from Entra:\
-        \n  - authority: the URL \"http://login.microsoftonline.com/t\" is http, which only loopback \
-        may be; such as https://login.microsoftonline.com/<tenant id>\
+        \n  - authority: the URL \"http://login.microsoftonline.com/t\" uses http, which only \
+        loopback addresses may use; for example https://login.microsoftonline.com/<tenant id>\
         \n  - client_id: not set; copy \"Application (client) ID\" from the app registration's \
         Overview page\
-        \n  - credential: the secret is empty; it is the Value of a client secret from the app \
+        \n  - credential: the secret is empty; set the Value of a client secret from the app \
         registration's Certificates & secrets page\
-        \n  - timeout: 0ns; more than nothing and at most 5 min, such as 10 s";
+        \n  - timeout: 0ns is out of range; set more than 0 and at most 5 min, such as 10 s";
     assert_eq!(error.to_string(), expected);
     assert_eq!(format!("{error:?}"), expected);
 
@@ -59,27 +59,27 @@ fn each_wrong_setting_is_named() {
         (
             good().client_id("reports"),
             "client_id",
-            "\"reports\" is no GUID",
+            "\"reports\" is not a GUID",
         ),
         (
             good().client_id(format!("{{{CLIENT}}}")),
             "client_id",
-            "has braces around it; leave them out",
+            "has braces around it; remove them",
         ),
         (
             good().client_id(format!("\"{CLIENT}\"")),
             "client_id",
-            "has quotes in it, which an environment file keeps; leave them out",
+            "has quotes in it, which an environment file keeps; remove them",
         ),
         (
             good().authority(format!("'{AUTHORITY}'")),
             "authority",
-            "has quotes in it, which an environment file keeps; leave them out",
+            "has quotes in it, which an environment file keeps; remove them",
         ),
         (
             good().client_id(CLIENT.replace('-', "")),
             "client_id",
-            "no GUID",
+            "not a GUID",
         ),
         (good().client_id(" "), "client_id", "not set"),
         (
@@ -108,8 +108,8 @@ fn a_secret_that_is_a_guid_is_the_id_of_one() {
         assert_eq!(setting, "credential");
         assert_eq!(
             text,
-            "the secret is a GUID; configure the Value of the client secret, not its Secret ID, of the \
-             app registration with this client id"
+            "the secret is a GUID; configure the Value of a client secret, not its Secret ID; the \
+             secret must belong to the app registration with this client id"
         );
     }
     for secret in [secret_id.replace('-', ""), format!("{secret_id}~")] {
@@ -126,7 +126,7 @@ fn a_secret_in_quotes_is_said_without_the_secret() {
             (&*setting, &*text),
             (
                 "credential",
-                "the secret is in quotes, which an environment file keeps; leave them out"
+                "the secret is in quotes, which an environment file keeps; remove them"
             )
         );
     }
@@ -157,7 +157,7 @@ fn a_client_id_is_taken_in_any_case_and_sent_in_lower() {
 
 #[test]
 fn an_authority_is_told_as_it_should_be() {
-    let example = "such as https://login.microsoftonline.com/<tenant id>";
+    let example = "for example https://login.microsoftonline.com/<tenant id>";
     let error = ConfidentialClient::builder().build().unwrap_err();
     let problem = error.problems().next().unwrap();
     let expected = format!("authority: not set; {example}");

@@ -1,4 +1,4 @@
-//! Tests of the standard HTTP client, over loopback and against the local tenant.
+//! Tests of the standard HTTP client, over loopback and against `entra-dev-tenant`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,7 +115,7 @@ async fn a_closed_port_is_no_response() {
     );
     assert_eq!(
         error.remedy(),
-        "start what is to answer at this address of this machine, such as entra-dev-tenant, or correct \
+        "start the server at this address of this machine, such as entra-dev-tenant, or correct \
          the authority"
     );
 }

@@ -1,5 +1,5 @@
-//! Tests of each credential and each grant against the local tenant, which shares no code with this
-//! crate.
+//! Tests of each credential and each grant against `entra-dev-tenant`, which shares no code with
+//! this crate.
 
 use entra_confidential_client::{
     AuthorizationCode, Certificate, ConfidentialClient, Credential, FederatedAssertion, Secret,
@@ -100,7 +100,8 @@ async fn a_certificate_proves_the_application() {
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS700027"));
 }
 
-/// Uses a certificate, because the local tenant accepts assertions only for its own token endpoint.
+/// Uses a certificate, because `entra-dev-tenant` accepts assertions only for its own token
+/// endpoint.
 #[tokio::test]
 async fn a_request_to_another_tenant_proves_the_application_there() {
     let tenant = tenant(application().certificate(&issued(0).certificate_pem)).await;

@@ -44,9 +44,9 @@ pub struct StandardClient {
     pub user_agent: &'static str,
     /// Time limit for making a connection.
     pub connect_timeout: Duration,
-    /// Allows only `http` instead of only `https`, for a server on loopback.
+    /// `true` for `http` only, to a server on loopback; `false` for `https` only.
     ///
-    /// The client then needs no CA certificates and uses no proxy from the environment.
+    /// For `http`, the client needs no CA certificates and uses no proxy from the environment.
     pub plain_http: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "there will be no others, and each has its words in every crate"
+    reason = "no cause will be added, and every crate has a text for each"
 )]
 pub enum FailureCause {
     /// DNS does not know the host.
@@ -84,7 +84,7 @@ pub enum FailureCause {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "as those of `FailureCause`, each has its words in every crate"
+    reason = "as with `FailureCause`, every crate has a text for each"
 )]
 pub enum ProxyFailure {
     /// The proxy cannot be reached.
@@ -156,7 +156,7 @@ impl HttpClient {
         }))
     }
 
-    /// Creates the client of the feature `reqwest`, without redirects, retries, cookies and a
+    /// Creates the client of the feature `reqwest`: no redirects, no retries, no cookies, no
     /// connection pool.
     ///
     /// # Errors
@@ -168,7 +168,10 @@ impl HttpClient {
             return reqwest::client(settings);
         }
         let _ = settings;
-        Err("not set, and the feature `reqwest` is off; bring one with http_client(..)".to_owned())
+        Err(
+            "not set, and the feature `reqwest` is off; provide one with http_client(..)"
+                .to_owned(),
+        )
     }
 
     /// Sends a request and returns the response with its body.

@@ -34,9 +34,9 @@ pub(super) fn client(settings: StandardClient) -> Result<HttpClient, String> {
     };
     let client = builder.build().map_err(|error| {
         format!(
-            "cannot be made ({}); if this image has no CA certificates, install them (Debian and \
-             Ubuntu: apt-get install ca-certificates, Alpine: apk add ca-certificates) or name a \
-             bundle in SSL_CERT_FILE",
+            "cannot be created ({}); if this image has no CA certificates, install them (Debian \
+             and Ubuntu: apt-get install ca-certificates, Alpine: apk add ca-certificates) or name \
+             a bundle in SSL_CERT_FILE",
             innermost(&error)
         )
     })?;

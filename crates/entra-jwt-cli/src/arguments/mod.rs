@@ -17,41 +17,42 @@ Explains a Microsoft Entra ID token: which checks it passes, and what to change.
 usage: entra-jwt explain [options] [FILE]
 
 The token is read from FILE or from standard input, so that it stays out of the
-shell history; the JSON answer of a token endpoint will do as well.
+shell history. The JSON response of a token endpoint is accepted, too.
 
-the API that the token is for; the variables in brackets are the default
+the API that the token is for (in brackets: the variable with the default)
   --tenant ID               tenant id, several separated by commas, or one of
                             organizations, common, consumers [ENTRA_TENANT_ID]
   --client-id ID            application (client) id of the API [ENTRA_CLIENT_ID]
   --audience URI            a further audience, such as the Application ID URI
   --cloud NAME              public, usgovernment or china [ENTRA_CLOUD]
   --external-id HOST        a tenant of External ID: contoso.ciamlogin.com
-  --accept-v1-tokens        v1 tokens beside v2 tokens
+  --accept-v1-tokens        accept v1 tokens in addition to v2 tokens
   --allowed-client ID       a client application that may call; others may not
   --allow-roleless-client ID
                             a client that needs neither scope nor role
-  --refuse-guests           no guests of the tenant
-  --refuse-agents           no agents, as far as tokens tell
-  --clock-skew SECONDS      300 unless set
-  --max-token-length BYTES  16384 unless set
+  --refuse-guests           refuse guests of the tenant
+  --refuse-agents           refuse agents, if the token marks them
+  --clock-skew SECONDS      default: 300
+  --max-token-length BYTES  default: 16384
 
-what the route requires; of several, one will do
+what the route requires (of several, one is enough: to check all, run it once
+for each)
   --scope NAME              --user-role NAME            --app-permission NAME
   --group ID                --not-in-group ID           --claim NAME=VALUE
   --authentication-context ID
 
 the keys; without them the signature is not checked
   --keys FILE               a JWKS document
-  --live                    fetched from Entra now
-  --metadata-endpoint URL   fetched from there [ENTRA_METADATA_ENDPOINT]
+  --live                    fetch the keys from Entra now
+  --metadata-endpoint URL   fetch them from there [ENTRA_METADATA_ENDPOINT]
 
 output
-  --json                    for programs
-  --show-names              also the names that the token has of user and client
+  --json                    write the report for programs
+  --show-names              also show the names of the user and the client
   --color WHEN              auto, always or never; NO_COLOR is honoured
-  --at SECONDS              as of that time (seconds since 1970), not of now
+  --at SECONDS              check at this time (seconds since 1970), not now
 
-exit status: 0 accepted; 1 refused or not verified; 2 nothing was judged
+exit status: 0 accepted; 1 refused or not verified; 2 nothing was checked
 ";
 
 pub(crate) enum Command {
@@ -113,8 +114,8 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
         .any(|argument| has_token(&argument))
     {
         return Err(
-            "a token belongs into a file or standard input, not on the command line, \
-            where the shell's history keeps it"
+            "a token belongs in a file or standard input, not on the command line, where the \
+             shell's history stores it"
                 .into(),
         );
     }
@@ -128,7 +129,7 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
             let command = command.to_string_lossy();
             let command = EscapedUrl(&command);
             return Err(
-                format!("there is no command \"{command}\"; it is: entra-jwt explain").into(),
+                format!("unknown command \"{command}\"; the command is entra-jwt explain").into(),
             );
         }
         Some(other) => return Err(with_hint(&other.unexpected())),
@@ -192,7 +193,7 @@ fn option(
             let claim = text()?;
             let (name, value) = claim
                 .split_once('=')
-                .ok_or("--claim: NAME=VALUE is expected")?;
+                .ok_or("--claim: expected NAME=VALUE")?;
             let required = Required::Claim(name.to_owned(), value.to_owned());
             arguments.required.push(required);
         }
@@ -201,7 +202,7 @@ fn option(
             arguments.required.push(required);
         }
         "keys" | "live" if !matches!(arguments.keys, Keys::None) => {
-            return Err("the keys come from one place: one --keys FILE, or --live".into());
+            return Err("name one place for the keys: one --keys FILE, or --live".into());
         }
         "keys" => arguments.keys = Keys::File(parser.value()?.into()),
         "live" => arguments.keys = Keys::Live,
@@ -220,13 +221,13 @@ fn color(when: &str) -> Result<ColorChoice, lexopt::Error> {
         "auto" => Ok(ColorChoice::Auto),
         "always" => Ok(ColorChoice::Always),
         "never" => Ok(ColorChoice::Never),
-        _ => Err("--color: auto, always or never are expected".into()),
+        _ => Err("--color: expected auto, always or never".into()),
     }
 }
 
 fn number<N: std::str::FromStr>(option: &str, text: &str) -> Result<N, lexopt::Error> {
     text.parse()
-        .map_err(|_| format!("{option}: a whole number is expected").into())
+        .map_err(|_| format!("{option}: expected a whole number").into())
 }
 
 fn time(seconds: &str) -> Result<SystemTime, lexopt::Error> {
@@ -234,7 +235,7 @@ fn time(seconds: &str) -> Result<SystemTime, lexopt::Error> {
         .parse()
         .ok()
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
-        .ok_or_else(|| "--at: seconds since 1970 are expected, such as 1767225600".into())
+        .ok_or_else(|| "--at: expected seconds since 1970, such as 1767225600".into())
 }
 
 /// Returns whether an argument has the beginning of a JWT: `{"` in base64url.
@@ -243,7 +244,7 @@ fn has_token(argument: &std::ffi::OsStr) -> bool {
 }
 
 fn with_hint(error: &lexopt::Error) -> lexopt::Error {
-    const HINT: &str = "entra-jwt --help shows what there is";
+    const HINT: &str = "entra-jwt --help lists the options";
 
     // The argument may be the value of an option that the user left out.
     match error {

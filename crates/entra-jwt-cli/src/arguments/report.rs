@@ -119,7 +119,7 @@ fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
         .build()?;
     runtime.block_on(auth.ready()).map_err(|error| {
         let remedy = error.remedy_with(option_of);
-        format!("the keys cannot be had: {error}; {remedy}").into()
+        format!("cannot fetch the keys: {error}; {remedy}").into()
     })
 }
 
@@ -171,7 +171,7 @@ struct SettingsError(BuildError);
 
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("the settings are wrong:")?;
+        formatter.write_str("invalid settings:")?;
         for problem in self.0.problems() {
             let (setting, text) = (problem.setting(), problem.text());
             let (name, rest) = setting.split_once(' ').unwrap_or((setting, ""));

@@ -141,6 +141,17 @@ async fn the_commonest_mistakes_are_explained_at_a_glance() {
             ),
         ),
         (
+            "token_of_entra_oauth_proxy",
+            desk.explain(
+                desk.user()
+                    .claim("iss", "https://mcp.example.com")
+                    .audience("https://mcp.example.com/mcp")
+                    .header("alg", "ES256")
+                    .header("typ", "at+jwt"),
+                &[],
+            ),
+        ),
+        (
             "cut_in_two",
             desk.explain_text("eyJhbGciOi.eyJhdWQiOi", &[]),
         ),
@@ -190,13 +201,10 @@ async fn a_good_token_and_one_that_cannot_be_verified() {
 async fn the_readme_shows_what_is_said_of_a_v1_token() {
     let desk = Desk::new().await.with_all_keys();
     let said = desk.explain(desk.user().v1(), &[]).out;
-    let (verdict_and_token, _) = said.split_once("\nthe checks\n").unwrap();
+    let (verdict, _) = said.split_once("\nthe token says\n").unwrap();
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    assert!(
-        readme.contains(verdict_and_token),
-        "README.md shows this:\n{verdict_and_token}"
-    );
+    assert!(readme.contains(verdict), "README.md shows this:\n{verdict}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +221,7 @@ async fn the_token_of_an_agent_names_what_marks_it() {
 #[tokio::test(start_paused = true)]
 async fn where_agents_are_refused_it_shows_what_makes_entra_tell_of_them() {
     let desk = Desk::new().await;
-    let json = "agents are known by claims that Entra leaves out unless the API's manifest has\n  \
+    let json = "agents are recognized by claims that Entra emits only if the API's manifest has\n  \
         \"optionalClaims\": { \"accessToken\": [\n    { \"name\": \"xms_par_app_azp\" }, { \"name\": \
         \"xms_act_fct\" },\n    { \"name\": \"xms_sub_fct\" }, { \"name\": \"idtyp\" }\n  ] }\n";
     let of_user = desk.explain(desk.user(), &["--refuse-agents"]);
@@ -228,8 +236,8 @@ async fn where_agents_are_refused_it_shows_what_makes_entra_tell_of_them() {
     assert_eq!(of_agent.status, 1);
     assert!(
         of_agent.out.starts_with(
-            "refused: agent_not_allowed (401)\n  fix        call as a user or as an application of one's own, without an agent\n             \
-             identity; or drop --refuse-agents\n"
+            "refused: agent_not_allowed (401)\n  fix        call as a user or as an application, \
+             without an agent identity; or\n             remove --refuse-agents\n"
         ),
         "{}",
         of_agent.out
@@ -266,11 +274,11 @@ async fn long_values_are_broken_at_eighty_columns_under_where_they_begin() {
     let ran = desk.explain(desk.user().audience(&audience), &[]);
     assert_fits(&ran.out);
     let broken = format!(
-        "  found      https://\n             {}\n             {}.example/{}\n             {}\n",
-        "a".repeat(67),
-        "a".repeat(23),
-        "b/".repeat(17),
-        "b/".repeat(3),
+        "  found      https://{}\n             {}.example/{}\n             {}\n",
+        "a".repeat(59),
+        "a".repeat(31),
+        "b/".repeat(13),
+        "b/".repeat(7),
     );
     assert!(ran.out.contains(&broken), "{}", ran.out);
 }

@@ -12,7 +12,7 @@ fn accepted_after(note: &str) -> String {
 async fn the_access_token_is_taken_out_of_a_json_answer() {
     let desk = Desk::new().await;
     let good = desk.user().mint();
-    let expected = accepted_after("read access_token of a JSON answer");
+    let expected = accepted_after("read access_token from a JSON response");
     for answer in [
         format!(r#"{{"token_type":"Bearer","expires_in":3599,"access_token":"{good}"}}"#),
         format!("{{\n  \"access_token\": \"{good}\",\n  \"id_token\": \"e30.e30.\"\n}}\n"),
@@ -25,7 +25,7 @@ async fn the_access_token_is_taken_out_of_a_json_answer() {
         assert!(ran.out.starts_with(&expected), "{}", ran.out);
         let json = desk.explain_text(&answer, &["--json"]).out;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["notes"][0], "read access_token of a JSON answer");
+        assert_eq!(json["notes"][0], "read access_token from a JSON response");
     }
 }
 
@@ -36,8 +36,8 @@ async fn an_answer_with_an_id_token_alone_says_so() {
     let answer = format!(r#"{{"id_token":"{}"}}"#, id_token.mint());
     let ran = desk.explain_text(&answer, &[]);
     assert_eq!((ran.status, &*ran.err), (1, ""));
-    let expected = "read id_token of a JSON answer without access_token\n\n\
-        refused: id_token (401)\n  fix        send access_token, not id_token, of Entra's answer,";
+    let expected = "read id_token from a JSON response without access_token\n\n\
+        refused: id_token (401)\n  fix        send access_token, not id_token, from Entra's response,";
     assert!(ran.out.starts_with(expected), "{}", ran.out);
 }
 
@@ -47,20 +47,20 @@ async fn an_error_answer_is_told_as_entras_error() {
     for (answer, said) in [
         (
             r#"{"error":"invalid_grant","error_description":"AADSTS70008: The provided authorization code or refresh token has expired due to inactivity. Trace ID: 0f3c Correlation ID: 1d2e","error_codes":[70008]}"#,
-            "entra-jwt: this is no token, but an error that Entra answered with:\n  invalid_grant\n\
+            "entra-jwt: this is not a token, but an error response of Entra: invalid_grant\n\
              AADSTS70008: The provided authorization code or refresh token has expired due to\n  \
              inactivity.\n\
              what it means: https://login.microsoftonline.com/error?code=70008\n",
         ),
         (
             r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid secret."}"#,
-            "entra-jwt: this is no token, but an error that Entra answered with:\n  invalid_client\n\
+            "entra-jwt: this is not a token, but an error response of Entra: invalid_client\n\
              AADSTS7000215: Invalid secret.\n\
              what it means: https://login.microsoftonline.com/error?code=7000215\n",
         ),
         (
             r#"{"error":"authorization_pending\u001b[31m"}"#,
-            "entra-jwt: this is no token, but an error that Entra answered with:\n  \
+            "entra-jwt: this is not a token, but an error response of Entra:\n  \
              authorization_pending\\u{1b}[31m\n",
         ),
     ] {
@@ -76,13 +76,13 @@ async fn json_without_a_token_is_named() {
     for (text, said) in [
         (
             r#"{"keys":[]}"#,
-            "entra-jwt: this is no token, but JSON without access_token: give the whole answer of \
-             the token endpoint, or the token alone",
+            "entra-jwt: this is not a token, but JSON without access_token: pass the whole \
+             response of the token endpoint, or only the token",
         ),
         (
             r#"{"access_token":"#,
-            "entra-jwt: this is no token, but JSON that cannot be read: give the whole answer of \
-             the token endpoint, or the token alone",
+            "entra-jwt: this is not a token, but JSON that cannot be read: pass the whole response \
+             of the token endpoint, or only the token",
         ),
     ] {
         let ran = desk.explain_text(text, &[]);
@@ -95,8 +95,8 @@ async fn json_without_a_token_is_named() {
 async fn what_stands_around_a_token_is_named_and_left_out() {
     let desk = Desk::new().await;
     let good = desk.user().mint();
-    let quotes = "the token is in quotes: send it without them";
-    let twice = "\"Bearer\" stands twice before the token: send it once";
+    let quotes = "the token is in quotes: send it without quotes";
+    let twice = "the token has \"Bearer\" twice: send it once";
     for (text, note) in [
         (format!("Bearer Bearer {good}"), twice),
         (format!("Authorization: Bearer bearer {good}"), twice),
@@ -125,10 +125,10 @@ async fn what_is_no_token_is_named_with_what_to_do() {
     let desk = Desk::new().await;
     let opaque = format!("EwB{}", "Ab1+/".repeat(200));
     let opaque_fix = "request a token for this API, by a scope api://<client id>/<name>; a token \
-        without dots is for an API of Microsoft (EwB…: Graph, for a personal account) or of another \
-        server, and nobody else can read it";
-    let unset_fix = "the client has no token: the variable that it sends was never set; see why it \
-        got none";
+        without dots is for an API of Microsoft (EwB…: Graph, for a personal account) or of \
+        another server, and only that API can read it";
+    let unset_fix = "the client has no token: the variable that it sends was never set; find out \
+        why it got no token";
     for (text, found, fix) in [
         ("undefined", "the word undefined", unset_fix),
         ("Bearer null", "the word null", unset_fix),
@@ -152,8 +152,7 @@ async fn what_is_no_token_is_named_with_what_to_do() {
     }
     for text in ["", "Bearer", "Bearer ", "\"\"", r#"{"access_token":""}"#] {
         let ran = desk.explain_text(text, &[]);
-        let said = "entra-jwt: no token: it is read from standard input, or from the file that is \
-            named";
+        let said = "entra-jwt: no token: pass it on standard input, or name a file that has it";
         assert_eq!(
             (ran.status, &*ran.out, &*ran.words()),
             (2, "", said),

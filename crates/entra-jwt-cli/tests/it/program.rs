@@ -60,6 +60,21 @@ async fn the_token_is_read_from_a_file_or_standard_input_never_from_the_command_
     assert!(ran.err.contains("more than 1 MiB"), "{}", ran.err);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_the_report_may_stop_early() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    for (options, status) in [
+        (&[][..], 0),
+        (&["--json"], 0),
+        (&["--color", "always"], 0),
+        (&["--scope", "Other"], 1),
+    ] {
+        let ran = desk.explain_to_no_reader(&good, options);
+        assert_eq!((ran.status, &*ran.err), (status, ""), "{options:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn a_token_is_read_from_a_pipe_that_has_a_name_as_shells_give_one() {
@@ -112,7 +127,7 @@ async fn live_keys_are_fetched_and_their_absence_is_told() {
     desk.tenant.discovery_endpoint().fail_with(503);
     let ran = explain();
     assert_eq!((ran.status, &*ran.out), (2, ""));
-    assert!(ran.err.contains("the keys cannot be had"), "{}", ran.err);
+    assert!(ran.err.contains("cannot fetch the keys"), "{}", ran.err);
     assert!(ran.err.contains("--metadata-endpoint"), "{}", ran.err);
     assert!(!ran.err.contains("ENTRA_"), "{}", ran.err);
 }
@@ -192,15 +207,12 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
     }
     let id = "72f988bf-86f1-41af-91ab-2d7cd011db47";
     for (options, says) in [
-        (&[][..], "--tenant: not set: give --tenant; copy"),
+        (&[][..], "--tenant: not set: provide --tenant; copy"),
         (
             &["--tenant", id],
-            "--client-id: not set: give --client-id; copy",
+            "--client-id: not set: provide --client-id; copy",
         ),
-        (
-            &["--client-id", "api://x"],
-            "which belongs into --audience;",
-        ),
+        (&["--client-id", "api://x"], "which belongs in --audience;"),
         (
             &[
                 "--tenant",
@@ -211,12 +223,12 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
                 "contoso.ciamlogin.com",
                 "--accept-v1-tokens",
             ],
-            "--accept-v1-tokens: External ID issues v2 tokens only; leave the setting out",
+            "--accept-v1-tokens: External ID issues v2 tokens only; remove the setting",
         ),
     ] {
         let ran = run(&[&["explain"], options].concat(), "");
         assert!(ran.err.contains(says), "{says} in {}", ran.err);
-        // A service's names for its settings are of no use here.
+        // A service's names for its settings mean nothing here.
         assert!(
             !ran.err.contains("ENTRA_") && !ran.err.contains("()"),
             "{}",
@@ -244,7 +256,7 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
     ] {
         let ran = run(&[&settings, options].concat(), "token");
         assert_eq!((ran.status, &*ran.out), (2, ""), "{options:?}");
-        assert!(ran.err.contains(says), "{says} in {}", ran.err);
+        assert!(ran.words().contains(says), "{says} in {}", ran.err);
     }
     let file = TextFile::new("{}");
     let ran = run(&[&settings[..], &["--keys", file.path()]].concat(), "token");

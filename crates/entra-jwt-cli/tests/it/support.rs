@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
@@ -39,7 +39,11 @@ pub(crate) fn run(arguments: &[&str], input: &str) -> Ran {
 
 /// Runs the program with these environment variables and no others.
 pub(crate) fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_entra-jwt"))
+    finish(start(arguments, variables), input)
+}
+
+fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_entra-jwt"))
         .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())
@@ -47,7 +51,11 @@ pub(crate) fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Gives the program its input, and waits for its end.
+fn finish(mut child: Child, input: &str) -> Ran {
     // A program that refuses its arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
@@ -122,13 +130,28 @@ impl Desk {
         self.run(token, &[&keys, options].concat())
     }
 
+    /// Explains the token like `explain_text`, to a reader that has gone before the program writes.
+    pub(crate) fn explain_to_no_reader(&self, token: &str, options: &[&str]) -> Ran {
+        let keys = ["--keys", self.keys.path()];
+        self.with_arguments(&[&keys, options].concat(), |arguments| {
+            let mut child = start(arguments, &[]);
+            drop(child.stdout.take());
+            finish(child, token)
+        })
+    }
+
     pub(crate) fn run(&self, token: &str, options: &[&str]) -> Ran {
+        self.with_arguments(options, |arguments| run(arguments, token))
+    }
+
+    /// Runs the program by `run`, with the arguments that describe the API.
+    fn with_arguments(&self, options: &[&str], run: impl FnOnce(&[&str]) -> Ran) -> Ran {
         let now = (self.tenant.clock())().duration_since(UNIX_EPOCH).unwrap();
         let now = now.as_secs().to_string();
         let tenant = ["explain", "--tenant", self.tenant.id()];
         let client = ["--client-id", API, "--at", &now];
         // An option that comes later wins.
-        run(&[&tenant, &client[..], options].concat(), token)
+        run(&[&tenant, &client[..], options].concat())
     }
 
     /// Returns the text without the key ids, which differ from run to run.

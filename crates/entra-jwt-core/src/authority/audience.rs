@@ -6,7 +6,7 @@ use crate::identifier::ClientId;
 use crate::json::JsonStr;
 use crate::shown::EscapedUrl;
 
-/// An audience in addition to the client id: usually the API's App ID URI.
+/// An accepted value of the claim `aud`, such as the API's Application ID URI.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Audience(Box<str>);
 
@@ -22,19 +22,19 @@ impl InvalidAudience {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 enum AudienceFault {
     /// The text is empty, or has white space or control characters.
-    #[error("empty or with white space; an App ID URI looks like api://orders.contoso.com")]
+    #[error("is empty or has white space; an App ID URI looks like api://orders.contoso.com")]
     Malformed,
     /// The text is longer than [`Audience::MAX_LENGTH`].
     #[error("longer than {} bytes", Audience::MAX_LENGTH)]
     TooLong,
     /// The text is a URI with a user name or password. Every client that asks for a token would see
     /// them.
-    #[error("has a user name or password; leave it out")]
+    #[error("has a user name or password; remove it")]
     UserInfo,
     /// The text is a scope such as `api://…/.default`. Only the first part of it is the audience.
-    #[error("this is a scope; leave out /.default")]
+    #[error("this is a scope; remove /.default")]
     Scope,
-    /// The audience is another API of Microsoft. Anyone with a token for that API could send it
+    /// The audience is one of Microsoft's own APIs. Anyone with a token for that API could send it
     /// here, too.
     #[error("this is {0}, whose tokens are not meant for this API; name this API's own App ID URI")]
     MicrosoftApi(&'static str),
@@ -52,10 +52,11 @@ impl Audience {
     /// Maximum length of an audience, in bytes.
     pub const MAX_LENGTH: usize = 1_000;
 
-    /// Builds an audience, which is compared with the token's `aud` byte for byte.
+    /// Builds an audience, which must equal the token's `aud` byte for byte, except for one slash
+    /// at the end.
     ///
-    /// One trailing slash is tolerated on either side if the value has a scheme (`api://…`,
-    /// `https://…`).
+    /// The slash at the end may be missing on either side, but only if the value has a scheme
+    /// (`api://…`, `https://…`).
     ///
     /// # Errors
     /// If no token for this API can have this audience, or it is longer than
@@ -82,8 +83,8 @@ impl Audience {
         Ok(Self(text.into()))
     }
 
-    /// Returns whether the audience is Microsoft Graph of any cloud, by App ID URI or application
-    /// id.
+    /// Returns whether the audience is Microsoft Graph of any cloud, by Application ID URI or
+    /// application id.
     pub(crate) fn is_graph(audience: &str) -> bool {
         matches!(
             without_slash(audience),
@@ -140,7 +141,7 @@ fn without_slash(audience: &str) -> &str {
     }
 }
 
-/// Microsoft's own APIs, whose tokens are often sent to the wrong place.
+/// Recognises Microsoft's own APIs, whose tokens are often sent to another API by mistake.
 impl Audience {
     /// Returns the name of the API of Microsoft that the audience belongs to, if the API is known
     /// and is not Graph.

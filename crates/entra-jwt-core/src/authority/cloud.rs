@@ -1,9 +1,9 @@
-//! The national clouds of Microsoft Entra ID, with their names and hosts.
+//! The clouds of Microsoft Entra ID, public and national, with their names and hosts.
 
 use std::str::FromStr;
 
 named! {
-    /// A national cloud of Microsoft.
+    /// A cloud of Microsoft: the worldwide public cloud, or a national cloud.
     ///
     /// Tokens of one cloud are never valid in another. Hosts and issuers are those of Microsoft's
     /// "National clouds" page and of the instance metadata of MSAL.
@@ -20,7 +20,7 @@ named! {
     }
     /// Returns the name in this project's settings: `public`, `usgovernment`, `china`.
     name,
-    /// All known clouds.
+    /// Every known cloud.
     ALL
 }
 
@@ -71,7 +71,7 @@ impl Cloud {
                     .is_some_and(is_region)
     }
 
-    /// Returns `cloud_instance_name` as discovery and key documents spell it.
+    /// Returns `cloud_instance_name` as discovery and JWKS documents spell it.
     #[must_use]
     pub const fn instance_name(self) -> &'static str {
         match self {
@@ -84,15 +84,15 @@ impl Cloud {
 
 /// The text names no known cloud.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("no known cloud; those are public, usgovernment and china")]
+#[error("unknown cloud; known clouds are public, usgovernment and china")]
 #[non_exhaustive]
 pub struct UnknownCloud;
 
 impl FromStr for Cloud {
     type Err = UnknownCloud;
 
-    /// Parses a [`name`](Self::name), or the name that the Azure CLI and the Azure SDKs use, in any
-    /// case.
+    /// Parses a [`name`](Self::name), or the name that the Azure CLI and the Azure SDKs use, in
+    /// upper or lower case.
     fn from_str(name: &str) -> Result<Self, UnknownCloud> {
         match name.trim().to_ascii_lowercase().as_str() {
             "public" | "azurecloud" | "azurepublic" => Ok(Self::Public),

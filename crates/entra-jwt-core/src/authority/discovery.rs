@@ -21,7 +21,7 @@ pub struct DiscoveryDocument {
 /// The text is not a discovery document: a JSON object with the strings `issuer` and `jwks_uri`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "not a discovery document: an object with the strings \"issuer\" and \"jwks_uri\" is expected"
+    "not a discovery document: expected an object with the strings \"issuer\" and \"jwks_uri\""
 )]
 #[non_exhaustive]
 pub struct InvalidDiscoveryDocument;

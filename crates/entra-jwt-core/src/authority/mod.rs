@@ -22,9 +22,10 @@ use crate::shown::Escaped;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenVersion {
-    /// `null` or 1: the issuer is `sts.windows.net`, or another cloud's equivalent.
+    /// Version 1 (`requestedAccessTokenVersion` is `null` or 1): the issuer is `sts.windows.net`,
+    /// or another cloud's equivalent.
     V1,
-    /// 2: the issuer ends in `/v2.0`.
+    /// Version 2 (`requestedAccessTokenVersion` is 2): the issuer ends in `/v2.0`.
     V2,
 }
 
@@ -47,10 +48,10 @@ pub struct ForeignDocument(Foreign);
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 enum Foreign {
     /// The document belongs to another cloud, or to no known one.
-    #[error("of {}, {expected} expected", Escaped(.found))]
+    #[error("belongs to {}; expected {expected}", Escaped(.found))]
     Cloud { found: String, expected: String },
     /// The document belongs to another tenant of this cloud.
-    #[error("of the issuer {}, {expected} expected", Escaped(.found))]
+    #[error("belongs to the issuer {}; expected {expected}", Escaped(.found))]
     Tenant { found: String, expected: String },
 }
 
@@ -115,7 +116,7 @@ impl Authority {
         &self.tenancy
     }
 
-    /// Returns the national cloud.
+    /// Returns the cloud of the tenants.
     #[must_use]
     pub fn cloud(&self) -> Cloud {
         self.cloud

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::identifier::TenantId;
 
-/// The tenants whose tokens are accepted, as Entra's authorities name them.
+/// The tenants whose tokens are accepted: one, several, or those of `organizations`, `common` or
+/// `consumers`.
 ///
 /// In every case, the issuer of a token must belong to the token's own tenant. Accepting many
 /// tenants never leaves the issuer unchecked.
@@ -19,7 +20,7 @@ pub struct Tenancy(Admitted);
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Admitted {
     Tenant(TenantId),
-    /// Sorted, without duplicates. The list is empty only until a validator is built.
+    /// Sorted, without duplicates. No validator can be built with an empty list.
     Tenants(Arc<[TenantId]>),
     Organizations,
     Common,
@@ -30,7 +31,8 @@ enum Admitted {
 /// stay small.
 const MOST_SHOWN: usize = 5;
 
-/// The text is neither a tenant id, nor a list of tenant ids, nor one of Entra's words for many.
+/// The text is neither a tenant id, nor a list of tenant ids, nor `organizations`, `common` or
+/// `consumers`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "neither a tenant id (a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47), nor several \
@@ -106,9 +108,9 @@ impl Tenancy {
         }
     }
 
-    /// Returns the tenants that are accepted by their ids, sorted.
+    /// Returns the ids of the accepted tenants, sorted; none for `organizations` and `common`.
     ///
-    /// The iterator is empty where one of Entra's words admits many tenants.
+    /// For `consumers`, it is the id of the tenant of personal accounts.
     pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> {
         let listed = match &self.0 {
             Admitted::Tenants(ids) => &**ids,
@@ -117,8 +119,8 @@ impl Tenancy {
         self.single().into_iter().chain(listed.iter().copied())
     }
 
-    /// Returns the first path segment of Entra's documents: the tenant's id, or Entra's word for
-    /// many.
+    /// Returns the first path segment of Entra's documents: the tenant's id, or `organizations`,
+    /// `common` or `consumers`.
     #[doc(hidden)] // for `tower-entra-auth` and similar crates
     #[must_use]
     pub fn path_segment(&self) -> String {

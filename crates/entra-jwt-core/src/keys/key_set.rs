@@ -26,7 +26,7 @@ pub struct KeySet {
 #[non_exhaustive]
 pub enum InvalidKeySet {
     /// The document is not a JSON object with one array `keys`.
-    #[error("not a JWKS document: an object with an array \"keys\" is expected")]
+    #[error("not a JWKS document: expected an object with an array \"keys\"")]
     Malformed,
     /// The document has more than [`KeySet::MAX_KEYS`] entries, which no key server ever has.
     #[error("more than {} keys", KeySet::MAX_KEYS)]

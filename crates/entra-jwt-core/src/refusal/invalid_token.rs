@@ -100,7 +100,8 @@ refusal! { InvalidToken of TokenFault,
             None => NO_ACCESS_TOKEN.to_owned(),
         },
     }
-    /// The header's `typ` is neither absent nor `JWT`, or, in a reissued token, is not `at+jwt`.
+    /// The header's `typ` is wrong: Entra's tokens have `JWT` or no `typ`,
+    /// [reissued](crate::Validator::reissued) ones have `at+jwt`.
     WrongTokenType { found, expected } => "wrong_token_type" {
         found: found.as_str(),
         expected: *expected,
@@ -122,24 +123,24 @@ refusal! { InvalidToken of TokenFault,
         remedy: match api {
             Some(api) => format!(
                 "check that the token is of an allowed tenant (personal accounts and other clouds \
-                 have keys of their own); if this API has custom signing keys (claims mapping), set \
+                 have their own keys); if this API has custom signing keys (claims mapping), set \
                  {} to the tenant's /v2.0/.well-known/openid-configuration?appid={api}",
                 setting(Setting::MetadataEndpoint),
             ),
             None => "sign in again; if this happens at every restart, give the authorization \
-                server keys that outlast it, and keep the old ones in the list for as long as their \
-                tokens live"
+                server keys that survive a restart, and keep each old key in the list until its \
+                tokens have expired"
                 .to_owned(),
         },
     }
     /// The signature does not verify with the key that the token names.
     BadSignature { key_id } => "bad_signature", publicly UNTRUSTED_SIGNATURE {
         found: key_id.as_str(),
-        remedy: "the token was changed on its way, or forged; send it exactly as Entra's token \
+        remedy: "the token was changed in transit, or forged; send it exactly as Entra's token \
             endpoint returned it",
     }
-    /// A claim is missing that every access token of Entra has, or every
-    /// [reissued](crate::Validator::reissued) one.
+    /// A claim is missing that every access token of Entra has, or, for a
+    /// [reissued](crate::Validator::reissued) token, that every such token has.
     MissingClaim { claim } => "missing_claim" {
         found: format!("no {claim}"),
         remedy: NO_ACCESS_TOKEN,
@@ -160,14 +161,14 @@ refusal! { InvalidToken of TokenFault,
             seconds_ahead.saturating_sub(*skew),
         ),
         expected: format!("within a clock skew of {skew} s"),
-        remedy: "the clock of this machine is behind: synchronise it (NTP; for a container, that of \
-            its host)",
+        remedy: "the clock of this machine is behind: synchronise it (NTP; for a container, \
+            synchronise its host)",
     }
     /// `nbf` is later than `exp`.
     ImpossibleLifetime => "impossible_lifetime" {
-        remedy: "synchronise the clock of this machine (NTP)",
+        remedy: NO_ACCESS_TOKEN,
     }
-    /// A second claim has the name `tid` in another case.
+    /// A second claim has the name `tid` in another letter case, such as `TID`.
     AmbiguousTenant => "ambiguous_tenant" {
         remedy: "remove the claims mapping that emits a second tenant id",
     }
@@ -183,10 +184,10 @@ refusal! { InvalidToken of TokenFault,
         expected: expected.as_str(),
         remedy: if Authority::is_b2c(found) {
             format!(
-                "the token is of Azure AD B2C, whose tokens are not supported: for people of your own \
-                 organization set the client's authority to https://{}/<tenant id>; for customers, to an \
-                 External ID tenant (https://<name>.ciamlogin.com), and set {} to it; accounts that are \
-                 in B2C alone have to be moved there",
+                "the token is of Azure AD B2C, whose tokens are not supported: for people of your \
+                 own organization set the client's authority to https://{}/<tenant id>; for \
+                 customers, to an External ID tenant (https://<name>.ciamlogin.com), and set {} to \
+                 it; accounts that exist only in B2C must be moved to that tenant",
                 host_of(expected),
                 setting(Setting::ExternalId),
             )
@@ -218,15 +219,15 @@ refusal! { InvalidToken of TokenFault,
             swapped(setting)
         } else if *by_tenant_rule {
             format!(
-                "if {found} is a customer, have {} admit it; otherwise the user signs in to a \
-                 tenant that is",
+                "if {found} is a customer, have {} admit it; otherwise the user has to sign in to \
+                 an admitted tenant",
                 setting(Setting::TenantRule),
             )
         } else {
             format!(
-                "if {found} is this API's own tenant, set {} to it; if it is another that may call, \
-                 add it there after a comma; otherwise have the client sign in to an allowed tenant \
-                 (its authority ends with the tenant's id)",
+                "if {found} is this API's own tenant, set {} to it; if it is another tenant that \
+                 may call, add it there after a comma; otherwise have the client sign in to an \
+                 allowed tenant (its authority ends with the tenant's id)",
                 setting(Setting::Tenant),
             )
         },
@@ -236,9 +237,9 @@ refusal! { InvalidToken of TokenFault,
         found: TenantId::CONSUMERS.to_string(),
         expected: allowed.as_str(),
         remedy: format!(
-            "sign in with a work or school account; to accept personal accounts, which anybody can \
-             make, too, set signInAudience to AzureADandPersonalMicrosoftAccount in the manifest of \
-             this API's app registration, and {}",
+            "sign in with a work or school account; to accept personal accounts too (anyone can \
+             create one), set signInAudience to AzureADandPersonalMicrosoftAccount in the manifest \
+             of this API's app registration, and {}",
             if *are_all_others_admitted {
                 format!("{} to common", setting(Setting::Tenant))
             } else {
@@ -261,7 +262,7 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::AcceptV1Tokens),
         ),
     }
-    /// The key that signed the token may not sign for its issuer: the key's own `issuer` differs.
+    /// The key that signed the token was published for another issuer than the token's `iss`.
     KeyIssuerMismatch { found, key_issuer } => "key_issuer_mismatch", publicly UNTRUSTED_SIGNATURE {
         found: found.as_str(),
         expected: key_issuer.as_str(),
@@ -272,8 +273,8 @@ refusal! { InvalidToken of TokenFault,
         found: found.as_str(),
         expected: expected.as_str(),
         remedy: format!(
-            "if this API's tenant is in the key's cloud, set {} to that; otherwise treat the token \
-             as forged",
+            "if this API's tenant is in the key's cloud, set {} to that cloud; otherwise treat the \
+             token as forged",
             setting(Setting::Cloud),
         ),
     }
@@ -282,7 +283,7 @@ refusal! { InvalidToken of TokenFault,
         found: format!("{found} ({api_name})"),
         expected: audiences_of(*api),
         remedy: format!(
-            "request the scope {}, not one of {api_name}; a token is for one API only",
+            "request the scope {}, not a scope of {api_name}; a token is for one API only",
             scope_of(*api),
         ),
     }
@@ -312,8 +313,8 @@ refusal! { InvalidToken of TokenFault,
         found: "an id token",
         expected: "an access token",
         remedy: format!(
-            "send access_token, not id_token, of Entra's answer, and have the client request the \
-             scope {}",
+            "send access_token, not id_token, from Entra's response, and have the client request \
+             the scope {}",
             scope_of(*api),
         ),
     }
@@ -322,8 +323,8 @@ refusal! { InvalidToken of TokenFault,
         found: found.to_string(),
         expected: "one of the allowed clients",
         remedy: format!(
-            "add {found} to {}, or have an allowed client call (Application (client) ID on the \
-             client's Overview page)",
+            "add {found} to {}, or call from an allowed client (its id is Application (client) ID \
+             on the client's Overview page)",
             setting(Setting::AllowedClients),
         ),
     }
@@ -332,9 +333,9 @@ refusal! { InvalidToken of TokenFault,
         found: "a guest",
         expected: "a member",
         remedy: format!(
-            "sign in with an account of the tenant {tenant} itself; if this one counts as a member \
-             (Users, the user, Properties, User type), emit the optional claim acct (Token \
-             configuration); or drop {}",
+            "sign in with an account of the tenant {tenant} itself; if this user counts as a \
+             member (Users, the user, Properties, User type), emit the optional claim acct (Token \
+             configuration); or remove {}",
             setting(Setting::RefuseGuests),
         ),
     }
@@ -343,11 +344,12 @@ refusal! { InvalidToken of TokenFault,
         found: "an agent",
         expected: "a user or an application",
         remedy: format!(
-            "call as a user or as an application of one's own, without an agent identity; or drop {}",
+            "call as a user or as an application, without an agent identity; or remove {}",
             setting(Setting::RefuseAgents),
         ),
     }
-    /// The token is a reissued one whose sign-in has been ended.
+    /// The token is a [reissued](crate::Validator::reissued) one, and the grant (the sign-in)
+    /// behind it has ended.
     GrantEnded => "grant_ended" {
         remedy: "sign in again",
     }
@@ -392,14 +394,15 @@ impl InvalidToken {
     pub fn tenant_rule_said_no(tenant: TenantId) -> Self {
         TokenFault::TenantNotAllowed {
             found: tenant,
-            allowed: "those that the tenant rule admits".to_owned(),
+            allowed: "a tenant that the tenant rule admits".to_owned(),
             by_tenant_rule: true,
             is_the_client_id: false,
         }
         .into()
     }
 
-    /// Returns the refusal of a reissued token whose sign-in was ended.
+    /// Returns the refusal of a [reissued](crate::Validator::reissued) token whose grant (sign-in)
+    /// has ended.
     #[must_use]
     pub fn grant_ended() -> Self {
         TokenFault::GrantEnded.into()
@@ -413,7 +416,7 @@ impl InvalidToken {
 }
 
 const NO_ACCESS_TOKEN: &str =
-    "this is no access token of Microsoft Entra ID; request one from its token endpoint";
+    "this is not an access token of Microsoft Entra ID; request one from its token endpoint";
 
 const NOT_ENTRA: &str = "request the token from the tenant and the cloud (public, US Government, \
     China) that this API is configured for";
@@ -444,8 +447,8 @@ fn host_of(issuer: &str) -> &str {
 
 /// Returns the remedy for a token with a wrong audience.
 ///
-/// The token is for another API of the tenant, the App ID URI is not configured, or a setting has a
-/// mistake.
+/// The token is for another API of the tenant, the Application ID URI is not configured, or a
+/// setting has a mistake.
 fn wrong_audience(
     found: &str,
     accepted: &[String],

@@ -1,7 +1,7 @@
 //! Refusals of tokens and their remedies: a token is [not valid](InvalidToken), or [permits too
 //! little](PermissionDenied).
 //!
-//! Each refusal has a `kind()` to match on, an exact `code()` for logs and metrics, a
+//! Each refusal has a `kind()` for a `match`, an exact `code()` for logs and metrics, a
 //! `public_code()` that the caller may see, and a `remedy()`. The remedy names each [`Setting`] as
 //! the program calls it.
 
@@ -31,8 +31,8 @@ macro_rules! refusal {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Returns the exact machine code, which is stable across releases and suits metrics
-            /// and log searches.
+            /// Returns the code of this exact kind, which is stable across releases and suits
+            /// metrics and log searches.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self {
@@ -40,11 +40,11 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns the code for the caller who sent the token.
+            /// Returns the code that the caller may see: the [`code`](Self::code), or one common
+            /// code for all faults of key and signature.
             ///
-            /// It is the same as [`code`](Self::code), except for the kinds about the key or the
-            /// signature. All of these have one public code, so that an attacker cannot probe the
-            /// key set. The exact code belongs in the log.
+            /// With the exact code of such a fault, an attacker could probe the key set. The exact
+            /// code belongs in the log.
             #[must_use]
             pub const fn public_code(self) -> &'static str {
                 match self {
@@ -60,7 +60,7 @@ macro_rules! refusal {
             }
         }
 
-        #[expect(unused_variables, reason = "each reads what it needs of a row's fields")]
+        #[expect(unused_variables, reason = "each method reads only some fields of a row")]
         impl $type {
             /// Returns the kind, for a `match`.
             #[must_use]
@@ -70,13 +70,13 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns the exact machine code of the [kind](Self::kind).
+            /// Returns the exact code of the [kind](Self::kind), for logs and metrics.
             #[must_use]
             pub fn code(&self) -> &'static str {
                 self.kind().code()
             }
 
-            /// Returns the [kind](Self::kind)'s code for the caller who sent the token.
+            /// Returns the code that the caller may see.
             #[must_use]
             pub fn public_code(&self) -> &'static str {
                 self.kind().public_code()
@@ -101,11 +101,11 @@ macro_rules! refusal {
                 }
             }
 
-            /// Returns the remedy, with this program's names for the settings: what to change, and
-            /// where.
+            /// Returns the remedy (what to change, and where), with the given names for the
+            /// settings.
             $(
                 #[doc = ""]
-                #[doc = concat!("`", stringify!($app_id_uri), "` is the API's App ID URI, which")]
+                #[doc = concat!("`", stringify!($app_id_uri), "` is the API's Application ID URI, which")]
                 /// [`Validator::app_id_uri`](crate::Validator::app_id_uri) returns. It is the
                 /// prefix of scopes.
             )?

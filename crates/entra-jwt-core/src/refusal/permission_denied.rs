@@ -20,6 +20,9 @@ pub(crate) enum Lack {
     MissingScope {
         any_of: Vec<String>,
         found: Vec<String>,
+        /// `true` for a [reissued](crate::Validator::reissued) token. Its client is unknown to
+        /// Entra.
+        is_reissued: bool,
     },
     #[error("the user role {} is required; the token has {}", any_of_text(.any_of), shown(.found))]
     MissingUserRole {
@@ -34,22 +37,25 @@ pub(crate) enum Lack {
         any_of: Vec<String>,
         found: Vec<String>,
     },
-    #[error("a user is required, and the token is not of one")]
+    #[error("a user's token is required, and this token is not a user's")]
     UserRequired,
-    #[error("an application as itself is required, and the token is not of one")]
-    AppRequired,
+    #[error("an app-only token is required, and this token is not app-only")]
+    AppRequired {
+        /// `true` for a [reissued](crate::Validator::reissued) token.
+        is_reissued: bool,
+    },
     #[error("membership of the group {} is required", any_of_text(.any_of))]
     MissingGroup {
         any_of: Vec<String>,
         listed: ListedGroups,
     },
-    #[error("members of the group {group} are kept out")]
+    #[error("members of the group {group} are refused")]
     ForbiddenGroup { group: String },
     #[error("the user is in too many groups for the token to list them")]
     GroupsOverage { group: String },
-    #[error("the token lists groups by name, which leaves some out")]
+    #[error("the token lists groups by name; such a list may be incomplete")]
     GroupsByName,
-    #[error("the token says nothing about groups")]
+    #[error("the token has no groups claim")]
     GroupsNotEmitted,
     #[error("the authentication context {context} is required")]
     StepUp {
@@ -63,7 +69,8 @@ pub(crate) enum Lack {
 /// The form of a token's groups, compared with the form of the required group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ListedGroups {
-    /// At least one group has the required form, or the token has no group.
+    /// The token has at least one group in the form (id or name) of the required group, or no group
+    /// at all.
     InThatForm,
     /// All groups are ids, and a name is required.
     AsIds,
@@ -89,14 +96,26 @@ refusal! { PermissionDenied of Lack,
         ),
     }
     /// The user's token has none of the accepted scopes.
-    MissingScope { any_of, found } => "missing_scope" {
+    MissingScope { any_of, found, is_reissued } => "missing_scope" {
         found: found_text(found),
         expected: any_of_text(any_of),
-        remedy: format!(
-            "have the client request the scope {app_id_uri}/{}; it is defined on this API's page \
-             Expose an API, and granted on the client's page API permissions (Delegated permissions)",
-            any_of.first().map(String::as_str).unwrap_or_default(),
-        ),
+        remedy: {
+            let scope = any_of.first().map(String::as_str).unwrap_or_default();
+            if *is_reissued {
+                format!(
+                    "have the client request the scope {scope} in a new sign-in; the authorization \
+                     server must offer it (entra-oauth-proxy: in optional_scopes), and it must be on \
+                     the pages Expose an API and API permissions (Delegated permissions) of the \
+                     server's app registration",
+                )
+            } else {
+                format!(
+                    "have the client request the scope {app_id_uri}/{scope}; it is defined on this \
+                     API's page Expose an API, and granted on the client's page API permissions \
+                     (Delegated permissions)",
+                )
+            }
+        },
     }
     /// The user has none of the accepted app roles.
     MissingUserRole { any_of, found } => "missing_role" {
@@ -130,24 +149,32 @@ refusal! { PermissionDenied of Lack,
              AppPermission as an alternative",
         ),
     }
-    /// An application as itself is required, but the token is a user's, or does not say whose it
-    /// is.
-    AppRequired => "app_required" {
-        expected: "an application as itself",
-        remedy: format!(
-            "grant the client an app role of this API (its API permissions, Application \
-             permissions, then Grant admin consent) and have it request {app_id_uri}/.default by \
-             client credentials; or require a Scope as an alternative",
-        ),
+    /// An application without a user is required, but the token is a user's, or does not say whose
+    /// it is.
+    AppRequired { is_reissued } => "app_required" {
+        expected: "an application without a user",
+        remedy: if *is_reissued {
+            format!(
+                "call with a token that an application got from Entra itself: it requests \
+                 {app_id_uri}/.default by client credentials, and has an app role of this API; or \
+                 require a Scope as an alternative",
+            )
+        } else {
+            format!(
+                "grant the client an app role of this API (its API permissions, Application \
+                 permissions, then Grant admin consent) and have it request {app_id_uri}/.default by \
+                 client credentials; or require a Scope as an alternative",
+            )
+        },
     }
     /// The user is in none of the accepted groups.
     MissingGroup { any_of, listed } => "missing_group" {
         found: match listed {
-            ListedGroups::InThatForm => "other groups, or none",
+            ListedGroups::InThatForm => "other groups, or no groups",
             ListedGroups::AsIds => "groups by their ids",
             ListedGroups::AsNames => "groups by their names",
         },
-        expected: format!("a member of {}", any_of_text(any_of)),
+        expected: format!("a member of the group {}", any_of_text(any_of)),
         remedy: match listed {
             ListedGroups::InThatForm => format!(
                 "add the user to the group {}: Entra admin center, Groups, the group, Members",
@@ -165,18 +192,18 @@ refusal! { PermissionDenied of Lack,
     }
     /// The user is in a forbidden group.
     ForbiddenGroup { group } => "forbidden_group" {
-        expected: format!("no member of {group}"),
+        expected: format!("a user who is not a member of the group {group}"),
         remedy: format!(
             "remove the user from the group {group}: Entra admin center, Groups, the group, Members",
         ),
     }
-    /// The token does not say whether the user is in the group, because it has too many groups to
-    /// list.
+    /// The token does not say whether the user is in the group, because the user has too many
+    /// groups to list.
     ///
     /// Entra then leaves all groups out.
     GroupsOverage { group } => "groups_overage" {
         found: "too many groups to list",
-        expected: format!("a list of groups, to look for {group}"),
+        expected: format!("a list of groups, to check for {group}"),
         remedy: format!(
             "in two steps: (1) emit only the groups assigned to the application: App registrations, \
              this API, Token configuration, groups claim (in the manifest \
@@ -199,10 +226,11 @@ refusal! { PermissionDenied of Lack,
     GroupsNotEmitted => "groups_not_emitted" {
         found: "no groups claim",
         expected: "a list of groups",
-        remedy: "add the groups claim: App registrations, this API, Token configuration, Add groups \
-            claim, Groups assigned to the application (in the manifest \"groupMembershipClaims\": \
-            \"ApplicationGroup\"), and assign the group (Enterprise applications, this API, Users and \
-            groups); a user in no such group has no claim either",
+        remedy: "add the groups claim: App registrations, this API, Token configuration, Add \
+            groups claim, Groups assigned to the application (in the manifest \
+            \"groupMembershipClaims\": \"ApplicationGroup\"), and assign the group (Enterprise \
+            applications, this API, Users and groups); a user who is in none of these groups has \
+            no such claim either",
     }
     /// The sign-in did not satisfy the authentication context.
     StepUp { context, understands_challenges } => "step_up" {
@@ -234,15 +262,15 @@ refusal! { PermissionDenied of Lack,
 impl PermissionDenied {
     /// Returns the remedy: what to change, and where, so that the next request is permitted.
     ///
-    /// It uses this crate's names for the settings, and a placeholder for the API's App ID URI in
-    /// scopes.
+    /// It uses this crate's names for the settings, and a placeholder for the API's Application ID
+    /// URI in scopes.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.remedy_with(Setting::name, "api://<client id>")
     }
 
-    /// Returns the authentication context that the sign-in did not satisfy, `c1` to `c99`, if it is
-    /// the missing permission.
+    /// Returns the missing authentication context, `c1` to `c99`, or `None` if something else is
+    /// missing.
     #[must_use]
     pub fn authentication_context(&self) -> Option<&str> {
         match &*self.0 {

@@ -16,7 +16,7 @@ pub enum SentInstead {
     Quoted,
     /// A JSON object, such as the response of the token endpoint.
     Json,
-    /// A language's text for a variable without a value.
+    /// The text of a missing value in a programming language, such as `undefined` or `None`.
     Unset(&'static str),
     /// A placeholder for a token, such as `$TOKEN` or `<access token>`.
     Placeholder,
@@ -127,28 +127,30 @@ impl SentInstead {
             }
             Self::Quoted => "send the access token without quotes",
             Self::Json => {
-                "send the value of access_token alone, not the whole answer of the token endpoint"
+                "send only the value of access_token, not the whole response of the token endpoint"
             }
             Self::Unset(_) => {
-                "the client has no token: the variable that it sends was never set; see why it got none"
+                "the client has no token: the variable that it sends was never set; find out why \
+                 it got no token"
             }
             Self::Placeholder => {
-                "put an access token in its place; a shell replaces $NAME in double quotes, not in \
-                 single ones"
+                "replace the placeholder with an access token; a shell expands $NAME in double \
+                 quotes, not in single quotes"
             }
             Self::Several => "send one access token, and nothing after it",
             Self::RefreshToken => {
-                "send access_token of the token endpoint's answer, not refresh_token or the code"
+                "send access_token from the token endpoint's response, not refresh_token or the \
+                 code"
             }
             Self::Guid => {
                 "send an access token, not the id of an application, a tenant or a secret"
             }
             Self::Opaque => {
-                "request a token for this API, by a scope api://<client id>/<name>; a token without dots \
-                 is for an API of Microsoft (EwB…: Graph, for a personal account) or of another server, \
-                 and nobody else can read it"
+                "request a token for this API, by a scope api://<client id>/<name>; a token \
+                 without dots is for an API of Microsoft (EwB…: Graph, for a personal account) or \
+                 of another server, and only that API can read it"
             }
-            Self::CutOff(_) => "send the whole access token: a part of this one was cut off",
+            Self::CutOff(_) => "send the whole access token: a part of this token was cut off",
             Self::Segments(_) => AS_RETURNED,
         }
     }
@@ -216,9 +218,9 @@ mod tests {
         for (sent, words) in [
             ("Bearer x", "send the word Bearer once"),
             ("\"x\"", "without quotes"),
-            ("{}", "send the value of access_token alone"),
+            ("{}", "send only the value of access_token"),
             ("undefined", "the variable that it sends was never set"),
-            ("$TOKEN", "a shell replaces $NAME in double quotes"),
+            ("$TOKEN", "a shell expands $NAME in double quotes"),
             ("a, b", "send one access token"),
             ("0.AAA", "not refresh_token"),
             ("eyJhbGciOi", "send the whole access token"),

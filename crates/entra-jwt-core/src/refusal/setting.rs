@@ -13,11 +13,11 @@ named! {
         AcceptV1Tokens = "ValidatorBuilder::accept_v1_tokens",
         /// The allowed client applications.
         AllowedClients = "ValidatorBuilder::allowed_clients",
-        /// A further audience: the App ID URI of the API.
+        /// An added audience: the Application ID URI of the API.
         Audience = "ValidatorBuilder::audience",
         /// The application (client) id of the API.
         ClientId = "the client id of Validator::entra",
-        /// The national cloud.
+        /// The cloud of the tenant.
         Cloud = "ValidatorBuilder::cloud",
         /// The client applications that need neither a scope nor a role.
         RolelessClients = "ValidatorBuilder::allow_roleless_clients",

@@ -159,16 +159,20 @@ fn what_would_have_passed_is_said_of_a_missing_permission() {
             Lack::MissingScope {
                 any_of: vec!["Reports.Read".to_owned(), "Reports.All".to_owned()],
                 found: vec![],
+                is_reissued: false,
             },
             "Reports.Read or Reports.All",
         ),
         (Lack::UserRequired, "a user"),
-        (Lack::AppRequired, "an application as itself"),
+        (
+            Lack::AppRequired { is_reissued: false },
+            "an application without a user",
+        ),
         (
             Lack::ForbiddenGroup {
                 group: group.to_owned(),
             },
-            &*format!("no member of {group}"),
+            &*format!("a user who is not a member of the group {group}"),
         ),
         (
             Lack::StepUp {

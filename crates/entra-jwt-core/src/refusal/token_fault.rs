@@ -35,14 +35,14 @@ pub(crate) enum TokenFault {
     MissingKeyId,
     #[error("the header has the member \"{member}\", which is not supported")]
     UnsupportedHeader { member: &'static str },
-    #[error("signed with {}, {expected} expected", Escaped(.found.as_deref().unwrap_or("nothing")))]
+    #[error("signed with {}; expected {expected}", Escaped(.found.as_deref().unwrap_or("nothing")))]
     WrongAlgorithm {
         found: Option<String>,
         expected: &'static str,
         /// The issuer, if another authorization server issued the token (`at+jwt`).
         other_server: Option<String>,
     },
-    #[error("of the type {}, {expected} expected", Escaped(.found))]
+    #[error("wrong token type: {}; expected {expected}", Escaped(.found))]
     WrongTokenType {
         found: String,
         expected: &'static str,
@@ -64,25 +64,25 @@ pub(crate) enum TokenFault {
     )]
     Expired { seconds_ago: i64, skew: i64 },
     #[error(
-        "valid only in {seconds_ahead} s, {} s beyond the clock skew of {skew} s",
+        "becomes valid in {seconds_ahead} s, {} s beyond the clock skew of {skew} s",
         .seconds_ahead.saturating_sub(*.skew)
     )]
     NotYetValid { seconds_ahead: i64, skew: i64 },
     #[error("nbf is later than exp")]
     ImpossibleLifetime,
-    #[error("a second claim is named like tid in another case")]
+    #[error("a second claim has the name tid in another letter case")]
     AmbiguousTenant,
     #[error("tid is {}, not a lower-case GUID", Escaped(.found))]
     InvalidTenant { found: String },
-    #[error("issued by {}, {expected} expected", Escaped(.found))]
+    #[error("issued by {}; expected {expected}", Escaped(.found))]
     WrongIssuer { found: String, expected: String },
-    #[error("issued by {} of the cloud {cloud}, {expected} expected", Escaped(.found))]
+    #[error("issued by {} of the cloud {cloud}; expected {expected}", Escaped(.found))]
     WrongCloud {
         found: String,
         cloud: Cloud,
         expected: String,
     },
-    #[error("of the tenant {found}, which is not allowed; allowed: {allowed}")]
+    #[error("the tenant {found} is not allowed; allowed: {allowed}")]
     TenantNotAllowed {
         found: TenantId,
         allowed: String,
@@ -90,25 +90,28 @@ pub(crate) enum TokenFault {
         /// The configured client id equals the token's tenant.
         is_the_client_id: bool,
     },
-    #[error("of a personal Microsoft account; allowed: {allowed}")]
+    #[error("personal Microsoft accounts are not allowed; allowed: {allowed}")]
     PersonalAccount {
         allowed: String,
         /// Every organization is admitted already; only personal accounts are not.
         are_all_others_admitted: bool,
     },
-    #[error("a v1 token (issuer {}), v2 expected ({expected})", Escaped(.found))]
+    #[error("a v1 token (issuer {}); expected v2 ({expected})", Escaped(.found))]
     V1Token { found: String, expected: String },
-    #[error("the key may sign for {}, the token says {}", Escaped(.key_issuer), Escaped(.found))]
+    #[error(
+        "the key may sign for {}, but the token's issuer is {}",
+        Escaped(.key_issuer), Escaped(.found)
+    )]
     KeyIssuerMismatch { found: String, key_issuer: String },
-    #[error("the key belongs to the cloud {}, {expected} expected", Escaped(.found))]
+    #[error("the key belongs to the cloud {}; expected {expected}", Escaped(.found))]
     KeyCloudMismatch { found: String, expected: String },
-    #[error("for {api_name} ({}), not for this API", Escaped(.found))]
+    #[error("the token is for {api_name} ({}), not for this API", Escaped(.found))]
     MicrosoftApiToken {
         found: String,
         api_name: &'static str,
         api: ClientId,
     },
-    #[error("for the audience {}; accepted: {}", Escaped(.found), .accepted.join(", "))]
+    #[error("the audience is {}; accepted: {}", Escaped(.found), .accepted.join(", "))]
     WrongAudience {
         found: String,
         accepted: Vec<String>,
@@ -117,15 +120,15 @@ pub(crate) enum TokenFault {
     },
     #[error("a proof-of-possession token (claim cnf) was sent as a bearer token")]
     ProofOfPossession,
-    #[error("an id token, an access token is expected")]
+    #[error("an id token; expected an access token")]
     IdToken { api: ClientId },
-    #[error("sent by the client {found}, which is not allowed")]
+    #[error("the client {found} is not allowed")]
     ClientNotAllowed { found: ClientId },
-    #[error("of a guest of the tenant {tenant}, and guests are refused")]
+    #[error("the user is a guest of the tenant {tenant}; guests are refused")]
     GuestNotAllowed { tenant: TenantId },
-    #[error("of an agent, and agents are refused")]
+    #[error("the caller is an agent; agents are refused")]
     AgentNotAllowed,
-    #[error("of a sign-in that was ended")]
+    #[error("the token's sign-in has ended")]
     GrantEnded,
 }
 
@@ -156,7 +159,7 @@ impl fmt::Debug for TokenFault {
     }
 }
 
-/// A part of a token in the compact form `header.payload.signature`.
+/// A part of a token in the compact serialization `header.payload.signature`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum TokenPart {
     /// The first segment.
@@ -180,8 +183,8 @@ impl fmt::Display for TokenPart {
 /// The mark by which a token for Microsoft Graph is recognised.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum GraphMark {
-    /// The header has a `nonce`: the signature was made over its hash, so that only Graph can
-    /// verify it.
+    /// The header has a `nonce`: the signature covers the hash of the nonce, so that only Graph can
+    /// verify the signature.
     Nonce,
     /// The audience is Graph.
     Audience,

@@ -6,8 +6,8 @@ macro_rules! atoms {
     ($($(#[$doc:meta])* $name:ident,)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        #[must_use = "nothing is required by an atom alone"]
-        #[expect(clippy::exhaustive_structs, reason = "written as a literal, and that is all it is")]
+        #[must_use = "an atom does nothing until it is part of a requirement"]
+        #[expect(clippy::exhaustive_structs, reason = "users write it as a literal")]
         pub struct $name<S>(pub S);
 
         impl<S: Into<String>> From<$name<S>> for Condition {
@@ -75,7 +75,7 @@ atoms! {
     AuthenticationContext,
 }
 
-/// Any claim with this value, or with an array that contains it.
+/// Requires that the claim with this name has this value, or is an array that contains it.
 ///
 /// The value is a text, a whole number or a boolean.
 ///
@@ -85,11 +85,8 @@ atoms! {
 /// [reissued](crate::Validator::reissued) token, `azp` is always the server, for every client of
 /// that server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[must_use = "nothing is required by an atom alone"]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "written as a literal, and that is all it is"
-)]
+#[must_use = "an atom does nothing until it is part of a requirement"]
+#[expect(clippy::exhaustive_structs, reason = "users write it as a literal")]
 pub struct Claim<N, V>(pub N, pub V);
 
 impl<N: Into<String>, V: Into<ClaimValue>> From<Claim<N, V>> for Condition {

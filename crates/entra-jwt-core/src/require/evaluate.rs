@@ -15,6 +15,7 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), La
                 || Lack::MissingScope {
                     any_of: vec![name.clone()],
                     found: owned(permissions.claims.scopes()),
+                    is_reissued: permissions.is_reissued,
                 },
             )
         }
@@ -134,7 +135,7 @@ fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
 /// Returns how close a refused token is to passing: the less it lacks, the higher the number.
 fn closeness(denied: &Lack) -> u8 {
     match denied {
-        Lack::UserRequired | Lack::AppRequired => 0,
+        Lack::UserRequired | Lack::AppRequired { .. } => 0,
         Lack::NoPermission
         | Lack::MissingScope { .. }
         | Lack::MissingUserRole { .. }

@@ -1,7 +1,7 @@
-//! Finds conditions that make no sense, before the first request.
+//! Finds invalid conditions, before the first request.
 //!
-//! No token of Entra can meet such a condition, every token would meet it, or it depends on a claim
-//! that users or other tenants can set.
+//! A condition is invalid if no token of Entra can meet it, if every token would meet it, or if it
+//! depends on a claim that users or other tenants can set.
 
 use std::fmt;
 
@@ -9,7 +9,8 @@ use super::{ClaimValue, Node};
 use crate::authority::Audience;
 use crate::identifier::Guid;
 
-/// The error of a condition that makes no sense.
+/// The error of a condition that no token can meet, that every token meets, or that depends on a
+/// claim that others can set.
 ///
 /// Lists every problem, each with the correction.
 ///
@@ -34,7 +35,7 @@ pub enum RequirementProblemKind {
     /// A scope or role of one of Microsoft's own APIs, such as Graph, which no token for this API
     /// has.
     MicrosoftApi,
-    /// An App ID URI that is not followed by the name of a scope or role.
+    /// An Application ID URI that is not followed by the name of a scope or role.
     AppIdUri,
     /// `.default`, which requests everything that is granted, and is no scope itself.
     DefaultScope,
@@ -42,7 +43,7 @@ pub enum RequirementProblemKind {
     OpenIdScope,
     /// A name with white space, such as several names in one text.
     SeveralNames,
-    /// A name that is empty or blank, or `/`, which stands for no name.
+    /// An empty or blank name, or `/`, which an agent's token may have in place of a scope.
     NoName,
     /// An id of zeros only, as templates have it.
     Placeholder,
@@ -55,7 +56,8 @@ pub enum RequirementProblemKind {
     Context,
     /// A claim that users can change, or that another tenant can set to the same value.
     MutableClaim,
-    /// A claim that has its own atom, whose rules a plain comparison would skip.
+    /// A [`Claim`](super::Claim) for which there is another type with stricter rules, such as
+    /// [`Scope`](super::Scope) for `scp`.
     OwnAtom,
     /// A blank text as the required value of a claim.
     ClaimValue,
@@ -71,15 +73,16 @@ pub enum RequirementProblemKind {
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 enum Problem {
-    #[error("{atom} \"{found}\": a token has the last part of it alone; use \"{short}\"")]
+    #[error("{atom} \"{found}\": a token has only the last part of this name; use \"{short}\"")]
     FullName {
         atom: &'static str,
         found: String,
         short: String,
     },
     #[error(
-        "{atom} \"{found}\": a permission of {api_name}, which no token for this API has; require a \
-         scope of this API (Expose an API), and call {api_name} with a token of its own (on-behalf-of)"
+        "{atom} \"{found}\": a permission of {api_name}, which no token for this API has; require \
+         a scope of this API (Expose an API), and call {api_name} with a separate token \
+         (on-behalf-of)"
     )]
     MicrosoftApi {
         atom: &'static str,
@@ -87,28 +90,33 @@ enum Problem {
         api_name: &'static str,
     },
     #[error(
-        "{atom} \"{found}\": an Application ID URI; name a scope or role of it, as tokens have it"
+        "{atom} \"{found}\": this is an Application ID URI; name one of its scopes or roles by the \
+         short name that tokens have"
     )]
     AppIdUri { atom: &'static str, found: String },
     #[error(
-        "scope \"{found}\": .default is a form of request and never in a token; name the scope that \
-         it stands for"
+        "scope \"{found}\": .default is only for requests and never in a token; name the scope \
+         that it stands for"
     )]
     DefaultScope { found: String },
     #[error(
         "scope \"{found}\": OpenID Connect's scopes (openid, profile, email, offline_access) are \
-         never in an access token; require a scope of this API in its place (its page Expose an API)"
+         never in an access token; require a scope of this API instead (page Expose an API)"
     )]
     OpenIdScope { found: String },
     #[error(
-        "{atom} \"{found}\": names have no white space; for several use Condition::all([..]) or Condition::any([..])"
+        "{atom} \"{found}\": names have no white space; for several names use Condition::all([..]) \
+         or Condition::any([..])"
     )]
     SeveralNames { atom: &'static str, found: String },
-    #[error("{atom} \"{found}\": no name")]
+    #[error("{atom} \"{found}\": the name is missing")]
     NoName { atom: &'static str, found: String },
     #[error("{atom} \"{found}\": a placeholder; copy the object id from the group's Overview page")]
     Placeholder { atom: &'static str, found: String },
-    #[error("not in group \"{found}\": only the group's object id keeps its members out")]
+    #[error(
+        "not in group \"{found}\": use the group's object id; a token's list of group names may be \
+         incomplete"
+    )]
     GroupName { found: String },
     #[error(
         "authentication context \"{found}\": use one of c1 to c99 (Conditional Access, \
@@ -116,22 +124,22 @@ enum Problem {
     )]
     Context { found: String },
     #[error(
-        "claim {claim}: it is mutable, and another tenant can issue the same; decide by a role, a \
-         group or the object id (oid) with the tenant"
+        "claim {claim}: it is mutable, and another tenant can issue the same value; decide by a \
+         role, a group, or the object id (oid) together with the tenant"
     )]
     MutableClaim { claim: String },
     #[error("claim {claim}: use {atom} instead")]
     OwnAtom { claim: String, atom: &'static str },
     #[error("claim {claim}: the value must not be blank")]
     ClaimValue { claim: String },
-    #[error("any of nothing: no token could pass; name at least one alternative")]
+    #[error("an empty list of alternatives: no token could pass; name at least one")]
     NoAlternative,
-    #[error("all of nothing: every token would pass; name what is required")]
+    #[error("an empty list of conditions: every token would pass; name at least one")]
     NoCondition,
-    #[error("group {group}: nobody is in it and not in it at once")]
+    #[error("group {group}: a user cannot be in the group and not in it")]
     InAndNotIn { group: String },
     #[error(
-        "{condition}: no token is a user's and an application's at once; use or(..) instead of \
+        "{condition}: no token belongs to a user and to an application; use or(..) instead of \
          and(..)"
     )]
     UserAndApp { condition: String },
@@ -188,7 +196,7 @@ impl InvalidRequirement {
 
 impl fmt::Display for InvalidRequirement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a requirement that makes no sense:")?;
+        formatter.write_str("invalid requirement:")?;
         self.problems
             .iter()
             .try_for_each(|problem| write!(formatter, "\n  - {problem}"))
@@ -267,8 +275,8 @@ fn name_of(atom: &'static str, name: &str) -> Option<Problem> {
     if name.contains(char::is_whitespace) {
         return Some(Problem::SeveralNames { atom, found });
     }
-    // Full names are `{App ID URI}/{name}` or `{client id}/{name}`. A slash alone may be part of a
-    // short name.
+    // Full names are `{Application ID URI}/{name}` or `{client id}/{name}`. A slash alone may be
+    // part of a short name.
     let (resource, short) = name.rsplit_once('/').unwrap_or((name, ""));
     if Guid::from_setting(resource).is_none() && !name.contains("://") {
         return None;

@@ -1,7 +1,7 @@
 //! The requirements of a route on valid tokens.
 //!
 //! Atoms such as [`Scope`] are joined by `and` and `or` to a [`Condition`]. A [`Requirement`] is a
-//! condition that was checked to make sense.
+//! condition that passed the checks of [`Requirement::new`].
 
 mod atom;
 mod claim;
@@ -22,7 +22,7 @@ use crate::token::{AccessToken, Claims, Grant, GroupList, Groups};
 
 /// A condition on tokens: atoms joined by `and` and `or`.
 ///
-/// The condition is unchecked: [`Requirement::new`] checks that it makes sense.
+/// The condition is unchecked: [`Requirement::new`] checks it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition(Node);
 
@@ -44,7 +44,8 @@ enum Node {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a condition on a token",
     label = "not a condition",
-    note = "say which permission it is: `Scope(\"Reports.Read\")` of users, `AppPermission(\"Reports.Read.All\")` of applications, `UserRole(\"Admin\")`",
+    note = "name the permission: `Scope(\"Reports.Read\")` for users, \
+        `AppPermission(\"Reports.Read.All\")` for applications, `UserRole(\"Admin\")`",
     note = "join conditions by `.or(..)` and `.and(..)`, or several of one kind by `Condition::any(..)` and `Condition::all(..)`"
 )]
 pub trait IntoCondition {
@@ -92,7 +93,8 @@ impl Condition {
     }
 }
 
-/// A route's requirement on a token: a [`Condition`] that was checked to make sense.
+/// A route's requirement on a token: a [`Condition`] that passed the checks of
+/// [`Requirement::new`].
 ///
 /// It is cheap to clone. `Display` writes it as people would say it:
 /// `scope Reports.Read or app permission Reports.Read.All`.
@@ -142,9 +144,18 @@ impl Requirement {
     }
 
     /// Checks the claims of a token with this payload, for a report. The token may be unverified.
-    pub(crate) fn check_claims(&self, claims: &Claims, payload: &str) -> Result<(), Lack> {
-        let payload = Payload::Text(payload);
-        evaluate::check(&self.0, &Permissions { claims, payload })
+    pub(crate) fn check_claims(
+        &self,
+        claims: &Claims,
+        payload: &str,
+        is_reissued: bool,
+    ) -> Result<(), Lack> {
+        let permissions = Permissions {
+            claims,
+            payload: Payload::Text(payload),
+            is_reissued,
+        };
+        evaluate::check(&self.0, &permissions)
     }
 
     /// Returns the short names of the scopes that a client should request to meet the requirement.
@@ -188,12 +199,14 @@ impl Requirement {
 struct Permissions<'a> {
     claims: &'a Claims,
     payload: Payload<'a>,
+    /// `true` if an authorization server in front of Entra issued the token.
+    is_reissued: bool,
 }
 
 /// The payload, for conditions on claims that are not kept in [`Claims`].
 enum Payload<'a> {
     Text(&'a str),
-    /// A token that keeps its payload only in compact form.
+    /// A token whose payload is kept only as base64url.
     Encoded(&'a AccessToken),
 }
 
@@ -212,6 +225,7 @@ impl<'a> Permissions<'a> {
         Self {
             claims: token.claims(),
             payload: Payload::Encoded(token),
+            is_reissued: token.registered_client().is_some(),
         }
     }
 }
@@ -231,7 +245,9 @@ impl Permissions<'_> {
     fn must_be_app(&self) -> Result<(), Lack> {
         match self.grant() {
             Grant::AppOnly => Ok(()),
-            Grant::Delegated | Grant::Unknown => Err(Lack::AppRequired),
+            Grant::Delegated | Grant::Unknown => Err(Lack::AppRequired {
+                is_reissued: self.is_reissued,
+            }),
         }
     }
 

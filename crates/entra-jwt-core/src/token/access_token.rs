@@ -41,7 +41,7 @@ pub struct AccessToken {
     details: OnceLock<Box<Details>>,
 }
 
-/// Claims that only a reissued token has.
+/// Claims that only a [reissued](crate::Validator::reissued) token has.
 struct Reissued {
     /// The hash of the token's `client_id`.
     client: Box<str>,
@@ -83,9 +83,9 @@ impl AccessToken {
         }
     }
 
-    /// Returns the tenant (`tid`), which the issuer confirms.
+    /// Returns the tenant (`tid`), which agrees with the issuer (`iss`).
     ///
-    /// In a reissued token, the server vouches for the tenant.
+    /// In a [reissued](crate::Validator::reissued) token, the server vouches for the tenant.
     #[must_use]
     pub fn tenant_id(&self) -> TenantId {
         self.tenant
@@ -127,8 +127,9 @@ impl AccessToken {
     ///
     /// It is not this API, which is the audience.
     ///
-    /// `None` for a reissued token: there the server itself requested the token from Entra.
-    /// [`registered_client`](Self::registered_client) identifies the server's own client.
+    /// `None` for a [reissued](crate::Validator::reissued) token: there the server itself requested
+    /// the token from Entra. [`registered_client`](Self::registered_client) identifies the server's
+    /// own client.
     #[must_use]
     pub fn client_id(&self) -> Option<ClientId> {
         match self.reissued {
@@ -137,17 +138,18 @@ impl AccessToken {
         }
     }
 
-    /// Returns a hash of the client that received the reissued token: SHA-256 in base64url.
+    /// Returns the hash (SHA-256 in base64url) of the `client_id` of the client that received the
+    /// [reissued](crate::Validator::reissued) token.
     ///
-    /// It is the hash of the `client_id` by which the client is registered at the server that
-    /// reissued the token. `entra-oauth-proxy` writes the same text into its log as `client`.
-    /// `None` for a token of Entra: see [`client_id`](Self::client_id).
+    /// The client is registered with this `client_id` at the server that reissued the token.
+    /// `entra-oauth-proxy` writes the same text into its log as `client`. `None` for a token of
+    /// Entra: see [`client_id`](Self::client_id).
     #[must_use]
     pub fn registered_client(&self) -> Option<&str> {
         Some(&self.reissued.as_ref()?.client)
     }
 
-    /// Returns the kind of caller: a user, an application or an agent.
+    /// Returns the kind of caller: a user, an application, an agent, or unknown.
     #[must_use]
     pub fn kind(&self) -> CallerKind {
         self.kind
@@ -162,7 +164,7 @@ impl AccessToken {
         Grant::of(&self.claims) == Grant::AppOnly
     }
 
-    /// Returns whether the caller acts for a user, who may be an agent's own user account.
+    /// Returns whether the caller acts for a user, which may be the user account of an agent.
     ///
     /// Its `roles` are those of the user. If the token does not say, both this method and
     /// [`is_app_only`](Self::is_app_only) return `false`.
@@ -189,22 +191,23 @@ impl AccessToken {
 
     /// Returns the facets of the acting party (`xms_act_fct`), as Entra's numbers.
     ///
-    /// Examples: 11 agent identity, 13 agent's user. A reissued token should have none, because
-    /// towards Entra the server acts.
+    /// Examples: 11 agent identity, 13 agent's user. A [reissued](crate::Validator::reissued) token
+    /// should have none, because towards Entra the server acts.
     pub fn actor_facets(&self) -> impl Iterator<Item = u32> {
         numbers(&self.claims.actor_facets)
     }
 
-    /// Returns the facets of the party that the token is for (`xms_sub_fct`).
+    /// Returns the facets of the token's subject (`xms_sub_fct`), as Entra's numbers.
     ///
-    /// The numbers are those of [`actor_facets`](Self::actor_facets).
+    /// The numbers mean the same as those of [`actor_facets`](Self::actor_facets).
     pub fn subject_facets(&self) -> impl Iterator<Item = u32> {
         numbers(&self.claims.subject_facets)
     }
 
     /// Returns the delegated permissions (`scp`), in the token's order.
     ///
-    /// They are short names without `api://…/`. A reissued token has them in `scope`.
+    /// They are short names without `api://…/`. A [reissued](crate::Validator::reissued) token has
+    /// them in `scope`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.claims.scopes()
     }
@@ -216,7 +219,7 @@ impl AccessToken {
         self.claims.roles()
     }
 
-    /// Returns the groups of the user, in one of three states: listed, too many, or not emitted.
+    /// Returns the caller's groups, in one of three states: listed, too many, or not emitted.
     #[must_use]
     pub fn groups(&self) -> Groups<'_> {
         self.claims.groups()
@@ -229,21 +232,24 @@ impl AccessToken {
 
     /// Returns the capabilities of the client (`xms_cc`).
     ///
-    /// `cp1` means that the client handles claims challenges. A reissued token should have none,
-    /// because towards Entra the server is the client.
+    /// `cp1` means that the client handles claims challenges. A
+    /// [reissued](crate::Validator::reissued) token should have none, because towards Entra the
+    /// server is the client.
     pub fn client_capabilities(&self) -> impl Iterator<Item = &str> {
         self.claims.client_capabilities()
     }
 
     /// Returns whether the client declares the capability `cp1` in `xms_cc`.
     ///
-    /// Such a client handles claims challenges: the API can require a token with more claims.
+    /// Such a client handles claims challenges: the API can require a new token that satisfies a
+    /// claims request.
     #[must_use]
     pub fn handles_claims_challenges(&self) -> bool {
         self.claims.handles_claims_challenges()
     }
 
-    /// Returns the issuer (`iss`): Entra's, or that of the server which reissued the token.
+    /// Returns the issuer (`iss`): Entra's, or that of the server which
+    /// [reissued](crate::Validator::reissued) the token.
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.claims.issuer.as_deref().unwrap_or_default()
@@ -257,7 +263,7 @@ impl AccessToken {
 
     /// Returns the format of the token, which follows from the issuer.
     ///
-    /// A reissued token counts as v2.
+    /// A [reissued](crate::Validator::reissued) token counts as v2.
     #[must_use]
     pub fn version(&self) -> TokenVersion {
         self.version
@@ -279,10 +285,10 @@ impl AccessToken {
 
     /// Returns the time at which Entra issued the token, and so vouched for its claims (`iat`).
     ///
-    /// In a reissued token this is `entra_iat`, which the server copies from Entra's token. It is
-    /// not the `iat` of the reissued token, because the server did not ask Entra at that time: the
-    /// sign-in may have been revoked since Entra issued its token. `None` if `entra_iat` is
-    /// missing.
+    /// In a [reissued](crate::Validator::reissued) token this is `entra_iat`, which the server
+    /// copies from Entra's token. It is not the `iat` of the reissued token, because the server did
+    /// not ask Entra at that time: the sign-in may have been revoked since Entra issued its token.
+    /// `None` if `entra_iat` is missing.
     #[must_use]
     pub fn issued_at(&self) -> Option<SystemTime> {
         let at = match &self.reissued {
@@ -294,8 +300,8 @@ impl AccessToken {
 
     /// Returns Entra's id of this token (`uti`), which Entra's sign-in logs contain.
     ///
-    /// In a reissued token it is the id of Entra's token, if the server copies it. Several reissued
-    /// tokens may share that id. Their own id is `jti`.
+    /// In a [reissued](crate::Validator::reissued) token it is the id of Entra's token, if the
+    /// server copies it. Several reissued tokens may share that id. Their own id is `jti`.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
         self.details().token_id()
@@ -328,15 +334,15 @@ impl AccessToken {
 
     /// Returns the other claims about user, client and sign-in, for display and logs.
     ///
-    /// Do not decide by them. In a reissued token they are what the server copied. The first call
-    /// parses the payload again.
+    /// Do not decide by them. In a [reissued](crate::Validator::reissued) token they are the claims
+    /// that the server copied. The first call parses the payload again.
     #[must_use]
     pub fn details(&self) -> &Details {
         self.details
             .get_or_init(|| Box::new(Details::read(&self.payload())))
     }
 
-    /// Returns the token as the client sent it, in compact form.
+    /// Returns the token as the client sent it, in the compact serialization.
     ///
     /// It is a secret.
     #[doc(hidden)] // for `tower-entra-auth` and similar crates
@@ -369,7 +375,7 @@ impl AccessToken {
         &self.key_id
     }
 
-    /// Returns any claim by its name, read from the kept token.
+    /// Returns any claim by its name, read from the token's payload.
     ///
     /// Each call parses the payload. For several claims, or many requests, use
     /// [`claims_as`](Self::claims_as). Also returns `None` for a value that `serde_json` cannot
@@ -379,7 +385,7 @@ impl AccessToken {
         member(&self.payload(), name)
     }
 
-    /// Deserializes the claims into a struct of your own, from the kept token.
+    /// Deserializes the token's payload into a struct of your own.
     ///
     /// # Errors
     /// If the payload does not fit `T`. The message may quote a claim: do not log it.

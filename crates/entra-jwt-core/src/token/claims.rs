@@ -156,7 +156,7 @@ impl Claims {
         self.client_capabilities.iter().flatten().map(AsRef::as_ref)
     }
 
-    /// Returns whether `xms_cc` contains `cp1`, in any case.
+    /// Returns whether `xms_cc` contains `cp1`, in upper or lower case.
     pub(crate) fn handles_claims_challenges(&self) -> bool {
         let mut capabilities = self.client_capabilities();
         capabilities.any(|capability| capability.eq_ignore_ascii_case("cp1"))

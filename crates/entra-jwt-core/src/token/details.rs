@@ -123,31 +123,31 @@ impl Details {
         token_id,
         /// Returns `sid`: the id of the session.
         session_id,
-        /// Returns `login_hint`: an opaque text, to be passed on when the user signs in again or
-        /// out.
+        /// Returns `login_hint`: an opaque text to pass to Entra when the user signs in again or
+        /// signs out.
         login_hint,
-        /// Returns `acr` of v1 tokens.
+        /// Returns `acr` of v1 tokens: the authentication context class of the sign-in.
         authentication_class,
-        /// Returns `name`.
+        /// Returns `name`: the user's name.
         name,
-        /// Returns `preferred_username`.
+        /// Returns `preferred_username`: the user name.
         preferred_username,
-        /// Returns `unique_name` of v1 tokens.
+        /// Returns `unique_name` of v1 tokens: a name of the user.
         unique_name,
-        /// Returns `upn`.
+        /// Returns `upn`: the user principal name.
         user_principal_name,
-        /// Returns `email`.
+        /// Returns `email`: the user's email address.
         ///
         /// The address is not verified, unless
         /// [`email_domain_is_verified`](Self::email_domain_is_verified) returns `true`.
         email,
-        /// Returns `given_name`.
+        /// Returns `given_name`: the user's first name.
         given_name,
-        /// Returns `family_name`.
+        /// Returns `family_name`: the user's last name.
         family_name,
         /// Returns `ipaddr`: the address from which the user signed in.
         ip_address,
-        /// Returns `onprem_sid`.
+        /// Returns `onprem_sid`: the security identifier of the user in the on-premises directory.
         on_premises_sid,
         /// Returns `ctry`: the user's country.
         country,

@@ -23,7 +23,7 @@ pub enum Groups<'a> {
     /// The address that Entra gives in `_claim_sources` is that of a retired API. To get the
     /// groups, ask Microsoft Graph by the object id.
     Overage,
-    /// Neither a list nor the mark of too many groups.
+    /// The token neither lists groups nor says that there are too many.
     ///
     /// The caller is in no group, or the API's app registration does not emit groups
     /// (`groupMembershipClaims`). A token does not distinguish the two.
@@ -51,7 +51,8 @@ impl GroupList {
         self.names.iter().map(AsRef::as_ref)
     }
 
-    /// Returns whether the list has the group, by object id in any case, or by its exact name.
+    /// Returns whether the list has the group, by object id in upper or lower case, or by its exact
+    /// name.
     #[must_use]
     pub fn contains(&self, group: &str) -> bool {
         match Guid::from_setting(group) {

@@ -551,7 +551,7 @@ fn for_each_name(value: &mut Reader<'_>, mut look: impl FnMut(JsonStr<'_>)) -> R
     Ok(())
 }
 
-/// Passes the names of the next value's members to `look`. Fails if the value is not an object.
+/// Does the same as [`for_each_name`], but fails if the next value is not an object.
 fn names(value: &mut Reader<'_>, look: impl FnMut(JsonStr<'_>)) -> Result<(), MemberError> {
     if value.peek() != Some(b'{') {
         return Err(wrong_type(value));

@@ -1,4 +1,4 @@
-//! A token in compact form, parsed, with nothing proven.
+//! A token in the compact serialization, parsed, with nothing proven.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -340,8 +340,8 @@ impl fmt::Debug for Unverified<'_> {
     }
 }
 
-/// Returns the three segments of the compact form (RFC 7515 §3.1), and the first two with their
-/// dot.
+/// Returns the three segments of the compact serialization (RFC 7515 §3.1), and the first two with
+/// their dot.
 ///
 /// Nothing behind the sixth dot is read.
 fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), TokenFault> {

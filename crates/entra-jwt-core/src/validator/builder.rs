@@ -23,7 +23,7 @@ use crate::identifier::ClientId;
 /// | [`refuse_agents`](Self::refuse_agents) | off: agents are accepted |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 #[derive(Clone, Debug)]
-#[must_use = "nothing is validated before build()"]
+#[must_use = "the builder does nothing until build() is called"]
 pub struct ValidatorBuilder {
     rules: Rules,
 }
@@ -38,24 +38,25 @@ pub enum InvalidSettings {
     )]
     ClockSkew,
     /// The list of tenants is empty.
-    #[error("no tenant is allowed; name at least one, or organizations")]
+    #[error("the list of tenants is empty; name at least one tenant, or organizations")]
     NoTenant,
     /// The list of allowed clients is empty.
     #[error(
-        "no client is allowed; name at least one by its application (client) id, or leave the \
-         setting out"
+        "the list of allowed clients is empty; add at least one application (client) id, or remove \
+         the setting"
     )]
     NoClient,
     /// External ID is set together with a tenancy other than one tenant.
     #[error(
-        "a tenant of External ID has keys and issuer of its own: name that one tenant by its id"
+        "an External ID tenant has its own keys and its own issuer: name exactly one tenant, by \
+         its id"
     )]
     ExternalIdTenancy,
     /// External ID is set together with a cloud other than the public one.
     #[error("External ID is part of the public cloud")]
     ExternalIdCloud,
     /// External ID is set together with v1 tokens.
-    #[error("External ID issues v2 tokens only; leave the setting out")]
+    #[error("External ID issues v2 tokens only; remove the setting")]
     ExternalIdV1,
 }
 
@@ -81,7 +82,7 @@ impl Validator {
 }
 
 impl ValidatorBuilder {
-    /// Accepts another audience: the App ID URI, if it differs from `api://{client id}`.
+    /// Adds an audience: the Application ID URI, if it is not `api://{client id}`.
     ///
     /// `{client id}` and `api://{client id}` are always accepted.
     pub fn audience(mut self, audience: Audience) -> Self {
@@ -89,7 +90,7 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Sets the national cloud.
+    /// Sets the cloud of the tenant.
     ///
     /// Default: [`Cloud::Public`].
     pub fn cloud(mut self, cloud: Cloud) -> Self {
@@ -132,7 +133,7 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Lets these client applications call as themselves without any role.
+    /// Accepts app-only tokens of these client applications even if they have no role.
     ///
     /// Microsoft calls this authorization by access control list. The setting exempts the clients'
     /// app-only tokens from [`default_permission`](Validator::default_permission), and from nothing
@@ -161,7 +162,7 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Sets the maximum accepted difference between the clocks of Entra and of this machine.
+    /// Sets how far the clocks of Entra and of this machine may differ.
     ///
     /// Default: 5 minutes, as in Microsoft's libraries. Maximum: [`Validator::MAX_CLOCK_SKEW`].
     pub fn clock_skew(mut self, skew: Duration) -> Self {
@@ -169,7 +170,7 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Returns the settings that weaken the protection.
+    /// Gives access to the settings that weaken the protection.
     pub fn dangerous(self) -> DangerousValidatorBuilder {
         DangerousValidatorBuilder(self)
     }

@@ -1,33 +1,34 @@
 //! The names of the checks.
 
 named! {
-    /// A check of a token.
+    /// The name of a check of a token.
     ///
     /// The variants are in the order in which [`Validator`](crate::Validator) runs the checks.
     #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum CheckName {
-        /// The compact form: size, segments, base64url, JSON, and no duplicate of a member that
-        /// decides something.
+        /// The text is a token in the compact serialization: length, segments, base64url, JSON, and
+        /// no duplicate of a member that decides something.
         Form = "form",
-        /// No `nonce` in the header, which marks tokens for Microsoft Graph.
+        /// The header has no `nonce`, which would mark a token for Microsoft Graph.
         Nonce = "nonce",
-        /// The header's `alg`.
+        /// The header's `alg` is the algorithm of the issuer.
         Algorithm = "algorithm",
-        /// The header's `typ`.
+        /// The header's `typ` is `JWT` or absent, or, in a [reissued](crate::Validator::reissued)
+        /// token, `at+jwt`.
         Type = "type",
         /// The token's key is one of the issuer's keys.
         Key = "key",
         /// The signature verifies with the key.
         Signature = "signature",
-        /// No duplicate member in header or payload.
+        /// Header and payload have no duplicate member.
         ///
         /// Members that decide something are part of [`Form`](Self::Form). All others are checked
         /// only once the signature is verified.
         Names = "names",
         /// Every claim that decides something has the right type.
         Claims = "claims",
-        /// `exp` and `nbf`.
+        /// The token has not expired (`exp`), and is already valid (`nbf`).
         Lifetime = "lifetime",
         /// `iss` belongs to `tid` in this cloud.
         Issuer = "issuer",
@@ -49,13 +50,13 @@ named! {
         Tenant = "tenant",
         /// The client application is allowed.
         Client = "client",
-        /// The user is no guest, if guests are refused.
+        /// The user is not a guest, or guests are accepted.
         Guest = "guest",
-        /// The caller is no agent, as far as the token says, if agents are refused.
+        /// The caller is not an agent, as far as the token says, or agents are accepted.
         Agent = "agent",
         /// The token has at least one permission: a scope or a role.
         Permission = "permission",
-        /// The requirement of a route.
+        /// The token meets the requirement of a route.
         Requirement = "requirement",
     }
     /// Returns a stable name for programs, in lower case with underscores.

@@ -118,7 +118,7 @@ fn other_server(context: &CheckContext<'_>) -> Option<String> {
         .then(|| Escaped::cut(issuer))
 }
 
-/// Checks that `typ` is `JWT` in any case, or absent.
+/// Checks that `typ` is `JWT`, in upper or lower case, or absent.
 ///
 /// Entra never writes `at+jwt`. A reissued token must have `at+jwt`, and never lacks `typ` (RFC
 /// 9068 §4).

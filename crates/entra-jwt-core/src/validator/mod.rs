@@ -36,8 +36,11 @@ impl Validator {
     /// Maximum clock skew that can be set: 10 minutes.
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(600);
 
-    /// Returns the validator of reissued tokens: tokens that an authorization server in front of
-    /// Entra issues in place of the tokens that this validator accepts (RFC 9068).
+    /// Returns a validator of reissued tokens: those that an authorization server issues in place
+    /// of Entra's (RFC 9068).
+    ///
+    /// The server is in front of Entra. It issues each token in place of a token that this
+    /// validator accepts.
     ///
     /// A reissued token is signed with [ES256](Key::es256), has the type `at+jwt`, and has exactly
     /// this issuer and this audience. The claims that it has from Entra, such as `tid`, `oid` and
@@ -228,8 +231,8 @@ impl Validator {
         self.rules.audiences.iter()
     }
 
-    /// Returns the Application ID URI that clients use to request scopes of this API, as in
-    /// `{app_id_uri}/Reports.Read`.
+    /// Returns the Application ID URI, under which clients request scopes of this API
+    /// (`{app_id_uri}/Reports.Read`).
     ///
     /// It is the first added [audience](ValidatorBuilder::audience) that has a scheme, otherwise
     /// `api://{client id}`. It has no slash at its end.
@@ -238,7 +241,7 @@ impl Validator {
         self.rules.audiences.app_id_uri()
     }
 
-    /// Returns the maximum accepted difference between the clocks of Entra and of this machine.
+    /// Returns how far the clocks of Entra and of this machine may differ.
     ///
     /// It is 5 minutes unless [set](ValidatorBuilder::clock_skew).
     #[must_use]

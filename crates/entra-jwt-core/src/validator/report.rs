@@ -22,7 +22,7 @@ pub struct Report {
 
 /// The options for explaining a token; begin with [`ExplainOptions::at`].
 #[derive(Clone, Debug)]
-#[must_use = "give it to Validator::explain"]
+#[must_use = "it has no effect until it is passed to Validator::explain"]
 pub struct ExplainOptions<'a> {
     now: SystemTime,
     keys: Option<&'a KeySet>,
@@ -32,7 +32,7 @@ pub struct ExplainOptions<'a> {
 }
 
 impl<'a> ExplainOptions<'a> {
-    /// Creates options for an explanation at this moment, without keys and without a requirement.
+    /// Creates options for an explanation as of `now`, without keys and without a requirement.
     ///
     /// Without keys, the signature is not checked.
     pub fn at(now: SystemTime) -> Self {
@@ -65,7 +65,7 @@ impl<'a> ExplainOptions<'a> {
         self
     }
 
-    /// Sets the names of the settings in remedies.
+    /// Sets how remedies name each setting, for programs with options of their own.
     ///
     /// Default: [`Setting::name`].
     pub fn setting_names(mut self, setting: fn(Setting) -> &'static str) -> Self {
@@ -84,10 +84,10 @@ pub struct Finding {
     pub outcome: Outcome,
     /// The token's value that was checked.
     pub found: Option<String>,
-    /// The value that would have passed, if the check failed.
+    /// The value that would have passed; `None` if the check did not fail.
     pub expected: Option<String>,
     remedy: Option<Cow<'static, str>>,
-    /// The API's App ID URI, if the check failed because a permission is missing.
+    /// The API's Application ID URI, if the check failed because a permission is missing.
     app_id_uri: Option<Box<str>>,
 }
 
@@ -217,7 +217,7 @@ impl Finding {
         self.remedy.as_deref()
     }
 
-    /// Returns the remedy with other names for the settings.
+    /// Returns the remedy, with the given names for the settings.
     #[must_use]
     pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Option<Cow<'static, str>> {
         match &self.outcome {
@@ -230,7 +230,7 @@ impl Finding {
         }
     }
 
-    /// Returns the machine code of the refusal, if the check failed.
+    /// Returns the code of the refusal, if the check failed.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match &self.outcome {
@@ -405,7 +405,11 @@ impl Examination<'_> {
         if let Some(requirement) = requirement {
             judge(
                 CheckName::Requirement,
-                requirement.check_claims(&self.claims, self.context.token.payload_text()),
+                requirement.check_claims(
+                    &self.claims,
+                    self.context.token.payload_text(),
+                    self.context.rules.profile.is_reissued(),
+                ),
                 requirement.to_string(),
             );
         }

@@ -27,8 +27,8 @@ pub(super) fn found(
         }
         CheckName::Key => context.key.map(|key| key.id().as_str().to_owned()),
         CheckName::Signature => Some("verified with that key".to_owned()),
-        CheckName::Names => Some("each once".to_owned()),
-        CheckName::Claims => Some("each of its type".to_owned()),
+        CheckName::Names => Some("no duplicates".to_owned()),
+        CheckName::Claims => Some("all types correct".to_owned()),
         CheckName::Lifetime => {
             let (expires_at, _) = claims.lifetime();
             let left = expires_at?.seconds().saturating_sub(context.now.seconds());
@@ -52,7 +52,7 @@ pub(super) fn found(
         CheckName::KeyIssuer => known_or_any(context.key, Key::issuer),
         CheckName::KeyCloud => known_or_any(context.key, Key::cloud_instance_name),
         CheckName::Audience => token.audience().map(Cow::into_owned),
-        CheckName::Binding => Some("none, a bearer token".to_owned()),
+        CheckName::Binding => Some("none (a bearer token)".to_owned()),
         CheckName::Kind => Some(match (CallerKind::of(claims), Grant::of(claims)) {
             (CallerKind::Agent, Grant::AppOnly) => "access token of an agent".to_owned(),
             (CallerKind::Agent, _) => "access token of an agent with a user".to_owned(),
@@ -74,7 +74,7 @@ pub(super) fn found(
         }
         CheckName::Agent => Some(match CallerKind::of(claims) {
             CallerKind::Agent => "an agent".to_owned(),
-            _ => "no claim of an agent".to_owned(),
+            _ => "no agent claims".to_owned(),
         }),
         CheckName::Form | CheckName::Permission | CheckName::Requirement => None,
     }
@@ -89,7 +89,7 @@ pub(super) fn permissions_of(claims: &Claims) -> Option<String> {
     let roles = list("roles", claims.roles().collect());
     let both: Vec<String> = scopes.into_iter().chain(roles).collect();
     Some(if both.is_empty() {
-        "none, of a client that needs none".to_owned()
+        "none (the client needs no permission)".to_owned()
     } else {
         both.join(", ")
     })

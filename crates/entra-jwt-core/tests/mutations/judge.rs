@@ -24,7 +24,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) accepts_v1: bool,
     /// Accepted audiences, without a slash at the end.
     pub(crate) audiences: &'a [&'a str],
-    /// The key document.
+    /// The JWKS document.
     pub(crate) keys: &'a Value,
     /// Time in seconds since 1970.
     pub(crate) now: f64,

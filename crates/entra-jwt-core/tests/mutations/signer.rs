@@ -1,4 +1,4 @@
-//! A signer with its own key that signs any text; the development tenant signs only JSON.
+//! A signer with its own key that signs any text; `entra-dev-tenant` signs only JSON.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};

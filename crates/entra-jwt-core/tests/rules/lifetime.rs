@@ -31,7 +31,7 @@ async fn the_lifetime_ends_with_the_clock_skew_and_not_before() {
     assert!(at(1_799_999_700).is_ok());
     assert_eq!(
         at(1_799_999_699).unwrap_err().to_string(),
-        "valid only in 301 s, 1 s beyond the clock skew of 300 s"
+        "becomes valid in 301 s, 1 s beyond the clock skew of 300 s"
     );
 }
 

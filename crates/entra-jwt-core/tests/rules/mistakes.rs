@@ -1,6 +1,6 @@
 //! Tests of common mistakes, each with the exact text of its remedy.
 
-use entra_dev_tenant::B2cPolicy;
+use entra_dev_tenant::{B2cPolicy, Flaw};
 use entra_jwt_core::{
     AccessToken, InvalidToken, KeySet, Tenancy, TenantId, Validator,
     require::{Group, Requirement, Scope},
@@ -31,19 +31,20 @@ fn what_is_sent_in_place_of_a_token_is_named() {
         (
             "undefined",
             "the word undefined",
-            "the client has no token: the variable that it sends was never set; see why it got none",
+            "the client has no token: the variable that it sends was never set; find out why it \
+             got no token",
         ),
         (
             r#"{"token_type":"Bearer","access_token":"eyJhbGciOi.eyJh.c","refresh_token":"1.AA.b.c"}"#,
             "a JSON object",
-            "send the value of access_token alone, not the whole answer of the token endpoint",
+            "send only the value of access_token, not the whole response of the token endpoint",
         ),
         (
             &opaque,
             "an opaque token (1 segment)",
-            "request a token for this API, by a scope api://<client id>/<name>; a token without dots is \
-             for an API of Microsoft (EwB…: Graph, for a personal account) or of another server, and \
-             nobody else can read it",
+            "request a token for this API, by a scope api://<client id>/<name>; a token without \
+             dots is for an API of Microsoft (EwB…: Graph, for a personal account) or of another \
+             server, and only that API can read it",
         ),
         (
             "\"eyJhbGciOi.eyJh.c\"",
@@ -63,7 +64,7 @@ fn what_is_sent_in_place_of_a_token_is_named() {
         (
             "eyJhbGciOi.eyJh",
             "2 of 3 segments",
-            "send the whole access token: a part of this one was cut off",
+            "send the whole access token: a part of this token was cut off",
         ),
         (
             "garbage",
@@ -101,7 +102,20 @@ async fn a_token_of_another_instance_of_the_proxy_is_called_that() {
         &setup.validate(unknown).unwrap_err(),
         "wrong_algorithm",
         "ES256",
-        "this is no access token of Microsoft Entra ID; request one from its token endpoint",
+        "this is not an access token of Microsoft Entra ID; request one from its token endpoint",
+    );
+}
+
+#[tokio::test]
+async fn no_clock_is_blamed_for_a_lifetime_that_ends_before_it_begins() {
+    let setup = Setup::new().await;
+    says(
+        &setup
+            .validate(setup.user().flaw(Flaw::NbfAfterExp))
+            .unwrap_err(),
+        "impossible_lifetime",
+        "",
+        "this is not an access token of Microsoft Entra ID; request one from its token endpoint",
     );
 }
 
@@ -127,10 +141,11 @@ async fn a_token_of_b2c_is_known_by_its_issuer_with_and_without_a_tenant() {
         assert_eq!(code, "wrong_issuer");
         assert_eq!(
             remedy,
-            "the token is of Azure AD B2C, whose tokens are not supported: for people of your own organization \
-             set the client's authority to https://login.microsoftonline.com/<tenant id>; for customers, to \
-             an External ID tenant (https://<name>.ciamlogin.com), and set ValidatorBuilder::external_id to it; accounts that are in \
-             B2C alone have to be moved there"
+            "the token is of Azure AD B2C, whose tokens are not supported: for people of your own \
+             organization set the client's authority to https://login.microsoftonline.com/<tenant \
+             id>; for customers, to an External ID tenant (https://<name>.ciamlogin.com), and set \
+             ValidatorBuilder::external_id to it; accounts that exist only in B2C must be moved to \
+             that tenant"
         );
     }
 }
@@ -173,9 +188,9 @@ async fn personal_accounts_are_let_in_beside_one_tenant_without_all_others() {
         rules.validate(&personal, &keys, setup.now())
     };
     let own: TenantId = setup.tenant.id().parse().unwrap();
-    let to_accept = "sign in with a work or school account; to accept personal accounts, which anybody \
-                     can make, too, set signInAudience to AzureADandPersonalMicrosoftAccount in the \
-                     manifest of this API's app registration, and";
+    let to_accept = "sign in with a work or school account; to accept personal accounts too \
+        (anyone can create one), set signInAudience to AzureADandPersonalMicrosoftAccount in the \
+        manifest of this API's app registration, and";
     for (tenancy, how) in [
         (
             Tenancy::tenant(own),
@@ -241,8 +256,9 @@ fn a_permission_of_graph_is_not_one_of_this_api() {
         assert_eq!(
             problem,
             format!(
-                "scope \"{scope}\": a permission of {api}, which no token for this API has; require a \
-                 scope of this API (Expose an API), and call {api} with a token of its own (on-behalf-of)"
+                "scope \"{scope}\": a permission of {api}, which no token for this API has; \
+                 require a scope of this API (Expose an API), and call {api} with a separate token \
+                 (on-behalf-of)"
             )
         );
     }
@@ -250,7 +266,7 @@ fn a_permission_of_graph_is_not_one_of_this_api() {
     let error = Requirement::new(Scope("api://orders/Orders.Read")).unwrap_err();
     let problem = error.problems().next().unwrap().to_string();
     assert!(
-        problem.ends_with("a token has the last part of it alone; use \"Orders.Read\""),
+        problem.ends_with("a token has only the last part of this name; use \"Orders.Read\""),
         "{problem}"
     );
 }
@@ -313,7 +329,7 @@ async fn groups_that_are_not_emitted_are_those_assigned_to_the_application() {
         "add the groups claim: App registrations, this API, Token configuration, Add groups claim, \
          Groups assigned to the application (in the manifest \"groupMembershipClaims\": \
          \"ApplicationGroup\"), and assign the group (Enterprise applications, this API, Users and \
-         groups); a user in no such group has no claim either"
+         groups); a user who is in none of these groups has no such claim either"
     );
 }
 
@@ -341,7 +357,7 @@ async fn agents_are_refused_as_far_as_tokens_say() {
             &refused(token).unwrap_err(),
             "agent_not_allowed",
             "an agent",
-            "call as a user or as an application of one's own, without an agent identity; or drop \
+            "call as a user or as an application, without an agent identity; or remove \
              ValidatorBuilder::refuse_agents",
         );
     }

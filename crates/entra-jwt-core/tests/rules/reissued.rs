@@ -115,6 +115,47 @@ async fn a_reissued_token_is_read_like_one_of_entra() {
     assert!(!passes(Requirement::new(AppPermission("Reader")).unwrap()));
 }
 
+/// Checks that no remedy names a page of the token's client. The client registered itself at the
+/// server, so it has none.
+#[tokio::test]
+async fn the_remedy_for_a_reissued_token_names_no_registration_of_its_client() {
+    let (setup, server) = Server::new().await;
+    let reissued = server.sign(&Server::header(), &server.claims());
+    let token = server.validate(&reissued).unwrap();
+    let entras = setup.validate(setup.user()).unwrap();
+    for (requirement, words) in [
+        (
+            Requirement::new(Scope("Mcp.Admin")).unwrap(),
+            "have the client request the scope Mcp.Admin in a new sign-in; the authorization server \
+             must offer it (entra-oauth-proxy: in optional_scopes), and it must be on the pages Expose \
+             an API and API permissions (Delegated permissions) of the server's app registration",
+        ),
+        (
+            Requirement::new(AppPermission("Reader")).unwrap(),
+            "call with a token that an application got from Entra itself: it requests \
+             api://<client id>/.default by client credentials, and has an app role of this API; or \
+             require a Scope as an alternative",
+        ),
+    ] {
+        let denied = requirement.check(&token).unwrap_err();
+        assert_eq!(denied.remedy(), words);
+        let of_entra = requirement.check(&entras).unwrap_err();
+        assert_eq!(of_entra.kind(), denied.kind());
+        assert!(
+            of_entra.remedy().contains("client's page") || of_entra.remedy().contains("its API")
+        );
+        // The report says the same.
+        let with = ExplainOptions::at(SystemTime::now())
+            .keys(&server.keys)
+            .requirement(&requirement);
+        let report = server.rules.explain(&reissued, &with);
+        let Verdict::PermissionDenied(reported) = report.verdict() else {
+            panic!("{:?}", report.verdict());
+        };
+        assert_eq!(reported.remedy(), words);
+    }
+}
+
 /// SHA-256 of `opaque`, in base64url.
 const OPAQUE: &str = "bSKYhMEmi7CrMtjaMV0P5S-RRyKL2DCje8n7KKlUlA0";
 
@@ -369,8 +410,12 @@ async fn a_key_that_is_gone_is_explained_by_what_makes_it_go() {
     header["kid"] = json!("before the restart");
     let token = server.sign(&header, &server.claims());
     let refused = server.validate(&token).unwrap_err();
-    assert!(refused.remedy().contains("outlast"), "{}", refused.remedy());
-    assert!(!refused.public_remedy().contains("outlast"));
+    assert!(
+        refused.remedy().contains("survive a restart"),
+        "{}",
+        refused.remedy()
+    );
+    assert!(!refused.public_remedy().contains("survive a restart"));
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn a_token_for_somebody_else_names_the_scope_to_request() {
         "wrong_audience",
         &[scope, page, CLIENT, "the client id of Validator::entra"],
     );
-    // The audience is an App ID URI: of this API but not configured, or of another API.
+    // The audience is an Application ID URI: of this API but not configured, or of another API.
     let rejection = refused(setup.user().audience("api://orders"));
     let words = [
         "api://orders",

@@ -1,4 +1,4 @@
-//! Tests of every rule with every token of the development tenant, for every tenancy, cloud and
+//! Tests of every rule with every token of `entra-dev-tenant`, for every tenancy, cloud and
 //! version.
 //!
 //! The tests expect the exact code, and the same reason from `explain`.
@@ -183,7 +183,7 @@ fn code(expected: Expected, base: Base, row: &Row, accepts_v1: bool) -> &'static
     }
 }
 
-/// The development tenant's clouds, each with the configured cloud.
+/// The clouds of `entra-dev-tenant`, each with the configured cloud.
 const CLOUDS: [(DevCloud, Cloud); 3] = [
     (DevCloud::Public, Cloud::Public),
     (DevCloud::UsGovernment, Cloud::UsGovernment),

@@ -1,4 +1,4 @@
-//! A development tenant that all tests of a file share.
+//! A tenant of `entra-dev-tenant` that all tests of a file share.
 
 use std::sync::OnceLock;
 

@@ -30,7 +30,7 @@ use crate::pages::Brand;
 /// | [`support_url`](Self::support_url) | none |
 /// | [`support_email`](Self::support_email) | none |
 #[derive(Clone)]
-#[must_use = "it is shown once it is given to the builder"]
+#[must_use = "branding has no effect until it is passed to the builder"]
 pub struct Branding {
     name: String,
     logo: Option<(String, Vec<u8>)>,
@@ -93,7 +93,7 @@ impl Branding {
             problems.add(
                 "branding",
                 format_args!(
-                    "\"{shown}\" is no name of 1 to 60 characters in one line, such as Contoso"
+                    "\"{shown}\" is not a name of 1 to 60 characters in one line, such as Contoso"
                 ),
             );
         }
@@ -110,7 +110,8 @@ impl Branding {
             problems.add(
                 "branding.support_url",
                 format_args!(
-                    "\"{shown}\" is no https URL without a user, such as https://intranet.contoso.com/help"
+                    "\"{shown}\" is not an https URL without a user name, such as \
+                     https://intranet.contoso.com/help"
                 ),
             );
         }
@@ -119,7 +120,7 @@ impl Branding {
             let shown = Escaped(email);
             problems.add(
                 "branding.support_email",
-                format_args!("\"{shown}\" is no address such as help@contoso.com"),
+                format_args!("\"{shown}\" is not an email address such as help@contoso.com"),
             );
         }
         Brand::new(name, logo, [url, email])
@@ -142,7 +143,7 @@ fn fault_of_logo(media_type: &str, image: &[u8]) -> Option<String> {
     };
     match image.len() {
         length if length > MAX_LOGO => Some(format!("{length} bytes; at most {MAX_LOGO}")),
-        _ if !is_of_type => Some(format!("the image is none of {media_type}")),
+        _ if !is_of_type => Some(format!("the image is not {media_type}")),
         _ => None,
     }
 }

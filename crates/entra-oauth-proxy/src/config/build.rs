@@ -59,9 +59,10 @@ impl EntraOAuthProxyBuilder {
         if proxy_keys.is_generated() && store.is_persistent() {
             problems.add(
                 "keys",
-                "not set, and the store outlives this process or is shared: what is made under keys \
-                 that are made at each start could not be read by the next; good is \
-                 ProxyKeys::from_env(\"ENTRA_PROXY_KEYS\")? with keys of: openssl rand -base64 32",
+                "not set, but the store outlives this process or is shared: another process would \
+                 generate other keys and could not read the records; set \
+                 ProxyKeys::from_env(\"ENTRA_PROXY_KEYS\")?, with a key from: \
+                 openssl rand -base64 32",
             );
         }
 
@@ -72,7 +73,7 @@ impl EntraOAuthProxyBuilder {
         let urls = public_url.as_ref().map(Urls::new);
         let issuer = urls.as_ref().map_or("", Urls::issuer);
         let keys = Keyring::new(&proxy_keys, issuer)
-            .ok_or_else(|| problems.error_with("keys", "no keys can be made of them"))?;
+            .ok_or_else(|| problems.error_with("keys", "cannot derive keys from them"))?;
         let keys = Arc::new(keys);
         let (preregistered, registration, allowed) = self.clients.parts();
         let preregistered_clients = preregistered.len();
@@ -173,13 +174,14 @@ impl EntraOAuthProxyBuilder {
             issues_entra_tokens = self.issues_entra_tokens,
             sign_ins = places[0],
             keys = places[1],
-            "settings of the server through which clients sign in"
+            "settings of the OAuth proxy"
         );
         if proxy_keys.is_generated() {
             tracing::warn!(
-                "no keys are set, so some were made: at the next start every client registers and every \
-                 user signs in again, and a second instance would not know them; set \
-                 data_directory(..), which keeps them, or keys(..), with keys of: openssl rand -base64 32"
+                "no keys are set, so this process generated its own: after a restart every client \
+                 must register again and every user must sign in again, and a second instance does \
+                 not know them; set data_directory(..), which stores the keys, or keys(..), with a \
+                 key from: openssl rand -base64 32"
             );
         }
         describe_metrics();
@@ -240,7 +242,7 @@ impl EntraOAuthProxyBuilder {
             return;
         };
         if self.store.is_some() {
-            problems.add(SETTING, "there is a store(..) as well; set one of them");
+            problems.add(SETTING, "store(..) is set too; set only one of them");
             return;
         }
         let opened = super::data_directory::open(directory, &self.clock, self.keys.is_some());
@@ -258,8 +260,8 @@ impl EntraOAuthProxyBuilder {
     fn problem_of_credential(&self) -> Option<String> {
         if !self.has_credential {
             return Some(
-                "not set; good is Secret::from_env(\"ENTRA_CLIENT_SECRET\")? with a client secret of \
-                 the app registration (Certificates & secrets)"
+                "not set; for example Secret::from_env(\"ENTRA_CLIENT_SECRET\")? with a client \
+                 secret of the app registration (Certificates & secrets)"
                     .to_owned(),
             );
         }
@@ -277,20 +279,20 @@ impl EntraOAuthProxyBuilder {
             directory.map(|directory| directory.join(name).display().to_string())
         };
         let sign_ins = file("sign-ins.redb").unwrap_or_else(|| match self.store.is_some() {
-            true => "in the store that was set".to_owned(),
-            false => "in memory, until the end of this process".to_owned(),
+            true => "in the configured store".to_owned(),
+            false => "in memory, until this process ends".to_owned(),
         });
         let keys = match (&self.keys, file("keys")) {
             (_, Some(file)) if self.has_kept_keys => file,
             (Some(_), _) => "set".to_owned(),
-            (None, _) => "made now, until the end of this process".to_owned(),
+            (None, _) => "generated at start, until this process ends".to_owned(),
         };
         [sign_ins, keys]
     }
 
     fn checked_public_url(&self) -> Result<Url, String> {
         const EXAMPLES: &str =
-            "good are https://mcp.example.com and, for development, http://127.0.0.1:8080";
+            "for example https://mcp.example.com or, for development, http://127.0.0.1:8080";
 
         checked_url(self.public_url.as_deref(), EXAMPLES)
     }
@@ -307,8 +309,8 @@ impl EntraOAuthProxyBuilder {
                      both"
                 ),
                 false => format!(
-                    "\"{first}\" and \"{second}\" are set, and one proxy serves one resource: make a \
-                     proxy for each, with a public_url(..) of its own"
+                    "\"{first}\" and \"{second}\" are set, but one proxy serves only one resource: \
+                     build a proxy for each, with its own public_url(..)"
                 ),
             };
             problems.add("resource", problem);
@@ -320,7 +322,7 @@ impl EntraOAuthProxyBuilder {
 
 fn checked_resource(settings: &Resource) -> Result<ResourceId, String> {
     const EXAMPLES: &str =
-        "good are https://mcp.example.com/mcp and, for development, http://127.0.0.1:8080/mcp";
+        "for example https://mcp.example.com/mcp or, for development, http://127.0.0.1:8080/mcp";
 
     let (url, name, [is_required, accepts_parents]) = settings.identity();
     let url = checked_url(Some(url), EXAMPLES)?;
@@ -340,20 +342,20 @@ fn checked_url(text: Option<&str>, examples: &str) -> Result<Url, String> {
         return problem(format_args!("\"{shown}\" {slip}"));
     }
     let Ok(url) = Url::parse(text) else {
-        return problem(format_args!("\"{shown}\" is no URL"));
+        return problem(format_args!("\"{shown}\" is not a URL"));
     };
     let is_plain = url.username().is_empty() && url.password().is_none();
     let written = url.as_str().trim_end_matches('/');
     let fault = match url.scheme() {
         "http" if !url.host_str().is_some_and(is_loopback_host) => {
-            "is http, which only this machine's own addresses may be"
+            "is http, which is allowed only for loopback addresses"
         }
-        "http" | "https" if !is_plain => "has a user in it",
+        "http" | "https" if !is_plain => "has a user name or password; remove it",
         "http" | "https" if url.query().is_some() || url.fragment().is_some() => {
-            "has a query or a fragment; leave it out"
+            "has a query or a fragment; remove it"
         }
-        "http" | "https" if text.ends_with('/') => "ends with a slash; leave it out",
-        "http" | "https" if written != text => "is written in another way by browsers",
+        "http" | "https" if text.ends_with('/') => "ends with a slash; remove it",
+        "http" | "https" if written != text => "is not in the normalized form that browsers use",
         "http" | "https" => return Ok(url),
         _ => "is not https",
     };

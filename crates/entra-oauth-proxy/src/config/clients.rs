@@ -24,7 +24,7 @@ use crate::oauth::PreregisteredClient;
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
 /// | [`preregistered`](Self::preregistered) | none |
 #[derive(Clone, Default)]
-#[must_use = "they count once they are given to the builder"]
+#[must_use = "client settings have no effect until they are passed to the builder"]
 pub struct Clients {
     allowed_redirects: Option<Vec<String>>,
     private_use_schemes: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Clients {
 type Allowed<'c> = (Option<&'c [String]>, &'c [String]);
 
 impl Clients {
-    /// Limits redirect URIs to the given entries.
+    /// Limits redirect URIs to these origins, schemes and exact URIs.
     ///
     /// Several calls add up. An entry is one of:
     ///

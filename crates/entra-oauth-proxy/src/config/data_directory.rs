@@ -54,33 +54,34 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
     let shown = path.display();
     let failed = |error: io::Error| match error.kind() {
         ErrorKind::PermissionDenied => format!(
-            "{shown} may not be read and written by this process: make its user the owner of the file \
-             and of its directory (chown)"
+            "this process has no permission to read and write {shown}: make the user of this \
+             process the owner of the file and of its directory (chown)"
         ),
         _ => format!("{shown} cannot be read or written: {error}"),
     };
     match read(&path) {
         Ok(text) if version(&text).is_none_or(|version| version > VERSION) => Err(format!(
-            "{shown} was written by a later version of this server (this one reads up to format {VERSION}): \
-             start that version again, or give another directory"
+            "{shown} was written by a later version of this server (this one reads up to format \
+             {VERSION}): start that version again, or use another directory"
         )),
         Ok(text) => ProxyKeys::from_base64(&text).map_err(|error| {
             format!(
-                "{shown} has not the keys that were kept in it ({error}): put back what was in it. \
-                 Without them nothing that was made before can be read; to begin anew, take away this \
-                 file and {SIGN_INS} beside it, and everybody registers and signs in again"
+                "{shown} no longer has the keys that this server stored in it ({error}): restore \
+                 the file. Without its keys, existing data cannot be read; to start again, delete \
+                 this file and {SIGN_INS} beside it: every client then registers again, and every \
+                 user signs in again"
             )
         }),
-        Err(error) if error.kind() == ErrorKind::InvalidData => Err(format!(
-            "{shown} is no text: put back what was in it"
-        )),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(format!("{shown} is not text: restore the file"))
+        }
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
         Err(_) => {
             if !store.is_empty().map_err(|error| error.to_string())? {
                 return Err(format!(
-                    "{shown} is missing, and {SIGN_INS} beside it has sign-ins that cannot be read \
-                     without it: put it back, or set keys(..) if they are elsewhere; to begin anew, \
-                     delete {SIGN_INS}, and everybody signs in again"
+                    "{shown} is missing, but {SIGN_INS} beside it has sign-ins that cannot be read \
+                     without it: restore the file, or set keys(..) if the keys are elsewhere; to \
+                     start again, delete {SIGN_INS}: every user then signs in again"
                 ));
             }
             let key = STANDARD.encode(random::<32>());
@@ -95,15 +96,16 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
 /// A link to a device has no end, and a pipe blocks until another process writes into it.
 fn read(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
-        let text = "it is no regular file; put the file with the keys in its place";
+        let text = "it is not a regular file; replace it with the file that has the keys";
         return Err(io::Error::other(text));
     }
     let mut content = Vec::new();
     let file = File::open(path)?;
     file.take(MAX_KEYS + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MAX_KEYS {
-        let text =
-            format!("it is longer than {MAX_KEYS} bytes; put the file with the keys in its place");
+        let text = format!(
+            "it is longer than {MAX_KEYS} bytes; replace it with the file that has the keys"
+        );
         return Err(io::Error::other(text));
     }
     String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
@@ -129,7 +131,7 @@ fn warn_if_others_may_read(path: &Path) {
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
         if mode & 0o077 != 0 {
             tracing::warn!(
-                "{path} is open to others than its owner (mode {:o}): chmod 600 {path}",
+                "users other than its owner can access {path} (mode {:o}): run chmod 600 {path}",
                 mode & 0o777,
                 path = path.display()
             );

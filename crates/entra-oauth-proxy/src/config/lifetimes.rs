@@ -30,7 +30,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// | [`rotation_grace`](Self::rotation_grace) | 60 s |
 /// | [`grant_check`](Self::grant_check) | 30 s |
 #[derive(Clone, Copy, Debug)]
-#[must_use = "they count once they are given to the builder"]
+#[must_use = "lifetimes have no effect until they are passed to the builder"]
 pub struct Lifetimes {
     access_token: Duration,
     idle: Duration,
@@ -97,7 +97,7 @@ impl Lifetimes {
         self
     }
 
-    /// Sets how often the Layer checks whether the sign-in of an access token was ended.
+    /// Sets how often the Layer checks whether the grant (sign-in) of an access token has ended.
     ///
     /// The interval is at most 5 minutes. With zero, the Layer checks on every request.
     pub fn grant_check(mut self, span: Duration) -> Self {
@@ -138,8 +138,8 @@ impl Lifetimes {
                 problems.add(
                     format!("lifetimes.{name}"),
                     format_args!(
-                        "{span:?} is not longer than access_token({:?}) by 10 minutes: a token \
-                         would outlive its sign-in",
+                        "{span:?} is not at least 10 minutes longer than access_token({:?}): a \
+                         token would outlive its sign-in",
                         self.access_token
                     ),
                 );

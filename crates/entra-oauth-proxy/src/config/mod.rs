@@ -62,7 +62,7 @@ use crate::time::Clock;
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[derive(Clone)]
-#[must_use = "nobody can sign in before build()"]
+#[must_use = "the builder does nothing until build() is called"]
 pub struct EntraOAuthProxyBuilder {
     auth: EntraAuthBuilder,
     entra: ConfidentialClientBuilder,
@@ -164,7 +164,7 @@ impl EntraOAuthProxyBuilder {
         }
     }
 
-    /// Sets the tenant whose users sign in.
+    /// Sets the tenant, or several tenants, whose users sign in.
     ///
     /// It is the tenant's id from the Overview page of Microsoft Entra ID. For users of more than
     /// one tenant, pass a [`Tenancy`](tower_entra_auth::Tenancy). See [`EntraAuthBuilder::tenant`].
@@ -181,7 +181,8 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.client_id(id))
     }
 
-    /// Sets tenant, client id, cloud and metadata endpoint from environment variables.
+    /// Reads tenant, client id, cloud and metadata endpoint from environment variables, unless the
+    /// code has set them.
     ///
     /// See [`EntraAuthBuilder::env`].
     pub fn env(self) -> Self {
@@ -211,10 +212,9 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Adds the resource that tokens are for.
+    /// Sets the resource that tokens are for; [`build`](Self::build) refuses a second one.
     ///
-    /// A proxy currently serves one resource: [`build`](Self::build) refuses a second one. A
-    /// service with two resources needs a proxy for each.
+    /// A proxy currently serves one resource. A service with two resources needs a proxy for each.
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
@@ -257,7 +257,7 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the store of grants, codes and user records.
+    /// Sets the store of sign-ins (grants), codes and user records.
     ///
     /// A store that is shared or outlives the process needs [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
@@ -267,9 +267,9 @@ impl EntraOAuthProxyBuilder {
 
     /// Sets the data directory, where a single instance keeps its sign-ins and keys over a restart.
     ///
-    /// Users then do not have to sign in again. Grants and codes are in `sign-ins.redb` (see
-    /// [`DiskStore`](crate::store::DiskStore)). Unless [`keys`](Self::keys) are set, the keys are
-    /// in the file `keys`, which the server creates at its first start. With both files, the
+    /// Users then do not have to sign in again. Sign-ins (grants) and codes are in `sign-ins.redb`
+    /// (see [`DiskStore`](crate::store::DiskStore)). Unless [`keys`](Self::keys) are set, the keys
+    /// are in the file `keys`, which the server creates at its first start. With both files, the
     /// sign-ins can be read, so a backup is as secret as the files.
     ///
     /// The directory must exist, be on a persistent disk, and belong to this process's user. No
@@ -354,7 +354,7 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the URL of Entra's metadata, for a development tenant on this machine.
+    /// Sets the URL of Entra's metadata, such as that of `entra-dev-tenant` on this machine.
     ///
     /// See [`EntraAuthBuilder::metadata_endpoint`].
     ///
@@ -366,12 +366,13 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.metadata_endpoint(url))
     }
 
-    /// Returns the settings that weaken the protection.
+    /// Gives access to the settings that weaken the protection.
     pub fn dangerous(self) -> DangerousBuilder {
         DangerousBuilder(self)
     }
 
-    /// Changes any other setting of the Layer.
+    /// Changes settings of the Layer's builder that have no method here, such as
+    /// [`refuse_guests`](EntraAuthBuilder::refuse_guests).
     ///
     /// These are the cloud, External ID, the rules for tenants and callers, the clock skew, guests
     /// and more. Afterwards the proxy adds what it needs: its audience, the protected resource, and

@@ -30,7 +30,7 @@ use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 /// | [`require_indicator`](Self::require_indicator) | off: a client may omit `resource` |
 /// | [`accept_parent`](Self::accept_parent) | off |
 #[derive(Clone)]
-#[must_use = "it counts once it is given to the builder"]
+#[must_use = "a resource has no effect until it is passed to the builder"]
 pub struct Resource {
     url: String,
     name: Option<String>,
@@ -100,8 +100,10 @@ impl Resource {
         self
     }
 
-    /// Accepts a parent path of the resource on the same origin, which some clients send by
-    /// mistake.
+    /// Accepts a parent path of the resource in the parameter `resource`, which some clients send
+    /// by mistake.
+    ///
+    /// The parent path must be on the same origin.
     pub fn accept_parent(mut self) -> Self {
         self.accepts_parents = true;
         self

@@ -37,7 +37,7 @@ const CLAIM_MEMBERS: [&str; 3] = ["essential", "value", "values"];
 /// A refusal of an invalid authorization request.
 enum Refused {
     /// The client or its redirect URI cannot be trusted, so only the user sees the error, on a
-    /// page. The text is HTML that follows the instructions.
+    /// page. The text is the HTML below the page's instructions.
     Page(Box<(ErrorPage, Finding, String)>),
     /// The client receives the error at its redirect URI, by a redirect or by a button that the
     /// user clicks.
@@ -47,45 +47,47 @@ enum Refused {
 const UNREADABLE: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "The application's request cannot be read",
-    "Nothing was sent to anybody. Go back to the application and connect it again. If this happens again, \
-     the fault is the application's: tell its makers.",
+    "Nothing was sent. Go back to the application and connect it again. If this happens again, the \
+     application has an error: report it to its maker.",
 );
 
 const UNKNOWN_CLIENT: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "This application is not known here",
-    "It may have been connected long ago, or to another server. Remove this server from the application, \
-     add it there anew, and connect again.",
+    "You may have connected it long ago, or to another server. Remove this server from the \
+     application, add it again, and connect again.",
 );
 
 const UNKNOWN_ADDRESS: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
-    "The answer would go to an address that is not the application's",
-    "For your safety nothing was sent to anybody. If a link brought you here, close this page. If you were \
-     connecting an application, remove this server from it, add it there anew, and connect again.",
+    "The return address is not allowed for this application",
+    "For your safety, nothing was sent. If you followed a link to this page, close the page. If \
+     you were connecting an application, remove this server from the application, add it again, \
+     and connect again.",
 );
 
 const NO_ADDRESS: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
-    "The application does not say where the answer goes",
-    "Nothing was sent to anybody: its request has no redirect_uri. Go back to the application and connect \
-     it again. If this happens again, the fault is the application's: tell its makers.",
+    "The application's request has no return address",
+    "Nothing was sent: the request has no redirect_uri. Go back to the application and connect it \
+     again. If this happens again, the application has an error: report it to its maker.",
 );
 
 const REFUSED: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "The application's request was refused",
-    "Nobody was signed in, and the application got nothing. If you were just connecting it, the button \
-     takes you back to it, and tells it what is wrong. If a link brought you here, close this page.",
+    "You were not signed in, and the application received nothing. If you were just connecting the \
+     application, use the button to go back: the application then learns what is wrong. If you \
+     followed a link to this page, close the page.",
 );
 
 /// Page for a user who arrives while the store has no room for another sign-in.
 const FULL: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "Nobody new can be connected at the moment",
-    "This server keeps as many sign-ins as it can. Applications that are connected stay connected, and \
-     nothing was sent to anybody. Go back to the application in 5 minutes, and connect it again; if that \
-     does not help, tell whoever runs this server.",
+    "No new connections at the moment",
+    "This server has reached its limit of sign-ins. Connected applications stay connected, and \
+     nothing was sent. Go back to the application in 5 minutes and connect it again. If that does \
+     not help, tell the administrator of this server.",
 );
 
 /// Time after which another user's sign-in may have ended. Errors for clients use the same time.
@@ -127,15 +129,15 @@ fn parse(
     let parameters = query.parse::<Parameters>().map_err(unreadable)?;
     let id = parameters.one("client_id").map_err(unreadable)?;
     let id = id.ok_or_else(|| page(UNKNOWN_CLIENT, "client_id is missing".into()))?;
-    let client = server.clients.find(id).map_err(|unreadable| match unreadable {
-        Unreadable::Malformed => page(
-            UNKNOWN_CLIENT,
-            "client_id is known to nobody here: it is another server's, was made under other keys, or \
-             is none of the pre-registered ones"
-                .into(),
-        ),
-        Unreadable::Later => page(LATER_VERSION, "client_id is of a later version".into()),
-    })?;
+    let unknown = "client_id is unknown: another server issued it, it was made under other keys, \
+                   or it is not pre-registered";
+    let client = server
+        .clients
+        .find(id)
+        .map_err(|unreadable| match unreadable {
+            Unreadable::Malformed => page(UNKNOWN_CLIENT, unknown.into()),
+            Unreadable::Later => page(LATER_VERSION, "a later version made client_id".into()),
+        })?;
     record("client", &client.hash);
     let uri = parameters.one("redirect_uri").map_err(unreadable)?;
     let uri = uri.ok_or_else(|| page(NO_ADDRESS, "redirect_uri is missing".into()))?;
@@ -194,12 +196,12 @@ fn request(
     // Without this parameter, the method is `plain` (RFC 7636 §4.3).
     let method = parameters.one("code_challenge_method")?;
     if method != Some("S256") {
-        let method = method.unwrap_or("none, which is plain");
+        let method = method.unwrap_or("none, which means plain");
         let finding = another("code_challenge_method must be S256", method, "S256");
         return Err(invalid_request(finding));
     }
     if !is_code_challenge(challenge) {
-        let finding = Finding::from("code_challenge is no SHA-256 in base64url");
+        let finding = Finding::from("code_challenge is not a SHA-256 hash in base64url");
         let found = format!("{} bytes", challenge.len());
         let expected = "43 bytes, without padding";
         return Err(invalid_request(finding.found(found).expected(expected)));
@@ -249,7 +251,7 @@ fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
     let request =
         short.and_then(|request| serde_json::from_str::<Map<String, Value>>(request).ok());
     let request = request.ok_or_else(|| {
-        let finding = Finding::from("claims is no JSON object of at most 512 bytes");
+        let finding = Finding::from("claims is not a JSON object of at most 512 bytes");
         invalid_request(finding.found(format!("{length} bytes")))
     })?;
     let Some(Value::Object(claims)) = request.get("access_token") else {
@@ -282,7 +284,7 @@ fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
     let row = |name: &str, shown: String| format!("<div>\n<dt>{name}</dt>\n{shown}</div>\n");
     let code = |uri: &str| format!("<dd><code>{}</code></dd>\n", escaped(uri));
     let fault = escaped(&finding.to_string());
-    let mut rows = row("The address that was sent", code(&for_people(sent)));
+    let mut rows = row("The return address in the request", code(&for_people(sent)));
     rows.push_str(&row("What is wrong", format!("<dd>{fault}</dd>\n")));
     // A client that registered itself wrote these URIs. The URIs of pre-registered clients are for
     // the operator only.
@@ -294,7 +296,7 @@ fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
         if more > 0 {
             registered.push_str(&format!("<dd>and {more} more</dd>\n"));
         }
-        rows.push_str(&row("What the application registered", registered));
+        rows.push_str(&row("Return addresses of the application", registered));
     }
     format!("<dl>\n{rows}</dl>\n")
 }
@@ -332,10 +334,10 @@ fn told_by_hand(target: &RedirectTarget, error: &OAuthError) -> Response {
     let code = error.code().as_str();
     let more = format!(
         "<dl>\n<div>\n<dt>What is wrong</dt>\n<dd>{fault}</dd>\n\
-         <dd class=\"note\">In technical words: <code>{code}</code>, {description}</dd>\n</div>\n\
+         <dd class=\"note\">Technical details: <code>{code}</code>, {description}</dd>\n</div>\n\
          <div>\n<dt>The application is at</dt>\n<dd class=\"host\">{host}</dd>\n\
-         <dd class=\"note\">Anybody can send people here in the name of an application, and nobody \
-         has checked whose this address is.</dd>\n</div>\n</dl>\n\
+         <dd class=\"note\">Anyone can send you here in the name of an application. This server \
+         has not checked who owns this address.</dd>\n</div>\n</dl>\n\
          <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Go back to \
          <bdi>{host}</bdi></a></p>\n",
         description = escaped(&error.to_string()),

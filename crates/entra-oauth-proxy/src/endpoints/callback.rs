@@ -42,8 +42,8 @@ const STRANGER: ErrorPage = ErrorPage::new(
 const BUSY: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "This server is busy at the moment",
-    "It cannot finish your sign-in just now. Load this page again in a few seconds: your sign-in goes on \
-     from here.",
+    "It cannot finish your sign-in right now. Load this page again in a few seconds: your sign-in \
+     then continues.",
 );
 
 /// Time after which fewer returns may be in progress.
@@ -51,8 +51,8 @@ const BUSY_FOR: Duration = Duration::from_secs(5);
 
 const FAILED: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "This sign-in cannot go on",
-    "Something failed here. Go back to the application and connect it again.",
+    "This sign-in cannot continue",
+    "Something failed on this server. Go back to the application and connect it again.",
 );
 
 pub(super) async fn answer(server: &Arc<Server>, head: &Parts) -> Response {
@@ -114,11 +114,11 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
         Ok(code) => target.code_redirect(&code),
         Err(NoCode::Told(error)) => {
             // The function that found the cause has already logged it for the operator.
-            tracing::debug!(error = error.code().as_str(), "a sign-in came to nothing");
+            tracing::debug!(error = error.code().as_str(), "a sign-in failed");
             target.error_redirect(&error)
         }
         Err(NoCode::Demanded(claims)) => {
-            let what = "Entra demands more of a sign-in";
+            let what = "Entra sent a claims challenge for a sign-in";
             throttled!(
                 info,
                 server.log,

@@ -52,7 +52,7 @@ use crate::tokens::{Grants, SignedIn};
 pub(crate) enum Mount {
     /// All endpoints, by their full paths.
     All,
-    /// The documents at the root of the host.
+    /// The documents under `/.well-known/` at the root of the host.
     WellKnown,
     /// The other endpoints, by their paths below the path of the public URL.
     Nested,
@@ -131,10 +131,10 @@ impl<E: Into<OAuthError>> From<E> for NoCode {
 /// The later version ran here before, or runs beside this one.
 const LATER_VERSION: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "This server is being changed",
-    "What your application or browser sent was made by a newer version of this server than the one \
-     that answered. Nothing was lost or changed. Load this page again in a minute. If that does not \
-     help, tell whoever runs this server that an older version of it answers.",
+    "This server is being updated",
+    "Your application or browser sent data of a newer version of this server than the one that \
+     responded. Nothing was lost or changed. Load this page again in a minute. If that does not \
+     help, tell the administrator of this server that an older version is still running.",
 );
 
 /// The work in progress. Browsers and clients have separate permits: any browser can send requests,
@@ -238,7 +238,7 @@ impl Work {
                 })
             }
             Err(_) => {
-                let what = "too much is under way: requests are told to come later";
+                let what = "too many requests in progress; new ones are refused";
                 throttled!(warn, self.log, (what, ""), "{what}");
                 Err(NotDone::Full)
             }

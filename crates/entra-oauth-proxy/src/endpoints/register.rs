@@ -48,7 +48,7 @@ where
     let body = body.read(MAX_BYTES).await.ok_or_else(|| {
         OAuthError::new(
             ErrorCode::InvalidClientMetadata,
-            "the metadata is longer than 8 KiB, or was not sent to its end",
+            "the metadata is longer than 8 KiB, or incomplete",
         )
     })?;
     let now = server.clock.now();

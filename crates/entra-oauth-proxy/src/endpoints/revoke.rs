@@ -85,6 +85,7 @@ async fn end(server: &Server, client: &Client, token: Token) -> Result<(), OAuth
 fn not_revocable() -> OAuthError {
     OAuthError::new(
         ErrorCode::UnsupportedTokenType,
-        "this is a token of Entra's, which ends by itself; revoke the refresh token",
+        "this is an access token of Entra, which this server cannot revoke; revoke the refresh \
+         token",
     )
 }

@@ -25,14 +25,14 @@ pub(super) fn signed_out(server: &Server) -> Response {
     // Any user can open this page directly. Nothing proves that the browser comes from Entra.
     let body = format!(
         "<h1>Signing out</h1>\n\
-         <p>If Microsoft has just sent you here, it has signed this browser out, and you can close this \
-         page. If you opened this page yourself, nothing has changed: <a href=\"{path}/sign-out\">sign \
+         <p>If Microsoft has just sent you here, this browser is signed out, and you can close \
+         this page. If you opened this page yourself, nothing has changed: <a href=\"{path}/sign-out\">sign \
          out</a> first.</p>\n\
          <p>To connect an application with another account, go back to the application, connect it \
          there, and sign in with that account.</p>\n\
-         <p>Applications that you connected before stay connected: you disconnect them in the \
-         applications themselves, or have whoever runs this server, or your organization, end their \
-         access.</p>\n",
+         <p>Applications that you connected before stay connected. To disconnect one, use the \
+         application itself, or ask the administrator of this server or your organization to end \
+         its access.</p>\n",
         path = escaped(&server.urls.path)
     );
     server

@@ -87,7 +87,7 @@ fn parse(
             GrantType::Refresh {
                 token: token.map_err(|unreadable| match unreadable {
                     Unreadable::Malformed => {
-                        OAuthError::invalid_grant("the refresh token is not known")
+                        OAuthError::invalid_grant("the refresh token is unknown")
                     }
                     Unreadable::Later => OAuthError::later(),
                 })?,
@@ -95,7 +95,7 @@ fn parse(
             }
         }
         other => {
-            let finding = Finding::from("grant_type is authorization_code or refresh_token")
+            let finding = Finding::from("grant_type must be authorization_code or refresh_token")
                 .found(Escaped(other).to_string())
                 .expected("authorization_code or refresh_token");
             return Err(OAuthError::new(ErrorCode::UnsupportedGrantType, finding));
@@ -152,7 +152,7 @@ async fn redeem_code(
     } = server;
     let client = &request.client;
     let key = CodeRecord::key(&proof.code);
-    let unknown = || OAuthError::invalid_grant("the code is not known, or more than a minute old");
+    let unknown = || OAuthError::invalid_grant("the code is unknown, or more than a minute old");
     let (code, stored) = records.get::<CodeRecord>(&key).await?;
     let code = code.ok_or_else(unknown)?;
     let asked = code.asked();
@@ -189,10 +189,12 @@ fn check(
     client: &Client,
 ) -> Result<(), OAuthError> {
     if !is_same(&asked.client, &client.hash) {
-        return Err(OAuthError::invalid_grant("the code is another client's"));
+        return Err(OAuthError::invalid_grant(
+            "the code belongs to another client",
+        ));
     }
     if asked.redirect_uri != proof.redirect_uri {
-        let finding = Finding::from("redirect_uri is not the one that the code was sent to")
+        let finding = Finding::from("redirect_uri differs from the one that the code was sent to")
             .found(EscapedUrl(&proof.redirect_uri).to_string())
             .expected(EscapedUrl(&asked.redirect_uri).to_string());
         return Err(OAuthError::new(ErrorCode::InvalidGrant, finding));
@@ -200,7 +202,7 @@ fn check(
     match is_code_verifier(&proof.verifier, &asked.challenge) {
         true => Ok(()),
         false => Err(OAuthError::invalid_grant(
-            "code_verifier does not fit the challenge",
+            "code_verifier does not match code_challenge",
         )),
     }
 }
@@ -212,10 +214,7 @@ async fn used_again(server: &Server, grant: &str) -> OAuthError {
             // Only once, however often the code is sent.
             if was_there {
                 count(Event::CodeReused);
-                tracing::warn!(
-                    grant,
-                    "a code was used twice; the sign-in that it came to is ended"
-                );
+                tracing::warn!(grant, "a code was used twice; its sign-in was ended");
             }
             OAuthError::invalid_grant("the code was used before")
         }

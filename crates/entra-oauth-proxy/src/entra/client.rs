@@ -186,7 +186,7 @@ impl Entra {
                 subcode,
                 description,
             )),
-            Err(_) => Err(mismatch(&self.log, "the return from Entra is malformed")),
+            Err(_) => Err(mismatch(&self.log, "the redirect from Entra is malformed")),
         }
     }
 
@@ -210,7 +210,7 @@ impl Entra {
         if let Some(error) = failed {
             return Err(NoTokens::Failed(error));
         }
-        let over = || OAuthError::new(ErrorCode::AccessDenied, "the sign-in is over");
+        let over = || OAuthError::new(ErrorCode::AccessDenied, "the sign-in has ended");
         let refresh_token = tokens.refresh_token.clone().ok_or_else(over)?;
         let mut request = TokenRequest::refresh_token(refresh_token, self.scopes.for_tokens(names));
         if let Some(demanded) = demanded {
@@ -228,7 +228,7 @@ impl Entra {
         if !renewed_user.is_same_person(user) {
             tracing::error!(
                 grant,
-                "Entra renewed the tokens of one user with those of another"
+                "Entra renewed a user's tokens with tokens of another user"
             );
             return Err(not_accepted().into());
         }
@@ -263,7 +263,7 @@ impl Entra {
         match self.auth.verify(tokens.access_token.expose_secret()).await {
             Ok(caller) if caller.grant_id().is_none() => Ok(caller),
             Ok(_) => {
-                tracing::error!("Entra sent a token of this server");
+                tracing::error!("Entra sent a token that this server issued");
                 Err(not_accepted())
             }
             Err(refusal) => Err(refused_user(&self.log, &refusal)),
@@ -280,11 +280,11 @@ impl Entra {
     ) -> Result<(), OAuthError> {
         let mismatch = |what| Err(mismatch(&self.log, what));
         let Some(id_token) = id_token.and_then(|token| payload(token.expose_secret())) else {
-            return mismatch("there is no id token");
+            return mismatch("the response has no id token");
         };
         let says = |claim: &str| id_token[claim].as_str();
         if !says("nonce").is_some_and(|said| is_same(said, nonce)) {
-            return mismatch("the id token has another nonce");
+            return mismatch("the id token has a different nonce");
         }
         if says("aud") != Some(self.client.client_id()) {
             return mismatch("the id token is for another application");
@@ -292,11 +292,11 @@ impl Entra {
         let object = caller.object_id().map(|id| id.to_string());
         let tenant = caller.tenant_id().to_string();
         if says("tid") != Some(&*tenant) || object.is_none() || says("oid") != object.as_deref() {
-            return mismatch("id token and access token are of two users");
+            return mismatch("the id token and the access token belong to different users");
         }
         let is_issuer = |issuer: &str| issuer == caller.issuer() || says("iss") == Some(issuer);
         if !issuer.is_none_or(is_issuer) {
-            return mismatch("the code is of another issuer than the tokens");
+            return mismatch("the code and the tokens have different issuers");
         }
         Ok(())
     }
@@ -304,7 +304,7 @@ impl Entra {
     /// Builds the user from an access token, with the requested scopes that Entra granted.
     fn user(&self, asked: &[String], caller: &Caller) -> Result<User, OAuthError> {
         if !caller.is_delegated() {
-            let what = "the access token is not a user's";
+            let what = "the access token does not belong to a user";
             return Err(mismatch(&self.log, what));
         }
         let scopes = self.scopes.granted_by_entra(asked, || caller.scopes());
@@ -314,7 +314,7 @@ impl Entra {
             room.saturating_sub(text.len()).min(MAX_CLAIMS)
         });
         User::of(caller, scopes, room).map_err(|no_user| match no_user {
-            NoUser::Nobody => mismatch(&self.log, "the access token does not say whose it is"),
+            NoUser::Nobody => mismatch(&self.log, "the access token does not identify its user"),
             NoUser::TooLong { claim, bytes } => too_long(&self.log, claim, bytes),
         })
     }
@@ -376,8 +376,8 @@ impl Bulkhead {
             tracing::warn!(
                 calls = self.calls,
                 count,
-                "Entra is not asked, as too many calls to it are under way; if it answers as fast as \
-                 ever, set RateLimits::entra_calls(..) higher"
+                "too many calls to Entra in progress, so this call was not made; if Entra responds \
+                 as fast as usual, increase RateLimits::entra_calls(..)"
             );
         }
         OAuthError::unavailable(None)

@@ -230,12 +230,12 @@ fn refused_authorization(
     let (told, reference) = match (error, subcode) {
         ("access_denied", _) | (_, Some("cancel")) => OAuthError::with_reference(
             ErrorCode::AccessDenied,
-            "the user did not sign in or did not agree, or an administrator has to",
+            "the user did not sign in or did not consent, or an administrator must consent",
         ),
         ("consent_required" | "interaction_required" | "login_required", _) => {
             OAuthError::with_reference(
                 ErrorCode::AccessDenied,
-                "the user or an administrator has to consent first",
+                "the user or an administrator must consent first",
             )
         }
         ("temporarily_unavailable" | "server_error", _) => {
@@ -243,7 +243,7 @@ fn refused_authorization(
         }
         _ => {
             let (told, reference) = misconfigured();
-            let what = "Entra does not take the request of this server";
+            let what = "Entra does not accept this server's authorization request";
             throttled!(
                 error,
                 log,
@@ -277,7 +277,8 @@ fn remedy(error: &str, number: &str) -> &'static str {
     match (error, number) {
         ("invalid_scope", _) | (_, "AADSTS650053" | "AADSTS70011") => {
             "add the scope under Expose an API of the app registration, by the short name in \
-             required_scopes(..) or optional_scopes(..); its Application ID URI is that of app_id_uri(..)"
+             required_scopes(..) or optional_scopes(..); the Application ID URI there must be that \
+             of app_id_uri(..)"
         }
         ("invalid_resource", _) | (_, "AADSTS500011") => {
             "set app_id_uri(..) to the Application ID URI of Expose an API, and add a service principal of \
@@ -287,7 +288,7 @@ fn remedy(error: &str, number: &str) -> &'static str {
             "client id and tenant do not belong together: copy both from the app registration's Overview \
              page"
         }
-        (_, "AADSTS65004") => "nothing: the user declined",
+        (_, "AADSTS65004") => "no action is needed: the user declined",
         ("consent_required", _) | (_, "AADSTS65001" | "AADSTS90094" | "AADSTS90095") => {
             "have an administrator grant consent under API permissions of the app registration"
         }
@@ -301,7 +302,7 @@ fn remedy(error: &str, number: &str) -> &'static str {
             | "server_error"
             | "temporarily_unavailable",
             _,
-        ) => "search Entra's sign-in log for the correlation id, which is sign_in",
+        ) => "search Entra's sign-in log for the correlation id, which is the field sign_in",
         _ => "compare scopes, client id and redirect URI with the app registration",
     }
 }
@@ -321,11 +322,13 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     let denied = |text| OAuthError::with_reference(ErrorCode::AccessDenied, text);
     let finding = Finding::from(error.code()).found(error.error_codes().unwrap_or_default());
     let (told, reference) = match error.kind() {
-        TokenErrorKind::AccessDenied => denied("the user or a policy said no"),
-        TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => {
-            denied("Entra demands more of this sign-in")
+        TokenErrorKind::AccessDenied => {
+            denied("the user declined, or a policy refused the sign-in")
         }
-        TokenErrorKind::InvalidGrant => denied("Entra did not accept this sign-in; begin again"),
+        TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => {
+            denied("Entra requires further interaction or consent for this sign-in")
+        }
+        TokenErrorKind::InvalidGrant => denied("Entra did not accept this sign-in; sign in again"),
         // A response that is not in Entra's form comes from a server in between, and is temporary.
         TokenErrorKind::Throttled
         | TokenErrorKind::Unavailable
@@ -338,13 +341,14 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
             throttled!(
                 error,
                 log,
-                ("Entra does not accept this server", &finding),
+                ("Entra rejects this server", &finding),
                 class = kind.code(),
                 error_codes = error.error_codes(),
                 correlation_id = error.correlation_id(),
                 remedy = error.remedy(),
                 reference,
-                "Entra does not accept this server; nobody signs in until that is mended"
+                "Entra rejects this server's configuration or credential; users cannot sign in \
+                 until it is fixed"
             );
             // The file or the function of the credential may work again in a moment.
             if kind == TokenErrorKind::CredentialUnavailable {
@@ -373,7 +377,7 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
 fn misconfigured() -> (OAuthError, String) {
     OAuthError::with_reference(
         ErrorCode::ServerError,
-        "this server and Entra do not agree; the reason is in the server's log",
+        "this server could not complete the sign-in with Entra; the reason is in the server's log",
     )
 }
 
@@ -395,7 +399,7 @@ fn mismatch(log: &ThrottledLog, what: &'static str) -> OAuthError {
 fn too_long(log: &ThrottledLog, claim: &'static str, bytes: usize) -> OAuthError {
     let (told, reference) = OAuthError::with_reference(
         ErrorCode::AccessDenied,
-        "this account has more app roles than fit into a token; an administrator has to take some away",
+        "this account has more app roles than fit into a token; an administrator must remove some",
     );
     throttled!(
         warn,
@@ -404,8 +408,8 @@ fn too_long(log: &ThrottledLog, claim: &'static str, bytes: usize) -> OAuthError
         claim,
         bytes,
         reference,
-        "an account has more claims than fit into a token of this server, and is not signed in without \
-         them; if it is roles, give it fewer app roles, or app roles with shorter values"
+        "an account has more claims than fit into a token of this server, so it cannot sign in; if \
+         the claim is roles, assign fewer app roles, or app roles with shorter values"
     );
     told
 }
@@ -427,10 +431,10 @@ fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
         throttled!(
             error,
             log,
-            ("a token cannot be judged", code),
+            ("a token cannot be validated", code),
             code,
             remedy,
-            "the token that Entra sent cannot be judged now"
+            "the token that Entra sent cannot be validated now"
         );
         return OAuthError::unavailable(None);
     }
@@ -468,13 +472,10 @@ fn missing_scope(log: &ThrottledLog, scope: &str) -> OAuthError {
         log,
         ("a scope was not granted", &Finding::default().found(scope)),
         scope,
-        "Entra did not grant a required scope; have the API expose it, and an administrator or the user \
-         consent to it (App registrations, API permissions)"
+        "Entra did not grant a required scope; expose the scope in the API's app registration, and \
+         have an administrator or the user consent to it (App registrations, API permissions)"
     );
-    OAuthError::new(
-        ErrorCode::AccessDenied,
-        "a scope that is required was not granted",
-    )
+    OAuthError::new(ErrorCode::AccessDenied, "a required scope was not granted")
 }
 
 #[cfg(test)]

@@ -88,8 +88,8 @@ impl Keyring {
             ("written by a later version", format),
             format,
             reads_up_to,
-            "written by a later version of this server; it is left as it is: start that version \
-             again, or wait until all instances run it"
+            "written by a later version of this server; this version does not change it: start the \
+             later version again, or wait until all instances run it"
         );
     }
 

@@ -1,7 +1,7 @@
 //! The proxy's own keys.
 //!
-//! Each key has one purpose and is derived from a root. There are several roots while keys are
-//! rotated.
+//! Each key has one purpose and is derived from a root key. There are several root keys during a
+//! rotation.
 //!
 //! Every value that is kept outside this process's memory begins with one byte, the version of its
 //! format, inside the encryption. Values from before this byte existed are JSON, begin with a
@@ -20,10 +20,10 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::keyring::Keyring;
 use crate::crypto::random;
 
-/// The roots of all the proxy's keys: secrets of 32 bytes, from which a key for each purpose is
-/// derived (HKDF, RFC 5869).
+/// The proxy's root keys: secrets of 32 bytes, from which a key for each purpose is derived (HKDF,
+/// RFC 5869).
 ///
-/// The first root signs and encrypts. The others only verify and decrypt.
+/// The first root key signs and encrypts. The others only verify and decrypt.
 ///
 /// To rotate a key with several instances, add the new key at the end of the list on all of them.
 /// Then move it to the front on all of them. In this order, no instance receives a value that it

@@ -25,7 +25,7 @@ pub(crate) use self::rate_limiter::{EndpointGroup, RateLimiter};
 /// let rate = Rate::per_minute(60).burst(120);
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[must_use = "it counts once it is given to RateLimits"]
+#[must_use = "a rate has no effect until it is passed to RateLimits"]
 pub struct Rate {
     burst: u32,
     per_minute: u32,
@@ -111,7 +111,7 @@ struct Origin {
 /// | [`grants_per_user_and_client`](Self::grants_per_user_and_client) | 10 sign-ins by one client |
 /// | [`entra_calls`](Self::entra_calls) | 64 concurrent calls for sign-ins, and 64 for renewals |
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use = "they count once they are given to the builder"]
+#[must_use = "rate limits have no effect until they are passed to the builder"]
 pub struct RateLimits {
     registrations: Option<Rate>,
     sign_ins: Option<Rate>,
@@ -139,7 +139,7 @@ impl Default for RateLimits {
 impl RateLimits {
     const ENTRA_CALLS: usize = 64;
 
-    /// Maximum value of a limit on grants.
+    /// Maximum value of a limit on grants (sign-ins).
     ///
     /// The record of a user has a reference to each grant, and must stay below 64 KiB.
     pub(crate) const MAX_GRANTS: usize = 300;
@@ -213,7 +213,7 @@ impl RateLimits {
         self
     }
 
-    /// Sets the maximum number of stored sign-ins of one user: 1 to 300.
+    /// Sets the maximum number of stored grants (sign-ins) of one user: 1 to 300.
     ///
     /// The next sign-in ends the user's longest unused one. So no user can fill the store for the
     /// others.
@@ -222,7 +222,7 @@ impl RateLimits {
         self
     }
 
-    /// Sets the maximum number of stored sign-ins of one user by one client: 1 to 300.
+    /// Sets the maximum number of stored grants (sign-ins) of one user by one client: 1 to 300.
     ///
     /// The next sign-in ends the user's longest unused one by that client. A client that registers
     /// itself is a separate client for each installation. A client that is [known in
@@ -233,7 +233,7 @@ impl RateLimits {
         self
     }
 
-    /// Returns the maximum number of grants of a user, and of a user by one client.
+    /// Returns the maximum number of grants (sign-ins) of a user, and of a user by one client.
     pub(crate) const fn grant_caps(&self) -> [usize; 2] {
         [self.grants_of_user, self.grants_of_client]
     }
@@ -281,7 +281,7 @@ impl RateLimits {
             .filter_map(|(setting, rate, good)| {
                 let (rate, good) = (rate.filter(is_wrong)?, good?);
                 let text = format!(
-                    "{rate} is not of two numbers from 1 to 1000000; good is {setting}({good})"
+                    "{rate}: both numbers must be from 1 to 1000000; for example {setting}({good})"
                 );
                 Some((setting, text))
             })
@@ -296,7 +296,7 @@ impl RateLimits {
         ] {
             if !(1..=Self::MAX_GRANTS).contains(&most) {
                 let text = format!(
-                    "{most} is not from 1 to {}; good is {setting}({good})",
+                    "{most} is not from 1 to {}; for example {setting}({good})",
                     Self::MAX_GRANTS
                 );
                 problems.push((setting, text));
@@ -304,7 +304,7 @@ impl RateLimits {
         }
         if !(1..=10_000).contains(&self.entra_calls) {
             let text = format!(
-                "{} is not from 1 to 10000; good is entra_calls({})",
+                "{} is not from 1 to 10000; for example entra_calls({})",
                 self.entra_calls,
                 Self::ENTRA_CALLS
             );
@@ -322,7 +322,7 @@ impl TrustedProxies {
             match network(entry.trim()) {
                 Ok(network) => networks.push(network),
                 Err(fault) => wrong.push(format!(
-                    "\"{}\" {fault}; good are 192.0.2.7, 10.0.0.0/8 and fd00::/8",
+                    "\"{}\" {fault}; for example 192.0.2.7, 10.0.0.0/8 or fd00::/8",
                     EscapedUrl(entry)
                 )),
             }
@@ -394,7 +394,7 @@ fn network(entry: &str) -> Result<IpNet, &'static str> {
     match network.map(mapped_as_ipv4) {
         Err(_) => Err("is neither an address nor a network"),
         Ok(all) if all.prefix_len() == 0 => {
-            Err("is everybody, and anybody could say of a request that it came from anywhere")
+            Err("contains every address, so every client could forge X-Forwarded-For")
         }
         Ok(network) => Ok(network),
     }
@@ -514,7 +514,7 @@ mod tests {
             assert!(parsed(wrong).unwrap_err().contains("neither"), "{wrong}");
         }
         for all in ["0.0.0.0/0", "::/0", "::ffff:0.0.0.0/96"] {
-            assert!(parsed(all).unwrap_err().contains("everybody"), "{all}");
+            assert!(parsed(all).unwrap_err().contains("every address"), "{all}");
         }
     }
 }

@@ -143,9 +143,9 @@ impl RateLimiter {
     fn warn_of_no_address(&self) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "nothing says from which address requests come, so none is limited by it; serve with \
-                 into_make_service_with_connect_info::<SocketAddr>(), put a std::net::SocketAddr into \
-                 the extensions of each request, or set limits(RateLimits::none())"
+                "the server provides no client address, so no limit by address applies; serve with \
+                 into_make_service_with_connect_info::<SocketAddr>(), put a std::net::SocketAddr \
+                 into the extensions of each request, or set limits(RateLimits::none())"
             );
         }
     }
@@ -156,9 +156,9 @@ impl RateLimiter {
     fn warn_of_a_proxy(&self) {
         if !self.has_warned_of_a_proxy.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "requests come from an address inside and say X-Forwarded-For, as those of a reverse \
-                 proxy do; name it by trusted_proxies(..): without, all who come through it count as \
-                 one address"
+                "requests with X-Forwarded-For come from a private or loopback address; if that is \
+                 your reverse proxy, add it to trusted_proxies(..): otherwise all its clients \
+                 count as one address"
             );
         }
     }
@@ -187,16 +187,16 @@ impl Limit {
     fn warn(&self, address: Option<IpAddr>, is_disputed: bool) {
         let limit = self.name;
         if let Some(address) = address {
-            tracing::debug!(limit, %address, "a request came too soon");
+            tracing::debug!(limit, %address, "a request is above a rate limit");
         }
         let Some(count) = self.refused.due((limit, "")) else {
             return;
         };
         let remedy = is_disputed.then_some(
-            "X-Forwarded-For names other addresses; if that is a reverse proxy's word, name the proxy \
-             by trusted_proxies(..): without, all who come through it count as one",
+            "X-Forwarded-For names other addresses; if a reverse proxy of yours sent it, add the \
+             proxy to trusted_proxies(..): otherwise all its clients count as one address",
         );
-        tracing::warn!(limit, count, remedy, "requests are told to wait");
+        tracing::warn!(limit, count, remedy, "a rate limit refuses requests");
     }
 }
 
@@ -207,15 +207,15 @@ fn whole_seconds(wait: Duration) -> Duration {
 }
 
 fn too_many(wait: Duration) -> OAuthError {
-    let text = "too many requests; try again after the seconds that Retry-After says";
+    let text = "too many requests; try again after the number of seconds in Retry-After";
     OAuthError::new(ErrorCode::TooManyRequests, text).retry_after(wait)
 }
 
 const TOO_MANY_SIGN_INS: ErrorPage = ErrorPage::new(
     StatusCode::TOO_MANY_REQUESTS,
     "Too many sign-ins at the moment",
-    "Many come from your network just now. Wait a minute, then load this page again: your sign-in goes \
-     on from here.",
+    "There are many sign-ins from your network right now. Wait a minute, then load this page \
+     again: your sign-in then continues.",
 );
 
 /// A token bucket for each key, stored only as the time when it is full again (GCRA).

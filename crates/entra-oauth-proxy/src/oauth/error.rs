@@ -132,8 +132,8 @@ impl OAuthError {
         // By then, another user's sign-in may have ended.
         const FULL_FOR: Duration = Duration::from_secs(5 * 60);
 
-        let text = "this server keeps as many sign-ins as it can; those who are signed in are not \
-                    concerned; try again in 5 minutes";
+        let text = "this server has reached its limit of sign-ins; existing sign-ins continue; try \
+                    again in 5 minutes";
         Self::new(ErrorCode::TemporarilyUnavailable, text).retry_after(FULL_FOR)
     }
 
@@ -143,8 +143,8 @@ impl OAuthError {
     pub(crate) fn later() -> Self {
         const LATER_FOR: Duration = Duration::from_secs(60);
 
-        let text = "this was made by a later version of this server than the one that answers; keep \
-                    it, and try again in a minute";
+        let text = "a later version of this server made this code, token or client id; keep it, \
+                    and try again in a minute";
         Self::new(ErrorCode::TemporarilyUnavailable, text).retry_after(LATER_FOR)
     }
 
@@ -221,5 +221,113 @@ impl From<StoreError> for OAuthError {
             () if error.is_later() => Self::later(),
             () => Self::unavailable(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use entra_confidential_client::TokenErrorKind;
+
+    use super::*;
+    use crate::telemetry::outcome_of;
+
+    const PAGE: &str = include_str!("../../docs/codes.md");
+
+    /// Returns every code, in the order of the enum.
+    ///
+    /// The match has no wildcard: a new code does not compile until it has its arm here.
+    fn all() -> Vec<ErrorCode> {
+        let mut all = vec![ErrorCode::AccessDenied];
+        loop {
+            all.push(match all[all.len() - 1] {
+                ErrorCode::AccessDenied => ErrorCode::InvalidClient,
+                ErrorCode::InvalidClient => ErrorCode::InvalidClientMetadata,
+                ErrorCode::InvalidClientMetadata => ErrorCode::InvalidGrant,
+                ErrorCode::InvalidGrant => ErrorCode::InvalidRedirectUri,
+                ErrorCode::InvalidRedirectUri => ErrorCode::InvalidRequest,
+                ErrorCode::InvalidRequest => ErrorCode::InvalidScope,
+                ErrorCode::InvalidScope => ErrorCode::InvalidTarget,
+                ErrorCode::InvalidTarget => ErrorCode::RequestNotSupported,
+                ErrorCode::RequestNotSupported => ErrorCode::RequestUriNotSupported,
+                ErrorCode::RequestUriNotSupported => ErrorCode::ServerError,
+                ErrorCode::ServerError => ErrorCode::TemporarilyUnavailable,
+                ErrorCode::TemporarilyUnavailable => ErrorCode::TooManyRequests,
+                ErrorCode::TooManyRequests => ErrorCode::UnsupportedGrantType,
+                ErrorCode::UnsupportedGrantType => ErrorCode::UnsupportedMediaType,
+                ErrorCode::UnsupportedMediaType => ErrorCode::UnsupportedResponseType,
+                ErrorCode::UnsupportedResponseType => ErrorCode::UnsupportedTokenType,
+                ErrorCode::UnsupportedTokenType => return all,
+            });
+        }
+    }
+
+    /// Returns the first two cells of each row with a code in a section of the page.
+    fn rows(section: &str) -> BTreeMap<&'static str, &'static str> {
+        let (_, text) = PAGE.split_once(&format!("\n## {section}\n")).unwrap();
+        let text = text.split("\n## ").next().unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.map(|row| {
+            let (code, rest) = row.split_once("` | ").unwrap();
+            let cells: Vec<&str> = rest.trim_end_matches(" |").split(" | ").collect();
+            assert!(
+                cells
+                    .iter()
+                    .skip(usize::from(cells.len() == 3))
+                    .all(|cell| cell.ends_with('.')),
+                "{row}"
+            );
+            (code, cells[0])
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_page_of_codes_has_each_error_of_oauth_with_its_statuses() {
+        let mut statuses: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
+        for code in all() {
+            statuses
+                .entry(code.as_str())
+                .or_default()
+                .insert(code.status().as_u16());
+        }
+        let listed = rows("Errors that a client receives");
+        assert_eq!(
+            listed.keys().collect::<Vec<_>>(),
+            statuses.keys().collect::<Vec<_>>()
+        );
+        for (code, listed) in listed {
+            let listed: BTreeSet<u16> = listed
+                .split(" or ")
+                .map(|status| status.parse().unwrap())
+                .collect();
+            assert_eq!(listed, statuses[code], "{code}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_codes_has_each_error_of_entras_token_endpoint() {
+        let codes: BTreeSet<&str> = TokenErrorKind::ALL.iter().map(|kind| kind.code()).collect();
+        let listed: BTreeSet<&str> = rows("Errors of Entra's token endpoint")
+            .into_keys()
+            .collect();
+        assert_eq!(listed, codes);
+    }
+
+    #[test]
+    fn the_page_of_codes_has_each_outcome_that_is_no_error_of_oauth() {
+        let mut outcomes: BTreeSet<&str> = (100..600)
+            .map(|status| StatusCode::from_u16(status).unwrap())
+            .map(|status| outcome_of(&http::Response::builder().status(status).body(()).unwrap()))
+            .collect();
+        for code in all() {
+            outcomes.insert(OAuthError::new(code, "").outcome());
+        }
+        for code in all() {
+            outcomes.remove(code.as_str());
+        }
+        let listed: BTreeSet<&str> = rows("Outcomes of requests").into_keys().collect();
+        assert_eq!(listed, outcomes);
     }
 }

@@ -42,7 +42,7 @@ impl Parameters {
             (first, None) => Ok(first),
             _ => Err(OAuthError::new(
                 ErrorCode::InvalidRequest,
-                format!("the parameter {name} stands there more than once"),
+                format!("the parameter {name} is repeated"),
             )),
         }
     }

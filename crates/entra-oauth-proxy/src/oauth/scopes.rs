@@ -91,8 +91,8 @@ impl Scopes {
         if required.is_empty() && problems.len() == before {
             problems.add(
                 "resource.required_scopes",
-                "at least one that is not of OpenID Connect: the short name of a scope that the app \
-                 registration exposes (Expose an API), such as Mcp.Access",
+                "set at least one scope that is not of OpenID Connect: the short name of a scope \
+                 that the app registration exposes (Expose an API), such as Mcp.Access",
             );
         }
         for scope in additional {
@@ -102,7 +102,7 @@ impl Scopes {
                 problems.add(
                     "additional_authorize_scopes",
                     format_args!(
-                        "\"{shown}\" is no scope such as https://graph.microsoft.com/User.Read"
+                        "\"{shown}\" is not a scope such as https://graph.microsoft.com/User.Read"
                     ),
                 );
             }
@@ -114,7 +114,7 @@ impl Scopes {
 
     /// Builds the scopes from [checked](Self::check) names and descriptions.
     ///
-    /// The App ID URI of the scopes is `api://{client id}` by default.
+    /// The Application ID URI of the scopes is `api://{client id}` by default.
     pub(crate) fn new(
         [required, optional, additional]: [Vec<String>; 3],
         texts: BTreeMap<String, String>,
@@ -167,7 +167,7 @@ impl Scopes {
         }
         if !unknown.is_empty() && names.is_empty() {
             let finding = Finding::from(
-                "none of these scopes is known here; leave scope out to get those that are required",
+                "none of these scopes is known here; omit scope to get the required scopes",
             );
             let offered = [&*self.required, &*self.optional].concat();
             let finding = finding
@@ -244,8 +244,9 @@ impl Scopes {
         };
         let granted = self.grant(Some(requested))?;
         if !granted.names.iter().all(|name| agreed.contains(name)) {
-            let finding =
-                Finding::from("the user was not asked for a scope of these; sign in again for it");
+            let finding = Finding::from(
+                "the user was not asked for one of these scopes; sign in again to get it",
+            );
             let finding = finding
                 .found(granted.names.join(" "))
                 .expected(agreed.join(" "));
@@ -333,9 +334,9 @@ fn checked_texts(
         let is_known = known.any(|name| name.trim() == scope) && !is_of_openid(scope);
         let is_plain = !text.is_empty() && !text.contains(char::is_control);
         let fault = match () {
-            () if !is_known => "is none of required_scopes(..) and optional_scopes(..)",
+            () if !is_known => "is neither in required_scopes(..) nor in optional_scopes(..)",
             () if !is_plain || text.chars().count() > MAX_TEXT => {
-                "has no text of 1 to 200 characters in one line, such as \"Read your notes\""
+                "needs a text of 1 to 200 characters in one line, such as \"Read your notes\""
             }
             () if checked.contains_key(scope) => "has two texts",
             () => {
@@ -356,13 +357,13 @@ fn scope_problem(scope: &str) -> Option<String> {
     let shown = EscapedUrl(scope);
     if let Some((_, name)) = scope.rsplit_once('/') {
         return Some(format!(
-            "\"{shown}\" has the API in front of it; give its short name, \"{}\"",
+            "\"{shown}\" includes the API; use its short name, \"{}\"",
             EscapedUrl(name)
         ));
     }
     let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);
     let is_good = !scope.is_empty() && scope != ".default" && scope.bytes().all(is_plain);
-    (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
+    (!is_good).then(|| format!("\"{shown}\" is not a scope such as Mcp.Access"))
 }
 
 /// Returns whether OpenID Connect defines this scope.

@@ -144,10 +144,7 @@ impl Brand {
             escaped(what_to_do)
         );
         self.write_page(response, title, &body, "'none'");
-        let (what, status) = (
-            "a page told a person of an error",
-            response.status().as_u16(),
-        );
+        let (what, status) = ("an error page was shown", response.status().as_u16());
         let page = Some((status, *title));
         log_refusal(
             log,

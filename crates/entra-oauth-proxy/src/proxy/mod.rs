@@ -52,7 +52,8 @@ impl EntraOAuthProxy {
         ResourceLayer::new(self.auth.layer(), self.required.clone())
     }
 
-    /// Protects a router with the [Layer](Self::layer), and adds the endpoints beside it.
+    /// Protects a router with the [Layer](Self::layer), and adds this server's endpoints outside of
+    /// the Layer.
     ///
     /// Only [`open`](Protected::open) can add routes outside the Layer.
     ///
@@ -134,7 +135,7 @@ impl EntraOAuthProxy {
         ProxyEndpoints::new(Arc::clone(&self.server), Mount::WellKnown)
     }
 
-    /// Returns a service for all endpoints except the documents at the root of the host.
+    /// Returns a service for all endpoints except the documents under `/.well-known/`.
     ///
     /// It is for a router that strips the path of the [public
     /// URL](crate::EntraOAuthProxyBuilder::public_url) first.
@@ -165,7 +166,7 @@ impl EntraOAuthProxy {
         routed(&self.service())
     }
 
-    /// Returns all endpoints except the documents at the root of the host, to nest under a path.
+    /// Returns all endpoints except the documents under `/.well-known/`, to nest under a path.
     ///
     /// The path is that of the [public URL](crate::EntraOAuthProxyBuilder::public_url). The root of
     /// the host also needs [`well_known_routes`](Self::well_known_routes).
@@ -217,10 +218,10 @@ impl EntraOAuthProxy {
         self.users.end_sign_ins_of(tenant, user).await
     }
 
-    /// Ends all sign-ins by a client, including those in progress.
+    /// Ends all sign-ins by the client with this hash of its id, including those in progress.
     ///
-    /// It works like [`end_sign_ins_of`](Self::end_sign_ins_of). `client` is the hash of the
-    /// client's id. Log lines and spans have this hash as `client`, and tokens have it as their
+    /// It works like [`end_sign_ins_of`](Self::end_sign_ins_of). Log lines and spans have this hash
+    /// as `client`, and tokens have it as their
     /// [`registered_client`](tower_entra_auth::entra_jwt_core::AccessToken::registered_client).
     ///
     /// The client's registration stays valid, because it is part of the client's id. Its users can
@@ -264,11 +265,11 @@ impl EntraOAuthProxy {
         readiness.and(async move || server.check_ready().await)
     }
 
-    /// Waits until no work is in progress.
+    /// Makes [readiness](Self::readiness) fail from now on, and waits until no work is in progress.
     ///
     /// The work is sign-ins that returned from Entra, codes, refreshes and revocations, even if
-    /// their clients no longer wait for the response. From the call on,
-    /// [readiness](Self::readiness) is 503. Call it when the server has stopped accepting requests:
+    /// their clients no longer wait for the response. Readiness is then 503 (`shutting_down`). Call
+    /// it when the server has stopped accepting requests:
     ///
     /// ```no_run
     /// # async fn run(
@@ -319,5 +320,5 @@ where
 
 /// The error for a URL that is not the URL of the resource.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("no such resource: the one that was set is {0}")]
+#[error("no resource with this URL; the configured resource is {0}")]
 pub struct UnknownResource(Arc<str>);

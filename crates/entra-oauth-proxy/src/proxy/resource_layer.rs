@@ -21,7 +21,7 @@ use tower_service::Service;
 ///
 /// [`EntraOAuthProxy::layer`](crate::EntraOAuthProxy::layer) creates it.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is protected before it is a Layer around a service"]
+#[must_use = "a Layer protects nothing until it wraps a service"]
 pub struct ResourceLayer {
     auth: EntraLayer,
     required: RequireLayer,
@@ -41,7 +41,7 @@ impl<S> Layer<S> for ResourceLayer {
     }
 }
 
-/// A protected resource: the service that [`ResourceLayer`] creates.
+/// The service that a [`ResourceLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct ResourceService<S>(EntraService<RequireService<S>>);
 
@@ -65,7 +65,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`ResourceService`], which returns the response.
+    /// The response future of a [`ResourceService`].
     ///
     /// # Panics
     /// If it is polled again after it was ready, as futures of std do.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{Store, StoreError, StoreFuture, reserve};
 
-/// A store in memory, for one instance, until that ends.
+/// A store in memory, for one instance of the server; it is empty after a restart.
 ///
-/// This is the default. After a restart, all users must sign in again.
+/// This is the default. After a restart, all users must therefore sign in again.
 pub struct MemoryStore {
     table: Mutex<Table>,
     most: usize,
@@ -36,7 +36,7 @@ struct Record {
 impl MemoryStore {
     /// Default maximum number of records: 100 000.
     ///
-    /// [`with_capacity`](Self::with_capacity) sets another. A grant has 3 to 20 KB.
+    /// [`with_capacity`](Self::with_capacity) sets another. A sign-in (grant) has 3 to 20 KB.
     pub const DEFAULT_CAPACITY: usize = 100_000;
 
     /// Minimum value of `sweep_at` after a sweep.
@@ -105,8 +105,8 @@ impl Table {
         let now = Instant::now();
         if !self.by_key.contains_key(key) && !self.make_room(now, most) {
             let text = format!(
-                "it keeps {most} records; give it more by MemoryStore::with_capacity(..), or end \
-                 sign-ins earlier by Lifetimes::idle(..)"
+                "it can hold {most} records; increase MemoryStore::with_capacity(..), or end \
+                 sign-ins earlier with Lifetimes::idle(..)"
             );
             return Err(StoreError::full(text));
         }

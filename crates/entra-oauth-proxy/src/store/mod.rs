@@ -72,10 +72,10 @@ pub trait Store: Send + Sync + 'static {
     /// If the store cannot confirm that the record is gone.
     fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>>;
 
-    /// Writes a record that expires after `ttl` if the existing value equals `expected`, and
-    /// returns whether it did.
+    /// Writes a record only if the existing value equals `expected`, and returns whether it was
+    /// written.
     ///
-    /// With `None`, there must be no record.
+    /// The record expires after `ttl`. If `expected` is `None`, there must be no record yet.
     ///
     /// # Errors
     /// If the store cannot say whether the record was written; [`StoreError::full`] as in
@@ -95,7 +95,8 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
-    /// Returns whether there is room for new sign-ins, and some more room for those in progress.
+    /// Returns whether a new sign-in may begin, without taking the room that those in progress
+    /// still need.
     ///
     /// The server calls this before each sign-in, so the answer must come from memory. If the
     /// answer is no, the server sends no user to Entra for a sign-in that would fail, and existing
@@ -149,7 +150,7 @@ store_by_pointer!(Arc, Box);
 
 /// Returns the part of a capacity that is reserved for sign-ins in progress.
 ///
-/// Each of them still needs room for a grant and for a record of its user.
+/// Each of them still needs room for its grant and for a record of its user.
 const fn reserve(most: u64) -> u64 {
     let part = most / 16;
     match part < 1_024 {
@@ -161,7 +162,7 @@ const fn reserve(most: u64) -> u64 {
 /// The future of a [`Store`] operation.
 pub type StoreFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 's>>;
 
-/// The error of a store that cannot answer now.
+/// The error of a store that cannot answer now, or has no room.
 ///
 /// Its text is for the log, and must not contain a value.
 #[derive(Debug)]
@@ -221,7 +222,7 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            StoreErrorKind::NoAnswer => "the store does not answer",
+            StoreErrorKind::NoAnswer => "the store does not respond",
             StoreErrorKind::Full => "the store is full",
             StoreErrorKind::Later => "the store cannot be read",
         };

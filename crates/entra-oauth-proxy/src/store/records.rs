@@ -31,7 +31,9 @@ impl Records {
     pub(crate) fn room(&self) -> Result<(), StoreError> {
         match self.store.has_room() {
             true => Ok(()),
-            false => Err(self.counted(StoreError::full("what is left is for those under way"))),
+            false => Err(self.counted(StoreError::full(
+                "the remaining room is reserved for sign-ins in progress",
+            ))),
         }
     }
 
@@ -53,7 +55,7 @@ impl Records {
         match values.len() == keys.len() {
             true => Ok(values),
             false => Err(self.counted(StoreError::new(
-                "it answers for another number of records than it was asked for",
+                "it returned a different number of records than requested",
             ))),
         }
     }
@@ -129,7 +131,7 @@ impl Records {
                     ("a record cannot be read", kind),
                     kind,
                     "a record in the store cannot be read and counts as absent: it was changed, or \
-                     written under a key that is not in the list any more"
+                     written under a key that is no longer in the list"
                 );
                 Ok(None)
             }
@@ -140,7 +142,7 @@ impl Records {
     async fn answered<T>(&self, asked: StoreFuture<'_, T>) -> Result<T, StoreError> {
         let answer = timeout(PATIENCE, asked).await;
         let answer = answer
-            .unwrap_or_else(|_| Err(StoreError::new(format!("no answer within {PATIENCE:?}"))));
+            .unwrap_or_else(|_| Err(StoreError::new(format!("no response within {PATIENCE:?}"))));
         answer.map_err(|error| self.counted(error))
     }
 
@@ -153,8 +155,8 @@ impl Records {
                 self.log,
                 ("the store is full", ""),
                 error = error.to_string(),
-                "nobody new can sign in; those who are signed in go on. Give the store more room, or \
-                 lower Lifetimes::idle(..) or RateLimits::grants_per_user(..)"
+                "no new sign-ins are possible; existing sign-ins continue. Increase the capacity \
+                 of the store, or lower Lifetimes::idle(..) or RateLimits::grants_per_user(..)"
             );
             return error;
         }
@@ -163,7 +165,7 @@ impl Records {
     }
 
     fn failed(&self, error: StoreError) -> StoreError {
-        let what = "nothing can be kept or found at the moment";
+        let what = "the store cannot be used at the moment";
         let text = error.to_string();
         let finding = Finding::default().found(&*text);
         throttled!(error, self.log, (what, &finding), error = text, "{what}");

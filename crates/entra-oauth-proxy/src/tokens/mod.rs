@@ -178,10 +178,10 @@ impl Rotations {
     ) -> Result<Rotation, OAuthError> {
         let invalid = |text| Err(OAuthError::invalid_grant(text));
         if !is_same(&grant.client, client) {
-            return invalid("the refresh token is another client's");
+            return invalid("the refresh token belongs to another client");
         }
         if arrived_at >= grant.ends_at {
-            return invalid("the sign-in is over");
+            return invalid("the sign-in has ended");
         }
         let is_in_grace = || {
             let until = self.grace_until(grant, token, arrived_at);

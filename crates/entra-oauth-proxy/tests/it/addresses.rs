@@ -52,12 +52,12 @@ async fn localhost_and_127_0_0_1_are_said_to_be_two_addresses_on_the_page_and_in
     says(
         page.text(),
         &[
-            "<dt>The address that was sent</dt>\n\
+            "<dt>The return address in the request</dt>\n\
              <dd><code>http://127.0.0.1:33418/callback</code></dd>",
             "<dt>What is wrong</dt>\n\
              <dd>redirect_uri differs from the nearest registered one in the host (127.0.0.1 and \
              localhost are two different addresses)</dd>",
-            "<dt>What the application registered</dt>\n\
+            "<dt>Return addresses of the application</dt>\n\
              <dd><code>http://localhost/callback</code></dd>\n\
              <dd><code>https://client.example/cb?a&amp;b</code></dd>",
         ],
@@ -66,9 +66,9 @@ async fn localhost_and_127_0_0_1_are_said_to_be_two_addresses_on_the_page_and_in
     says(
         &line_of(&log, &page),
         &[
-            "a page told a person of an error",
+            "an error page was shown",
             "status=400",
-            "title=\"The answer would go to an address that is not the application's\"",
+            "title=\"The return address is not allowed for this application\"",
             "reason=\"redirect_uri differs from the nearest registered one in the host (127.0.0.1 \
              and localhost are two different addresses)\"",
             "found=\"http://127.0.0.1:33418/callback\"",
@@ -151,8 +151,8 @@ async fn a_request_without_a_redirect_uri_or_a_client_id_is_said_to_lack_it() {
     says(
         page.text(),
         &[
-            "<h1>The application does not say where the answer goes</h1>",
-            "its request has no redirect_uri",
+            "<h1>The application&#39;s request has no return address</h1>",
+            "the request has no redirect_uri",
         ],
     );
     says(
@@ -163,8 +163,8 @@ async fn a_request_without_a_redirect_uri_or_a_client_id_is_said_to_lack_it() {
         ("", "client_id is missing"),
         (
             "x",
-            "client_id is known to nobody here: it is another server's, was made under other keys, or \
-             is none of the pre-registered ones",
+            "client_id is unknown: another server issued it, it was made under other keys, or it \
+             is not pre-registered",
         ),
     ] {
         let page = stage.get(&client.authorize(&[("client_id", id)])).await;
@@ -172,7 +172,7 @@ async fn a_request_without_a_redirect_uri_or_a_client_id_is_said_to_lack_it() {
     }
     let twice = format!("{}&client_id=x", client.authorize(&[]));
     let page = stage.get(&twice).await;
-    let reason = "reason=\"the parameter client_id stands there more than once\"";
+    let reason = "reason=\"the parameter client_id is repeated\"";
     says(&line_of(&log, &page), &[reason]);
 }
 
@@ -186,7 +186,8 @@ async fn an_address_that_the_list_does_not_allow_any_more_is_said_to_be_register
     stage.proxy = changed.build().unwrap();
     let log = Logbook::begin();
     let page = stage.get(&client.authorize(&[])).await;
-    let reason = "redirect_uri is registered, but is not among those that this server allows";
+    let reason = "redirect_uri is registered, but is not in the list of redirect URIs that this \
+                  server allows";
     says(page.text(), &[&format!("<dd>{reason}</dd>")]);
     says(&line_of(&log, &page), &[&format!("reason=\"{reason}\"")]);
 }
@@ -208,7 +209,9 @@ async fn different_addresses_have_lines_of_their_own_and_a_flood_of_them_has_few
     }
     let lines = || -> Vec<String> {
         let lines = log.lines("INFO").into_iter();
-        lines.filter(|line| line.contains("a page told")).collect()
+        lines
+            .filter(|line| line.contains("an error page was shown"))
+            .collect()
     };
     assert_eq!(lines().len(), 3, "{:#?}", lines());
     for n in 0..1_000 {
@@ -254,7 +257,9 @@ async fn a_flood_that_differs_in_every_part_has_few_lines_too() {
     }
     assert!(sent > 500);
     let lines = log.lines("INFO");
-    let told = lines.iter().filter(|line| line.contains("a page told"));
+    let told = lines
+        .iter()
+        .filter(|line| line.contains("an error page was shown"));
     assert!(
         told.clone().count() <= 18,
         "{:#?}",
@@ -276,7 +281,7 @@ async fn of_what_an_application_registered_the_nearest_three_are_shown_and_cut()
         .await;
     let (_, registered) = page
         .text()
-        .split_once("What the application registered")
+        .split_once("Return addresses of the application")
         .unwrap();
     let shown: Vec<&str> = registered.split("<dd>").skip(1).take(4).collect();
     assert!(

@@ -1,5 +1,6 @@
 //! Tests of concurrent refreshes, of clients that hang up early, of shutdown and of readiness.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use entra_oauth_proxy::{Lifetimes, RateLimits};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
@@ -225,13 +226,26 @@ async fn readiness_is_that_of_keys_and_store_until_the_end() {
             (head.status.as_u16(), body, retry_after)
         }
     };
+    // During the first fetch. The proxy's own key is there, but is not one of Entra's.
+    let second = Duration::from_secs(1);
+    stage.tenant.discovery_endpoint().delay(second).for_next(1);
+    let (status, body, _) = ready().await;
+    let expected = json!({
+        "ready": false, "keys": 0, "code": "keys_unavailable", "cause": "not_fetched_yet",
+        "source": body["source"],
+    });
+    assert_eq!((status, &body), (503, &expected));
+    let mut codes = BTreeSet::from([text(&body["code"])]);
+
     stage.proxy.auth().ready().await.unwrap();
     let (status, body, _) = ready().await;
     assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)));
+    assert_eq!(body["keys"], 1, "one of Entra's");
     store.goes_down();
     let (status, body, retry_after) = ready().await;
     assert_eq!((status, &body["ready"]), (503, &Value::Bool(false)));
     assert_eq!(body["code"], "store_unavailable");
+    codes.insert(text(&body["code"]));
     assert_eq!(retry_after.unwrap(), "5");
     store.comes_back();
     assert_eq!(ready().await.0, 200);
@@ -241,6 +255,20 @@ async fn readiness_is_that_of_keys_and_store_until_the_end() {
         (status, &body["code"]),
         (503, &Value::from("shutting_down"))
     );
+    codes.insert(text(&body["code"]));
+
+    let page = include_str!("../../docs/codes.md");
+    let (_, section) = page.split_once("\n## Readiness\n").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<String> = rows
+        .map(|row| row.split('`').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(listed, codes);
+    assert!(section.contains("`not_fetched_yet`"));
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,7 +322,10 @@ async fn whoever_comes_while_too_much_is_under_way_is_told_to_come_later_and_los
     assert_eq!(store.calls(), calls);
     let lines = log.lines("WARN");
     assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(lines[0].contains("too much is under way"), "{lines:#?}");
+    assert!(
+        lines[0].contains("too many requests in progress"),
+        "{lines:#?}"
+    );
 
     store.takes(Duration::ZERO);
     // Shutdown waits for all work in flight.

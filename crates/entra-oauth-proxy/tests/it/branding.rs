@@ -152,15 +152,18 @@ async fn a_branding_that_cannot_be_shown_is_a_problem_of_the_settings() {
         problems[0].clone()
     };
     let contoso = || Branding::new("Contoso");
-    let no_page = "is no https URL without a user, such as https://intranet.contoso.com/help";
+    let no_page =
+        "is not an https URL without a user name, such as https://intranet.contoso.com/help";
     for (branding, expected) in [
         (
             Branding::new(" "),
-            "branding: \"\" is no name of 1 to 60 characters in one line, such as Contoso".to_owned(),
+            "branding: \"\" is not a name of 1 to 60 characters in one line, such as Contoso"
+                .to_owned(),
         ),
         (
             Branding::new("a\nb"),
-            "branding: \"a\\nb\" is no name of 1 to 60 characters in one line, such as Contoso".to_owned(),
+            "branding: \"a\\nb\" is not a name of 1 to 60 characters in one line, such as Contoso"
+                .to_owned(),
         ),
         (
             contoso().logo("image/gif", PNG),
@@ -168,11 +171,11 @@ async fn a_branding_that_cannot_be_shown_is_a_problem_of_the_settings() {
         ),
         (
             contoso().logo("image/svg+xml", PNG),
-            "branding.logo: the image is none of image/svg+xml".to_owned(),
+            "branding.logo: the image is not image/svg+xml".to_owned(),
         ),
         (
             contoso().logo("image/png", "<svg/>"),
-            "branding.logo: the image is none of image/png".to_owned(),
+            "branding.logo: the image is not image/png".to_owned(),
         ),
         (
             contoso().logo("image/svg+xml", format!("<svg/>{}", " ".repeat(65_531))),
@@ -188,15 +191,19 @@ async fn a_branding_that_cannot_be_shown_is_a_problem_of_the_settings() {
         ),
         (
             contoso().support_url("https://a:b@contoso.com"),
-            format!("branding.support_url: \"(not shown: it has a user name or password)\" {no_page}"),
+            format!(
+                "branding.support_url: \"(not shown: it has a user name or password)\" {no_page}"
+            ),
         ),
         (
             contoso().support_email("help"),
-            "branding.support_email: \"help\" is no address such as help@contoso.com".to_owned(),
+            "branding.support_email: \"help\" is not an email address such as help@contoso.com"
+                .to_owned(),
         ),
         (
             contoso().support_email("help@contoso.com?bcc=a@b"),
-            "branding.support_email: \"help@contoso.com?bcc=a@b\" is no address such as help@contoso.com"
+            "branding.support_email: \"help@contoso.com?bcc=a@b\" is not an email address such as \
+             help@contoso.com"
                 .to_owned(),
         ),
     ] {

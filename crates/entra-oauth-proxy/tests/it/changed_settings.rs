@@ -62,7 +62,7 @@ async fn a_scope_that_is_required_now_is_not_handed_to_whoever_agreed_to_less() 
     assert_eq!(service.store.count("grant/").await, 0);
     let lines = log.lines("INFO");
     assert!(
-        lines.iter().any(|line| line.contains("required now")),
+        lines.iter().any(|line| line.contains("is now required")),
         "{lines:#?}"
     );
     // The new sign-in shows the consent page, which names the scope.
@@ -141,7 +141,7 @@ async fn what_is_under_way_while_the_settings_change_gets_no_more_than_was_agree
     let answered = browser.answer(&page, "approve").await;
     assert_eq!(answered.status, StatusCode::BAD_REQUEST);
     assert!(
-        answered.text().contains("has changed"),
+        answered.text().contains("have changed"),
         "{}",
         answered.text()
     );

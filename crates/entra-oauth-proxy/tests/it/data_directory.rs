@@ -132,7 +132,7 @@ async fn a_second_process_is_kept_out_before_it_makes_keys() {
     let _stage = Stage::with(in_directory(directory.path())).await;
     std::fs::remove_file(directory.path().join("keys")).unwrap();
     let text = problem(in_directory(directory.path())).await;
-    assert!(text.contains("is open already"), "{text}");
+    assert!(text.contains("is already open"), "{text}");
     assert!(!directory.path().join("keys").exists());
 }
 
@@ -140,7 +140,7 @@ async fn a_second_process_is_kept_out_before_it_makes_keys() {
 async fn a_directory_that_is_missing_is_a_problem_of_the_setting() {
     let directory = Directory::new("no directory");
     let text = problem(in_directory(&directory.path().join("missing"))).await;
-    assert!(text.contains("missing does not exist: make it"), "{text}");
+    assert!(text.contains("missing does not exist: create it"), "{text}");
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn keys_that_cannot_be_read_are_never_replaced() {
     for content in [&b""[..], b"secret\n", &[0xff; 44]] {
         std::fs::write(&keys, content).unwrap();
         let text = problem(in_directory(directory.path())).await;
-        assert!(text.contains("put back what was in it"), "{text}");
+        assert!(text.contains("restore the file"), "{text}");
         assert!(!text.contains("secret"), "{text}");
         assert_eq!(std::fs::read(&keys).unwrap(), content);
     }
@@ -178,14 +178,17 @@ async fn keys_that_have_no_end_are_not_read() {
     let keys = directory.path().join("keys");
     std::os::unix::fs::symlink("/dev/zero", &keys).unwrap();
     let text = problem(in_directory(directory.path())).await;
-    assert!(text.contains("no regular file"), "{text}");
-    assert!(text.contains("put the file with the keys"), "{text}");
+    assert!(text.contains("not a regular file"), "{text}");
+    assert!(
+        text.contains("replace it with the file that has the keys"),
+        "{text}"
+    );
     std::fs::remove_file(&keys).unwrap();
     // No process writes into this pipe.
     let made = std::process::Command::new("mkfifo").arg(&keys).status();
     assert!(made.unwrap().success());
     let text = problem(in_directory(directory.path())).await;
-    assert!(text.contains("no regular file"), "{text}");
+    assert!(text.contains("not a regular file"), "{text}");
     std::fs::remove_file(&keys).unwrap();
     let line = "7wW6qQJqTgVd3o6m1z0kGk2rQ4cXnE9yB5fHhLpUsvA=\n";
     std::fs::write(&keys, line.repeat(64 * 1024 / line.len() + 1)).unwrap();

@@ -207,7 +207,9 @@ async fn a_browser_that_comes_back_again_goes_where_it_went() {
     let again = browser.come_back(&callback).await;
     assert_eq!(demanded(&again.location()), Some(claim("a")));
     let lines = log.lines("INFO");
-    let told = lines.iter().filter(|line| line.contains("demands more"));
+    let told = lines
+        .iter()
+        .filter(|line| line.contains("claims challenge"));
     assert_eq!(told.count(), 1, "{lines:#?}");
     // The second visit to Entra results in a code. A repeated return gets the same code.
     browser.cookies.extend(after);

@@ -163,8 +163,8 @@ fn a_file_that_is_none_is_named_with_the_remedy() {
         let error = refused(&directory.file());
         assert!(error.kind() == OpenStoreErrorKind::NotAStore, "{error}");
         let text = error.to_string();
-        assert!(text.contains("no regular file"), "{text}");
-        assert!(text.contains("give another file"), "{text}");
+        assert!(text.contains("not a regular file"), "{text}");
+        assert!(text.contains("use another file"), "{text}");
     }
 }
 
@@ -216,7 +216,7 @@ fn a_directory_that_is_missing_is_named_with_the_remedy() {
     let error = refused(&directory.path().join("var/sign-ins.redb"));
     assert!(error.kind() == OpenStoreErrorKind::NoDirectory);
     let text = error.to_string();
-    assert!(text.contains("var does not exist: make it"), "{text}");
+    assert!(text.contains("var does not exist: create it"), "{text}");
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_file_that_is_something_else_is_left_alone() {
         std::fs::write(directory.file(), content).unwrap();
         let error = refused(&directory.file());
         assert!(error.kind() == OpenStoreErrorKind::NotAStore, "{error}");
-        assert!(error.to_string().contains("move it away"), "{error}");
+        assert!(error.to_string().contains("move the file away"), "{error}");
         assert_eq!(std::fs::read(directory.file()).unwrap(), content);
     }
     // An empty file is accepted as a new store.
@@ -299,7 +299,7 @@ fn a_database_of_another_application_is_left_alone() {
     transaction.commit().unwrap();
     drop(theirs);
     let error = refused(&directory.file());
-    assert!(error.to_string().contains("something else"), "{error}");
+    assert!(error.to_string().contains("another program"), "{error}");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_second_handle_on_the_file_is_refused_until_the_first_is_gone() {
     drop(store);
     let error = refused(&directory.file());
     assert!(error.kind() == OpenStoreErrorKind::InUse);
-    assert!(error.to_string().contains("is open already"), "{error}");
+    assert!(error.to_string().contains("is already open"), "{error}");
     drop(clone);
     drop(DiskStore::open(directory.file()).unwrap());
 }

@@ -154,7 +154,7 @@ async fn a_grant_that_cannot_be_taken_out_of_the_store_is_over_and_keeps_no_othe
     let lines = log.lines("WARN");
     let mut told = lines.iter();
     assert!(
-        told.any(|line| line.contains("stay in the store for now")),
+        told.any(|line| line.contains("were not yet removed from the store")),
         "{lines:#?}"
     );
     for tokens in &of_ada[1..] {

@@ -201,7 +201,7 @@ async fn that_many_calls_to_entra_cannot_be_set() {
         let problem = error.problems().next().unwrap();
         assert_eq!(problem.setting(), "limits.entra_calls");
         assert!(
-            problem.text().ends_with("good is entra_calls(64)"),
+            problem.text().ends_with("for example entra_calls(64)"),
             "{problem}"
         );
     }

@@ -287,7 +287,9 @@ async fn whoever_waits_too_long_behind_others_of_the_same_user_is_told_and_so_ar
     statuses.sort();
     assert_eq!(statuses, [200, 200, 503]);
     let lines = log.lines("WARN");
-    let crowded = lines.iter().filter(|line| line.contains("too many change"));
+    let crowded = lines
+        .iter()
+        .filter(|line| line.contains("too many concurrent changes"));
     assert_eq!(crowded.count(), 1, "{lines:#?}");
 }
 
@@ -391,7 +393,7 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     let full = stage.get(&client.authorize(&[])).await;
     assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(full.header("retry-after"), "300");
-    assert!(full.text().contains("as many sign-ins as it can"));
+    assert!(full.text().contains("has reached its limit of sign-ins"));
     let callback = stage.tenant.people().sign_in("grace", &to_entra);
     let asked = stage.tenant.token_endpoint().requests().len();
     for told in [
@@ -402,7 +404,7 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
         let said = |name: &str| parameter(&told, name).unwrap_or_default();
         assert_eq!(said("error"), "temporarily_unavailable", "{told}");
         let description = said("error_description");
-        assert!(description.contains("as many sign-ins"), "{description}");
+        assert!(description.contains("limit of sign-ins"), "{description}");
         assert!(description.contains("in 5 minutes"), "{description}");
     }
     let asked = stage.tenant.token_endpoint().requests().len() - asked;

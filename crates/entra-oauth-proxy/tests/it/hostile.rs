@@ -195,7 +195,7 @@ async fn a_token_that_is_passed_through_is_said_to_have_what_it_has() {
     let page = stage.get(&second.authorize(&[])).await;
     assert!(
         page.text()
-            .contains("whatever else of it you agreed to before")
+            .contains("everything else in this service that you allowed before")
     );
     let tokens = stage.sign_in(&second, "ada").await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();

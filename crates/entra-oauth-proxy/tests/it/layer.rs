@@ -10,6 +10,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use tower_entra_auth::{Caller, Scope};
 
+use crate::logbook::Logbook;
 use crate::support::{APP, Browser, MINUTE, Reply, Stage, request};
 
 async fn ask(stage: &Stage, path: &str, token: &str) -> Reply {
@@ -113,10 +114,18 @@ async fn a_route_asks_for_an_optional_scope_and_a_new_sign_in_brings_it() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
+    let log = Logbook::begin();
     let refused = ask(&stage, "/mcp/write", text(&tokens["access_token"])).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     let challenge = refused.header("www-authenticate").to_owned();
     assert!(challenge.contains("scope=\"write\""), "{challenge}");
+    // The remedy is one for a client that registered itself here.
+    let remedy = "have the client request the scope write in a new sign-in";
+    let log = log.text();
+    assert!(
+        log.contains(remedy) && log.contains("optional_scopes"),
+        "{log}"
+    );
 
     let mut browser = Browser::new(&stage);
     let code = browser.code(&client, "ada", &[("scope", "write")]).await;

@@ -392,19 +392,19 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
         .unwrap_err();
     let problems: Vec<String> = error.problems().map(ToString::to_string).collect();
     for (problem, says) in problems.iter().zip([
-        "limits.registrations_per_address: Rate::per_minute(60).burst(0) is not of two numbers from 1 to 1000000; good is \
+        "limits.registrations_per_address: Rate::per_minute(60).burst(0): both numbers must be from 1 to 1000000; for example \
          registrations_per_address(Rate::per_minute(120).burst(200))",
-        "limits.sign_ins_per_address: Rate::per_minute(0).burst(60) is not",
-        "limits.token_requests_per_address: Rate::per_minute(1).burst(1000001) is not",
-        "limits.token_requests_per_client: Rate::per_minute(1000001).burst(1) is not",
-        "limits.sign_ins_per_user: Rate::per_minute(1).burst(0) is not of two numbers from 1 to 1000000; good is \
+        "limits.sign_ins_per_address: Rate::per_minute(0).burst(60): both",
+        "limits.token_requests_per_address: Rate::per_minute(1).burst(1000001): both",
+        "limits.token_requests_per_client: Rate::per_minute(1000001).burst(1): both",
+        "limits.sign_ins_per_user: Rate::per_minute(1).burst(0): both numbers must be from 1 to 1000000; for example \
          sign_ins_per_user(Rate::per_minute(10).burst(60))",
-        "limits.grants_per_user: 301 is not from 1 to 300; good is grants_per_user(50)",
-        "limits.grants_per_user_and_client: 0 is not from 1 to 300; good is \
+        "limits.grants_per_user: 301 is not from 1 to 300; for example grants_per_user(50)",
+        "limits.grants_per_user_and_client: 0 is not from 1 to 300; for example \
          grants_per_user_and_client(10)",
-        "limits.entra_calls: 0 is not from 1 to 10000; good is entra_calls(64)",
-        "trusted_proxies: \"nginx\" is neither an address nor a network; good are 192.0.2.7",
-        "trusted_proxies: \"0.0.0.0/0\" is everybody",
+        "limits.entra_calls: 0 is not from 1 to 10000; for example entra_calls(64)",
+        "trusted_proxies: \"nginx\" is neither an address nor a network; for example 192.0.2.7",
+        "trusted_proxies: \"0.0.0.0/0\" contains every address",
     ]) {
         assert!(problem.starts_with(says), "{problem}");
     }

@@ -167,7 +167,9 @@ async fn thousands_of_junk_requests_to_every_endpoint_are_a_few_lines() {
         has_one(&lines, text, count);
     }
     let debug = log.lines("DEBUG");
-    let told = debug.iter().filter(|line| line.contains("a page told"));
+    let told = debug
+        .iter()
+        .filter(|line| line.contains("an error page was shown"));
     assert!(told.count() > 9 * (EACH - 1));
 }
 

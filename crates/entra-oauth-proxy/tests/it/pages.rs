@@ -227,7 +227,7 @@ async fn an_address_on_the_persons_own_machine_has_a_warning_of_its_own() {
         let client = stage.client_with(json!({ "redirect_uris": [uri] })).await;
         let page = stage.get(&client.authorize(&[])).await;
         let text = page.text();
-        let (_, answer) = text.split_once("The answer goes to").unwrap();
+        let (_, answer) = text.split_once("You return to").unwrap();
         let answer = answer.split_once("</div>").unwrap().0;
         for shown in [&format!("<dd class=\"host\">{host}</dd>"), uri] {
             assert!(answer.contains(shown), "{shown}: {answer}");
@@ -363,7 +363,7 @@ async fn signed_out_opened_by_itself_claims_nothing() {
     assert!(text.contains("<h1>Signing out</h1>"), "{text}");
     assert!(
         text.contains(
-            "<p>If Microsoft has just sent you here, it has signed this browser out, and you can close \
+            "<p>If Microsoft has just sent you here, this browser is signed out, and you can close \
              this page. If you opened this page yourself, nothing has changed: <a \
              href=\"/oauth/sign-out\">sign out</a> first.</p>"
         ),

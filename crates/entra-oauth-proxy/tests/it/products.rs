@@ -20,7 +20,7 @@ fn listed(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
 }
 
 /// Products, each with the redirect URIs that it registers, and those that it then sends.
-const PRODUCTS: [(&str, &[&str], &[&str]); 8] = [
+const PRODUCTS: [(&str, &[&str], &[&str]); 9] = [
     (
         "Claude",
         &["https://claude.ai/api/mcp/auth_callback"],
@@ -41,12 +41,18 @@ const PRODUCTS: [(&str, &[&str], &[&str]); 8] = [
     ),
     (
         "Codex",
+        &["http://127.0.0.1:5678/callback/Xk3vQ0pZ_a1b"],
+        &["http://127.0.0.1:8765/callback/Xk3vQ0pZ_a1b"],
+    ),
+    (
+        "An older Codex",
         &["http://127.0.0.1:5678/callback"],
         &["http://127.0.0.1:8765/callback"],
     ),
     (
         "VS Code",
         &[
+            "http://127.0.0.1/",
             "http://127.0.0.1:33418/",
             "https://vscode.dev/redirect",
             "https://insiders.vscode.dev/redirect",

@@ -58,7 +58,7 @@ async fn each_refresh_replaces_the_token_and_the_one_before_works_for_a_minute()
     assert!(
         log.lines("WARN")
             .iter()
-            .any(|line| line.contains("had been replaced"))
+            .any(|line| line.contains("a rotated refresh token was used again"))
     );
 }
 

@@ -55,8 +55,8 @@ async fn what_was_wrong_with_an_authorization_request_is_found_and_expected_in_t
             "openid Notes.Read Notes.Write",
             [
                 "error=\"invalid_scope\"",
-                "reason=\"none of these scopes is known here; leave scope out to get those that are \
-                 required\"",
+                "reason=\"none of these scopes is known here; omit scope to get the required \
+                 scopes\"",
                 "found=\"Notes.Read Notes.Write\"",
                 "expected=\"read write\"",
             ],
@@ -97,7 +97,7 @@ async fn what_was_wrong_with_an_authorization_request_is_found_and_expected_in_t
             [
                 "error=\"invalid_request\"",
                 "reason=\"code_challenge_method must be S256\"",
-                "found=\"none, which is plain\"",
+                "found=\"none, which means plain\"",
                 "expected=\"S256\"",
             ],
         ),
@@ -106,7 +106,7 @@ async fn what_was_wrong_with_an_authorization_request_is_found_and_expected_in_t
             "hunter2",
             [
                 "error=\"invalid_request\"",
-                "reason=\"code_challenge is no SHA-256 in base64url\"",
+                "reason=\"code_challenge is not a SHA-256 hash in base64url\"",
                 "found=\"7 bytes\"",
                 "expected=\"43 bytes, without padding\"",
             ],
@@ -136,7 +136,7 @@ async fn what_was_wrong_with_an_authorization_request_is_found_and_expected_in_t
             "hunter2",
             [
                 "error=\"invalid_request\"",
-                "reason=\"claims is no JSON object of at most 512 bytes\"",
+                "reason=\"claims is not a JSON object of at most 512 bytes\"",
                 "found=\"7 bytes\"",
                 "",
             ],
@@ -191,7 +191,8 @@ async fn what_was_wrong_with_a_registration_is_found_and_expected_in_the_log() {
     ];
     let listed = Clients::default().allowed_redirects(listed);
     let stage = Stage::with(|settings| settings.clients(listed)).await;
-    let not_listed = "the redirect URI 1 is not among those that this server allows";
+    let not_listed =
+        "the redirect URI 1 is not in the list of redirect URIs that this server allows";
     for (body, told, words) in [
         (
             json!({ "redirect_uris": [REDIRECT] }).to_string(),
@@ -210,7 +211,7 @@ async fn what_was_wrong_with_a_registration_is_found_and_expected_in_the_log() {
         ),
         (
             json!({ "redirect_uris": ["http://client.example/"] }).to_string(),
-            "the redirect URI 1 is http, which only addresses of this machine may be (localhost, \
+            "the redirect URI 1 is http, which is allowed only for loopback addresses (localhost, \
              127.0.0.1, [::1])",
             [
                 "error=\"invalid_redirect_uri\"",
@@ -233,7 +234,7 @@ async fn what_was_wrong_with_a_registration_is_found_and_expected_in_the_log() {
         (
             json!({ "redirect_uris": ["http://localhost/"], "grant_types": ["implicit", "\n"] })
                 .to_string(),
-            "grant_types needs authorization_code",
+            "grant_types must include authorization_code",
             [
                 "error=\"invalid_client_metadata\"",
                 "found=\"implicit \\\\n\"",
@@ -242,17 +243,17 @@ async fn what_was_wrong_with_a_registration_is_found_and_expected_in_the_log() {
         ),
         (
             "{\"redirect_uris\": hunter2}".to_owned(),
-            "the body is not the JSON of a client's metadata",
+            "the body is not a JSON object with a client's metadata",
             [
                 "error=\"invalid_client_metadata\"",
-                "found=\"no JSON from line 1, column 19 on\"",
-                "expected=\"an object with redirect_uris, a list of texts\"",
+                "found=\"invalid JSON at line 1, column 19\"",
+                "expected=\"an object with redirect_uris, a list of strings\"",
             ],
         ),
         (
             "{\"redirect_uris\": \"hunter2\"}".to_owned(),
-            "the body is not the JSON of a client's metadata",
-            ["", "found=\"another type than it has\"", ""],
+            "the body is not a JSON object with a client's metadata",
+            ["", "found=\"a member of the wrong type\"", ""],
         ),
     ] {
         stage.tenant.time().advance(crate::support::MINUTE).await;
@@ -300,7 +301,7 @@ async fn what_was_wrong_with_a_token_request_is_found_and_expected_in_the_log() 
     for (form, told, words) in [
         (
             form(&client, &[("grant_type", "password")]),
-            "grant_type is authorization_code or refresh_token",
+            "grant_type must be authorization_code or refresh_token",
             [
                 "error=\"unsupported_grant_type\"",
                 "found=\"password\"",
@@ -321,7 +322,7 @@ async fn what_was_wrong_with_a_token_request_is_found_and_expected_in_the_log() 
                 &client,
                 &[("redirect_uri", "https://client.example/cb?x=hunter2")],
             ),
-            "redirect_uri is not the one that the code was sent to",
+            "redirect_uri differs from the one that the code was sent to",
             [
                 "error=\"invalid_grant\"",
                 "found=\"https://client.example/cb\"",
@@ -336,21 +337,17 @@ async fn what_was_wrong_with_a_token_request_is_found_and_expected_in_the_log() 
         (
             form(&client, &[("client_id", "hunter2")]),
             unknown,
-            ["", "found=\"a client_id that is known to nobody here\"", ""],
+            ["", "found=\"an unknown client_id\"", ""],
         ),
         (
             form(&client, &[("client_secret", "hunter2")]),
             unknown,
-            [
-                "",
-                "found=\"a client_secret of a client that has none\"",
-                "",
-            ],
+            ["", "found=\"a client_secret, but the client has none\"", ""],
         ),
         (
             form(&secret, &[("client_secret", "hunter2")]),
             unknown,
-            ["", "found=\"another client_secret\"", ""],
+            ["", "found=\"a wrong client_secret\"", ""],
         ),
         (
             form(&secret, &[]),
@@ -359,7 +356,7 @@ async fn what_was_wrong_with_a_token_request_is_found_and_expected_in_the_log() 
         ),
         (
             form(&client, &[("code_verifier", "hunter2")]),
-            "code_verifier does not fit the challenge",
+            "code_verifier does not match code_challenge",
             ["error=\"invalid_grant\"", "", ""],
         ),
     ] {
@@ -380,7 +377,7 @@ async fn what_was_wrong_with_a_token_request_is_found_and_expected_in_the_log() 
     for (path, what) in [
         ("/token", "a token request was refused"),
         ("/revoke", "a revocation was refused"),
-        ("/consent", "an answer to the consent page was refused"),
+        ("/consent", "a consent form was refused"),
     ] {
         let log = Logbook::begin();
         let headers = [("content-type", "application/json")];
@@ -411,7 +408,7 @@ async fn a_scope_that_a_refresh_adds_is_found_in_the_log() {
     one_line(
         &log,
         &[
-            "reason=\"the user was not asked for a scope of these; sign in again for it\"",
+            "reason=\"the user was not asked for one of these scopes; sign in again to get it\"",
             "found=\"read write\"",
             "expected=\"read\"",
         ],

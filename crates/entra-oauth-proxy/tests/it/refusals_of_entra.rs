@@ -59,8 +59,9 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
     let consent =
         "have an administrator grant consent under API permissions of the app registration";
     let expose = "add the scope under Expose an API of the app registration, by the short name in \
-                  required_scopes(..) or optional_scopes(..); its Application ID URI is that of app_id_uri(..)";
-    let search = "search Entra's sign-in log for the correlation id, which is sign_in";
+        required_scopes(..) or optional_scopes(..); the Application ID URI there must be that of \
+        app_id_uri(..)";
+    let search = "search Entra's sign-in log for the correlation id, which is the field sign_in";
     let compare = "compare scopes, client id and redirect URI with the app registration";
     for (error, subcode, number, told, remedy) in [
         (
@@ -68,7 +69,7 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
             "cancel",
             "65004",
             denied,
-            "nothing: the user declined",
+            "no action is needed: the user declined",
         ),
         (denied, "", "90094", denied, consent),
         (

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
-use crate::support::{APP, Browser, HOUR, Stage};
+use crate::support::{APP, Browser, HOUR, MINUTE, Stage, parameter};
 
 #[tokio::test(start_paused = true)]
 async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good() {
@@ -93,6 +93,39 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
     );
     stage.tenant.end_outage();
     token_of(stage.refresh(&client, &token).await).await;
+}
+
+/// Checks the table "Entra is down" in `docs/operations.md`, with a token of Entra that lives for an
+/// hour.
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_of_two_hours_a_user_works_for_the_rest_of_two_tokens() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    stage.tenant.start_outage();
+    let time = stage.tenant.time();
+    // The last refresh before Entra's token expires.
+    time.advance(59 * MINUTE).await;
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    let tokens = refreshed.json();
+    for minutes in [2, 30, 26] {
+        time.advance(minutes * MINUTE).await;
+        let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
+        assert_eq!(refused.error().0, 503);
+        assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+    }
+    // 117 minutes have passed. The access token ends at 119, and with the clock skew at 124.
+    time.advance(8 * MINUTE).await;
+    let refused = stage.verify(&tokens["access_token"]).await;
+    assert_eq!(refused.err(), Some("expired"));
+
+    // A new user's sign-in ends with an error, also if Entra's page still works.
+    let returned = Browser::new(&stage).signed_in(&client, "ada", &[]).await;
+    let error = parameter(&returned, "error").unwrap();
+    assert_eq!(error, "temporarily_unavailable");
+
+    stage.tenant.end_outage();
+    token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
 }
 
 /// Checks a user whom the Layer's caller rule refuses from some moment on.

@@ -188,7 +188,7 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
         ] {
             assert!(setting.ends_with("_scopes"), "{setting}");
             assert!(
-                text.contains(&format!("give its short name, \"{name}\"")),
+                text.contains(&format!("use its short name, \"{name}\"")),
                 "{text}"
             );
         }
@@ -212,9 +212,9 @@ async fn a_description_of_a_scope_is_a_line_about_a_scope_that_there_is() {
     assert_eq!(problems_with(good).await, []);
     let too_long = "é".repeat(201);
     for (scope, text, says) in [
-        ("admin", "Do everything", "\"admin\" is none of"),
-        ("openid", "Sign you in", "\"openid\" is none of"),
-        ("", "Nothing", "\"\" is none of"),
+        ("admin", "Do everything", "\"admin\" is neither in"),
+        ("openid", "Sign you in", "\"openid\" is neither in"),
+        ("", "Nothing", "\"\" is neither in"),
         ("read", "", "1 to 200 characters"),
         ("read", "  ", "1 to 200 characters"),
         ("read", &too_long, "1 to 200 characters"),
@@ -243,7 +243,7 @@ async fn openid_alone_is_no_required_scope() {
         panic!("{problems:?}");
     };
     assert!(
-        text.contains("at least one that is not of OpenID Connect"),
+        text.contains("at least one scope that is not of OpenID Connect"),
         "{text}"
     );
     assert_eq!(with(["openid", "read"]).await, []);
@@ -256,8 +256,8 @@ async fn one_proxy_serves_one_resource() {
     assert_eq!(setting, "resource");
     assert_eq!(
         text,
-        "\"https://mcp.example.com/mcp\" and \"https://mcp.example.com/second\" are set, and one proxy \
-         serves one resource: make a proxy for each, with a public_url(..) of its own"
+        "\"https://mcp.example.com/mcp\" and \"https://mcp.example.com/second\" are set, but one proxy \
+         serves only one resource: build a proxy for each, with its own public_url(..)"
     );
     let same = Resource::at(RESOURCE).required_scopes(["write"]);
     let (_, text) = problem(|settings| settings.resource(same)).await;
@@ -270,7 +270,12 @@ async fn one_proxy_serves_one_resource() {
     let of_resource = none
         .problems()
         .find(|problem| problem.setting() == "resource");
-    assert!(of_resource.unwrap().text().starts_with("not set; good are"));
+    assert!(
+        of_resource
+            .unwrap()
+            .text()
+            .starts_with("not set; for example")
+    );
 
     let tenant = tenant().start().await.unwrap();
     let proxy = settings(&tenant).build().unwrap();
@@ -283,7 +288,7 @@ async fn one_proxy_serves_one_resource() {
         let unknown = proxy.layer_for(other).unwrap_err().to_string();
         assert_eq!(
             unknown,
-            format!("no such resource: the one that was set is {RESOURCE}")
+            format!("no resource with this URL; the configured resource is {RESOURCE}")
         );
     }
 }
@@ -348,12 +353,12 @@ async fn a_host_in_an_allow_list_is_told_the_address_to_write() {
         ("127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("[::1]:8080", "http://[::1]:8080"),
     ] {
-        let expected = format!("\"{entry}\" is no address with its scheme; write \"{address}\"");
+        let expected = format!("\"{entry}\" has no scheme; write \"{address}\"");
         assert_eq!(not_allowed(entry).await, expected);
     }
     assert_eq!(
         not_allowed("com.example.app").await,
-        "\"com.example.app\" is no address with its scheme; write \"https://com.example.app\", or \
+        "\"com.example.app\" has no scheme; write \"https://com.example.app\", or \
          \"com.example.app:\" for the scheme of an application"
     );
     for entry in [
@@ -363,7 +368,7 @@ async fn a_host_in_an_allow_list_is_told_the_address_to_write() {
         "http://localhost:*",
     ] {
         let expected = format!(
-            "\"{entry}\" has a wildcard, which is none here; name each host by itself, such as \
+            "\"{entry}\" has a wildcard, which is not supported here; list each host, such as \
              https://claude.ai"
         );
         assert_eq!(not_allowed(entry).await, expected);
@@ -426,16 +431,16 @@ async fn a_preregistered_client_can_be_told_and_answered() {
         ),
         (
             PreregisteredClient::public("").redirect_uri("https://client.example/"),
-            "no id",
+            "not an id",
         ),
         (
             PreregisteredClient::public("a:b").redirect_uri("https://client.example/"),
-            "no id",
+            "not an id",
         ),
         (
             PreregisteredClient::confidential("known", "short")
                 .redirect_uri("https://client.example/"),
-            "less than 16",
+            "fewer than 16",
         ),
     ] {
         let (setting, text) =
@@ -450,10 +455,10 @@ async fn a_preregistered_client_can_be_told_and_answered() {
                 .preregistered(good()),
         )
     };
-    assert!(problem(twice).await.1.contains("two with the id"));
+    assert!(problem(twice).await.1.contains("two clients have the id"));
     let nobody =
         problem(|settings| settings.clients(Clients::default().without_registration())).await;
-    assert!(nobody.1.contains("nobody could sign in"), "{}", nobody.1);
+    assert!(nobody.1.contains("no user could sign in"), "{}", nobody.1);
 }
 
 #[tokio::test]
@@ -488,7 +493,7 @@ async fn lifetimes_have_bounds() {
         ),
         (
             default.access_token(3 * HOUR).session(2 * HOUR),
-            "lifetimes.session: 7200s is not longer than access_token(10800s) by 10 minutes: a token would outlive",
+            "lifetimes.session: 7200s is not at least 10 minutes longer than access_token(10800s): a token would",
         ),
     ] {
         let (setting, text) = problem(|settings| settings.lifetimes(lifetimes)).await;
@@ -525,8 +530,8 @@ async fn the_id_of_a_secret_is_no_secret() {
     assert_eq!(setting, "credential");
     assert_eq!(
         text,
-        "the secret is a GUID; configure the Value of the client secret, not its Secret ID, of the app \
-         registration with this client id"
+        "the secret is a GUID; configure the Value of a client secret, not its Secret ID; the \
+         secret must belong to the app registration with this client id"
     );
 }
 

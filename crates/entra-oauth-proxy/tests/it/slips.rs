@@ -10,8 +10,9 @@ async fn a_slip_of_copying_is_named() {
         (&*setting, &*text),
         (
             "public_url",
-            "\"\"https://mcp.example.com\"\" has quotes in it, which an environment file keeps; leave \
-             them out; good are https://mcp.example.com and, for development, http://127.0.0.1:8080"
+            "\"\"https://mcp.example.com\"\" has quotes in it, which an environment file keeps; \
+             remove them; for example https://mcp.example.com or, for development, \
+             http://127.0.0.1:8080"
         )
     );
     let (setting, text) = problem(|settings| settings.app_id_uri("${APP_ID_URI}")).await;
@@ -19,7 +20,7 @@ async fn a_slip_of_copying_is_named() {
         (&*setting, &*text),
         (
             "audience",
-            "\"${APP_ID_URI}\" is a variable that nothing has replaced; give its value"
+            "\"${APP_ID_URI}\" is a variable that was not expanded; set its value"
         )
     );
 }

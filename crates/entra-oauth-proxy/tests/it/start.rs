@@ -49,11 +49,10 @@ async fn a_start_is_one_short_line_and_the_rest_is_at_debug() {
     assert_eq!(
         lines,
         [format!(
-            "settings of the server through which clients sign in \
-             token_endpoint=\"{}/{}/oauth2/v2.0/token\" required_scopes=\"read\" \
-             optional_scopes=\"write\" registration=true preregistered_clients=0 \
-             issues_entra_tokens=false sign_ins=\"in memory, until the end of this process\" \
-             keys=\"made now, until the end of this process\"",
+            "settings of the OAuth proxy token_endpoint=\"{}/{}/oauth2/v2.0/token\" \
+             required_scopes=\"read\" optional_scopes=\"write\" registration=true \
+             preregistered_clients=0 issues_entra_tokens=false sign_ins=\"in memory, until this \
+             process ends\" keys=\"generated at start, until this process ends\"",
             tenant.url(),
             tenant.id()
         )]

@@ -105,7 +105,10 @@ async fn a_store_that_leaves_a_record_out_is_one_that_does_not_answer_and_operat
     is_unavailable(&stage.refresh(&client, &tokens["refresh_token"]).await);
     let errors = log.lines("ERROR");
     assert_eq!(errors.len(), 1, "{errors:#?}");
-    assert!(errors[0].contains("another number"), "{errors:#?}");
+    assert!(
+        errors[0].contains("a different number of records"),
+        "{errors:#?}"
+    );
     store.comes_back();
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());

@@ -264,7 +264,7 @@ async fn guests_and_agents_are_denied_where_that_is_set() {
         is_told(&reply, "access_denied", what);
         // The log names the setting of the proxy's builder, not that of the Layer or of the core.
         let lines = log.lines("WARN");
-        let setting = format!("or drop auth(|auth| auth.refuse_{what}s())");
+        let setting = format!("or remove auth(|auth| auth.refuse_{what}s())");
         assert!(
             lines.iter().any(|line| line.contains(&setting)),
             "{lines:#?}"

@@ -1,4 +1,4 @@
-//! Tests of the table "What ends when" of the operations page, row by row.
+//! Tests of each row of the table "When sign-ins and tokens end" in `docs/operations.md`.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ const ROWS: [(&str, &str); 13] = [
         "used_again",
     ),
     (
-        "all sign-ins of a user, all by a client, or one, which",
+        "all sign-ins of a user or of a client, or one sign-in, that",
         "ended_by_an_operator",
     ),
     ("a stream of such a sign-in", "a_stream_of_such_a_sign_in"),
@@ -49,32 +49,31 @@ const ROWS: [(&str, &str); 13] = [
         "a sign-in whose user was not asked for a scope",
         "a_scope_is_required",
     ),
-    ("a scope that is not offered any more", "a_scope_is_dropped"),
+    ("a scope that is no longer offered", "a_scope_is_dropped"),
     (
-        "everything that was made under a key which is not in the list",
+        "everything made under a key that is no longer in the list",
         "a_key_is_withdrawn",
     ),
     (
-        "everything, where the [store or the keys]",
+        "everything, if the [store or the keys]",
         "the_process_is_restarted",
     ),
     (
         "the longest unused sign-in of a user who has",
         "too_many_sign_ins",
     ),
-    ("a sign-in that is not used", "not_used"),
+    ("a sign-in without a refresh", "not_used"),
     ("any sign-in", "any_sign_in"),
-    (
-        "a refresh token that was replaced",
-        "a_token_that_was_replaced",
-    ),
+    ("a rotated refresh token", "a_token_that_was_replaced"),
 ];
 
 #[test]
 fn each_row_has_its_test_here() {
     let page = include_str!("../../docs/operations.md");
-    let (_, table) = page.split_once("\n# What ends when\n").unwrap();
-    let (table, _) = table.split_once("\n# ").unwrap();
+    let (_, table) = page
+        .split_once("\n## When sign-ins and tokens end\n")
+        .unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
     let cells: Vec<&str> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| "))

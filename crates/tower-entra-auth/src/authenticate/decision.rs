@@ -334,7 +334,7 @@ pub(crate) struct RememberedTokens {
     ttl: Duration,
 }
 
-/// A token in its compact form, compared byte for byte.
+/// A token in the compact serialization, compared byte for byte.
 struct CachedToken(Arc<str>);
 
 /// A token, borrowed from a request.

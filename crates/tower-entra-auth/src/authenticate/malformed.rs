@@ -37,7 +37,7 @@ impl Malformed {
             Self::Characters => "characters that no token has".into(),
             Self::Instead(known) => known.found(),
             Self::Twice => "two tokens".into(),
-            Self::BySource => "something that the token source cannot read".into(),
+            Self::BySource => "a value that the token source cannot read".into(),
         }
     }
 
@@ -46,7 +46,8 @@ impl Malformed {
         match self {
             Self::Instead(known) => Some(known.remedy()),
             Self::NoToken => Some(
-                "the client has no token: the variable that it sends is empty; see why it got none",
+                "the client has no token: the variable that it sends is empty; find out why it got \
+                 no token",
             ),
             _ => None,
         }

@@ -44,8 +44,9 @@ use crate::respond::Reason;
 /// A function that takes a [`RequestHead`] is a source too. A closure needs [`source_fn`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a source of tokens",
-    note = "implement `TokenSource` for a type of your own: `fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r>`; or give a closure to `token::source_fn(..)`",
-    note = "for a token in the query there is `.dangerous().token_in_query(..)`"
+    note = "implement `TokenSource` for your own type: `fn find<'r>(&self, request: \
+        RequestHead<'r>) -> SentToken<'r>`; or pass a closure to `token::source_fn(..)`",
+    note = "for a token in the query, use `.dangerous().token_in_query(..)`"
 )]
 pub trait TokenSource: Send + Sync + 'static {
     /// Returns the token of the request, unchanged.
@@ -63,7 +64,7 @@ pub trait TokenSource: Send + Sync + 'static {
     }
 }
 
-/// A function names no header, so the Layer marks no header as sensitive and removes none.
+/// A function has no [`header`](TokenSource::header), so the Layer neither marks nor removes one.
 impl<F> TokenSource for F
 where
     F: for<'r> Fn(RequestHead<'r>) -> SentToken<'r> + Send + Sync + 'static,
@@ -73,7 +74,8 @@ where
     }
 }
 
-/// Returns the closure unchanged, with the type that a [`TokenSource`] must have.
+/// Returns the closure unchanged, so that the compiler infers the lifetimes that a [`TokenSource`]
+/// needs.
 ///
 /// ```
 /// use tower_entra_auth::{EntraAuth, token::{SentToken, source_fn}};
@@ -138,9 +140,9 @@ impl std::fmt::Debug for RequestHead<'_> {
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SentToken<'r> {
-    /// No token. The client receives 401 with the bare challenge.
+    /// No token. The client receives 401 with a challenge without an error.
     Nothing,
-    /// The token in compact form. The source need not check the form.
+    /// The token as it is sent (compact serialization). The source need not check it.
     Token(&'r [u8]),
     /// A value that cannot be read as one token. The request is refused with 401
     /// `malformed_authorization`.
@@ -272,7 +274,7 @@ impl EntraAuth {
     }
 }
 
-/// Removes the headers whose names differ from `name` only in the characters between words.
+/// Removes the headers whose names are another spelling of `name`, such as `X_Token` of `X-Token`.
 ///
 /// CGI and its successors turn each header into a variable (RFC 3875 §4.1.18). They write `_` for
 /// characters that the name of a variable cannot have. So `X-Token` and `X_Token` are the same
@@ -323,8 +325,9 @@ fn one_of<'r>(
 /// Returns the text after `Bearer` in the single `Authorization` header (RFC 9110 §11.6.2,
 /// RFC 6750 §2.1).
 ///
-/// The scheme may be written in any case. One or more spaces follow it (RFC 9110), never a tab. The
-/// characters of the token are not checked here: a token that equals a cached one needs no check.
+/// The scheme may be in upper or lower case. One or more spaces follow it (RFC 9110), never a tab.
+/// The characters of the token are not checked here: a token that equals a cached one needs no
+/// check.
 fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Reason> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Reason::NoCredentials)?.as_bytes();

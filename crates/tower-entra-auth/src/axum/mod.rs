@@ -42,7 +42,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
     }
 }
 
-/// The token's claims as your own struct, read from the payload with each request.
+/// The token's claims as your own struct, deserialized from the payload on each request.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -63,7 +63,10 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 /// (`other_claims`). If a request may have no caller, use `Option<Caller>` and its
 /// [`claims_as`](crate::token::AccessToken::claims_as).
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "taken apart by its pattern")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "users destructure it by its pattern"
+)]
 pub struct CustomClaims<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {

@@ -16,7 +16,7 @@ use tower_service::Service;
 /// It is a tower service. Only routes that are explicitly [open](Self::open) can be added to it.
 /// Requests for paths without a route are also refused without a token.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is served before it is given to a server"]
+#[must_use = "it serves nothing until it is passed to a server"]
 pub struct Protected(Router);
 
 impl Protected {

@@ -109,15 +109,16 @@ impl AuthContext {
         // If the hook panics, the client still receives the challenge and sends another request.
         if catch_unwind(AssertUnwindSafe(|| hook(caller, challenge))).is_err() {
             tracing::error!(
-                remedy = "see why the function of on_challenge(..) panicked",
-                "no word of a challenge to the server that reissued the token"
+                remedy = "find out why the function of on_challenge(..) panicked",
+                "the on_challenge function panicked; the reissuing server did not receive the \
+                 challenge"
             );
         }
     }
 }
 
 impl RefusalContext<'_> {
-    /// Returns the machine code that the caller may see; `None` if no token was sent.
+    /// Returns the code that the caller may see; `None` if no token was sent.
     ///
     /// The configured [`RefusalDetail`](crate::refusal::RefusalDetail) does not change this code.
     #[must_use]
@@ -125,9 +126,9 @@ impl RefusalContext<'_> {
         self.refusal.public_code()
     }
 
-    /// Returns the exact code, for your own logs and metrics.
+    /// Returns the exact code, for your own logs and metrics; never send it to callers.
     ///
-    /// Do not send this code to callers: it may show an attacker how far a forged token got.
+    /// It may show an attacker how far a forged token got.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.refusal.code()
@@ -161,7 +162,7 @@ impl RefusalContext<'_> {
         self.request
     }
 
-    /// Makes the response that asks the client for a token with more claims.
+    /// Makes the response that asks the client for a new token that satisfies a claims request.
     ///
     /// If the client does not understand claims challenges, or if the [`caller`](Self::caller) is
     /// not known, the response is 403 without a challenge for claims.

@@ -119,10 +119,10 @@ impl Caller {
         self.verified.token.compact()
     }
 
-    /// Returns the id of the token's grant, if it is a
-    /// [reissued token](crate::issuer::TrustedIssuer).
+    /// Returns the id of the grant (the sign-in at the authorization server) behind a [reissued
+    /// token](crate::issuer::TrustedIssuer).
     ///
-    /// Tokens of Entra have none.
+    /// `None` for tokens of Entra.
     #[must_use]
     pub fn grant_id(&self) -> Option<&str> {
         self.grant().map(|grant| &**grant)
@@ -174,12 +174,13 @@ impl Caller {
         self.context().on_challenge.get(issuer)?.as_deref()
     }
 
-    /// Returns a refusal that asks the client for a token with more claims, for a handler to
-    /// return.
+    /// Returns a refusal that asks the client for a new token that satisfies a claims request, for
+    /// a handler to return.
     ///
     /// The response is 401 `insufficient_claims` if the client understands claims challenges
-    /// (`cp1`), else 403. For a reissued token, it is 401 if the server that reissued the token
-    /// [receives challenges](crate::issuer::TrustedIssuer::on_challenge).
+    /// (`cp1`), else 403. For a [reissued token](crate::issuer::TrustedIssuer), it is 401 if the
+    /// server that reissued the token [receives
+    /// challenges](crate::issuer::TrustedIssuer::on_challenge).
     ///
     /// For an authentication context, use a requirement:
     /// `auth.require(AuthenticationContext("c1"))?` is the Layer of a route, and

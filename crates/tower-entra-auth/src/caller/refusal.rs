@@ -22,7 +22,7 @@ use crate::telemetry::RefusedWithin;
 /// [`grpc_metadata`](Self::grpc_metadata) makes the gRPC status. An error type of your own needs a
 /// variant for refusals, and must use the refusal's response for that variant. A blanket conversion
 /// of every error would make it a 500.
-#[must_use = "nothing is refused unless it is returned"]
+#[must_use = "it refuses nothing unless the handler returns it"]
 pub struct Refusal(Box<RefusedRequest>);
 
 struct RefusedRequest {
@@ -75,15 +75,15 @@ impl Refusal {
         refusal
     }
 
-    /// Returns the exact machine code, for your own logs and metrics.
+    /// Returns the exact code, for your own logs and metrics; never send it to callers.
     ///
-    /// Do not send this code to callers: it may show an attacker how far a forged token got.
+    /// It may show an attacker how far a forged token got.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.reason.code()
     }
 
-    /// Returns the machine code that the caller may see; `None` if no token was sent.
+    /// Returns the code that the caller may see; `None` if no token was sent.
     #[must_use]
     pub fn public_code(&self) -> Option<&'static str> {
         self.0.reason.public_code()
@@ -172,7 +172,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Returns the response in the format that the request asked for when the caller was extracted.
+/// Returns the response in the format that the request asked for, as the extractor of the caller
+/// noted it.
 ///
 /// If the handler took the caller from the extensions, the response is text.
 #[cfg(feature = "axum")]
@@ -187,8 +188,8 @@ impl ::axum::response::IntoResponse for Refusal {
     }
 }
 
-/// Converts to the status of the [table](crate#answers), with the challenge in its metadata; logs
-/// and counts the refusal.
+/// Converts to the gRPC status in the [table of responses](crate#answers), with the challenge in
+/// its metadata; logs and counts the refusal.
 #[cfg(feature = "tonic")]
 impl From<Refusal> for tonic::Status {
     fn from(refusal: Refusal) -> Self {

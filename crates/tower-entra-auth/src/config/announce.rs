@@ -8,7 +8,7 @@ use super::{EntraAuthBuilder, TrustedIssuer};
 /// built.
 #[derive(Debug)]
 #[doc(hidden)] // for `entra-oauth-proxy` and similar crates
-#[must_use = "nothing is in the log before it is written"]
+#[must_use = "nothing is logged until write() is called"]
 pub struct Announcement {
     tenants: String,
     audiences: Vec<String>,
@@ -63,8 +63,8 @@ impl Announcement {
             ),
             remedy_of_openness: (is_open && !has_tenant_rule && !has_caller_rule).then(|| {
                 format!(
-                    "name those that may call in {}, with commas between their ids; or decide about each by \
-                     {}",
+                    "list the tenants that may call in {}, by their ids, separated by commas; or \
+                     decide about each tenant with {}",
                     settings.name_of(Setting::Tenant),
                     settings.name_of(Setting::TenantRule)
                 )
@@ -72,8 +72,8 @@ impl Announcement {
         }
     }
 
-    /// Logs the tenants whose tokens are required; at DEBUG also every setting that decides, with
-    /// its source.
+    /// Logs the tenants whose tokens are accepted; at DEBUG also the settings for the validation of
+    /// tokens, and the sources of the main ones.
     pub fn write(self) {
         tracing::info!(
             tenants = self.tenants,
@@ -91,20 +91,20 @@ impl Announcement {
             trusted = self.trusted,
             token_cache = self.has_token_cache,
             settings = self.sources,
-            "the settings of the tokens that are required"
+            "settings for the validation of tokens"
         );
         if self.refuses_agents {
             tracing::info!(
-                remedy = "have the API's manifest ask for the claims of agents: optionalClaims, \
+                remedy = "request the claims of agents in the API's manifest: optionalClaims, \
                     accessToken, xms_par_app_azp, xms_act_fct, xms_sub_fct and idtyp",
-                "agents are refused as far as tokens say that they are of one"
+                "agents are refused, if the token marks them"
             );
         }
         if let Some(remedy) = self.remedy_of_openness {
             tracing::warn!(
                 tenants = self.tenants,
                 remedy,
-                "users of every organization may call: everybody can make a tenant of their own"
+                "users of every organization may call: anyone can create a tenant"
             );
         }
     }

@@ -29,7 +29,8 @@ impl EntraAuthBuilder {
             problems.add(
                 "clock_skew",
                 format!(
-                    "a clock skew of {} s is too long, at most {} s are accepted; 5 minutes are usual",
+                    "a clock skew of {} s is too long; at most {} s are accepted (usual: 5 \
+                     minutes)",
                     self.clock_skew.as_secs(),
                     Validator::MAX_CLOCK_SKEW.as_secs()
                 ),
@@ -39,12 +40,12 @@ impl EntraAuthBuilder {
         match self.rule_ttl {
             Some(_) if !has_rule => problems.add(
                 "rule_ttl",
-                "there is no tenant_rule(..) or caller_rule(..) whose yes could be kept",
+                "has no effect without tenant_rule(..) or caller_rule(..)",
             ),
             Some(ttl) if ttl > MAX_RULE_TTL => problems.add(
                 "rule_ttl",
                 format!(
-                    "{} s are too long, at most {} s are accepted; 5 minutes are usual",
+                    "{} s is too long; at most {} s are accepted (usual: 5 minutes)",
                     ttl.as_secs(),
                     MAX_RULE_TTL.as_secs()
                 ),
@@ -57,7 +58,7 @@ impl EntraAuthBuilder {
             problems.add(
                 "max_token_length",
                 format!(
-                    "{} bytes are out of bounds, {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} are \
+                    "{} bytes is out of range; {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} bytes are \
                      accepted; 16384 is enough for every token of Entra",
                     self.max_token_length
                 ),
@@ -71,7 +72,7 @@ impl EntraAuthBuilder {
             problems.add(
                 "keys.refresh_interval",
                 format!(
-                    "{} s are out of bounds, {} to {} s are accepted; 1 hour is usual",
+                    "{} s is out of range; {} to {} s are accepted (usual: 1 hour)",
                     interval.as_secs(),
                     MIN_REFRESH_INTERVAL.as_secs(),
                     MAX_REFRESH_INTERVAL.as_secs()
@@ -82,8 +83,8 @@ impl EntraAuthBuilder {
             problems.add(
                 "keys.max_staleness",
                 format!(
-                    "{} s are out of bounds, more than refresh_interval ({} s) and at most {} s \
-                     are accepted; 24 hours are usual",
+                    "{} s is out of range; more than refresh_interval ({} s) and at most {} s are \
+                     accepted (usual: 24 hours)",
                     staleness.as_secs(),
                     interval.as_secs(),
                     MAX_STALENESS.as_secs()
@@ -100,8 +101,8 @@ impl EntraAuthBuilder {
             problems.add(
                 "token_cache.bytes",
                 format!(
-                    "{bytes} bytes are out of bounds, {MIN_CACHE_BYTES} to {MAX_CACHE_BYTES} are accepted; to remember no tokens, \
-                     give TokenCache::off()"
+                    "{bytes} bytes is out of range; {MIN_CACHE_BYTES} to {MAX_CACHE_BYTES} bytes \
+                     are accepted; to turn the cache off, use TokenCache::off()"
                 ),
             );
         }
@@ -109,8 +110,8 @@ impl EntraAuthBuilder {
             problems.add(
                 "token_cache.ttl",
                 format!(
-                    "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
-                     give TokenCache::off()",
+                    "{} s is out of range; {} to {} s are accepted; to turn the cache off, use \
+                     TokenCache::off()",
                     ttl.as_secs(),
                     MIN_CACHE_TTL.as_secs(),
                     MAX_CACHE_TTL.as_secs()

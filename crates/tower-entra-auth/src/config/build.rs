@@ -24,7 +24,7 @@ use crate::telemetry;
 /// Placeholder that templates have in place of an id.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
 
-const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
+const METADATA_EXAMPLES: &str = "for example https://login.microsoftonline.com and, for a \
     development tenant, http://127.0.0.1:7580";
 
 const PROTECTED_RESOURCE: &str = "protected_resource";
@@ -80,8 +80,9 @@ impl EntraAuthBuilder {
         check_distinct(tenancy.as_ref(), client_id, &mut problems);
         if let (Some((_, of)), Some(client_id)) = (&self.replaced, &client_id) {
             if *of != client_id.to_string() {
-                let text =
-                    format!("the other is of the API {of}; only the same API's can be replaced");
+                let text = format!(
+                    "the replaced EntraAuth is of the API {of}; it must be of the same API"
+                );
                 problems.add("replacing", text);
             }
         }
@@ -250,14 +251,14 @@ impl EntraAuthBuilder {
             CloudSetting::Known(cloud) => Ok(*cloud),
             CloudSetting::Name(name) => name.parse().map_err(|_| {
                 format!(
-                    "\"{}\" {}; those are public, usgovernment and china",
+                    "\"{}\" {}; known clouds are public, usgovernment and china",
                     EscapedUrl(name),
-                    slip_in(name).unwrap_or("is no known cloud")
+                    slip_in(name).unwrap_or("is not a known cloud")
                 )
             }),
             CloudSetting::AuthorityHost(host) => cloud_by_host(host).ok_or_else(|| {
                 format!(
-                    "\"{}\" is the host of no known cloud; those are \
+                    "\"{}\" is not the host of a known cloud; known hosts are \
                      https://login.microsoftonline.com, https://login.microsoftonline.us and \
                      https://login.partner.microsoftonline.cn",
                     EscapedUrl(host)
@@ -273,7 +274,10 @@ impl EntraAuthBuilder {
         let Some(setting) = &self.tenancy else {
             problems.add(
                 "tenant",
-                format!("not set: give {}; {WHERE}", self.name_of(Setting::Tenant)),
+                format!(
+                    "not set: provide {}; {WHERE}",
+                    self.name_of(Setting::Tenant)
+                ),
             );
             return None;
         };
@@ -304,7 +308,10 @@ impl EntraAuthBuilder {
         let Some(setting) = &self.client_id else {
             problems.add(
                 "client_id",
-                format!("not set: give {}; {WHERE}", self.name_of(Setting::ClientId)),
+                format!(
+                    "not set: provide {}; {WHERE}",
+                    self.name_of(Setting::ClientId)
+                ),
             );
             return None;
         };
@@ -315,14 +322,15 @@ impl EntraAuthBuilder {
             _ if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
             _ if text.starts_with("http") => format!("\"{}\" is a URL; {WHERE}", EscapedUrl(text)),
             _ if text.contains("://") => format!(
-                "\"{}\" is an App ID URI, which belongs into {}; {WHERE}",
+                "\"{}\" is an App ID URI, which belongs in {}; {WHERE}",
                 EscapedUrl(text),
                 self.name_of(Setting::Audience)
             ),
             _ => format!(
                 "\"{}\" {}; {WHERE}",
                 EscapedUrl(text),
-                slip_in(text).unwrap_or("is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3")
+                slip_in(text)
+                    .unwrap_or("is not a GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3")
             ),
         };
         problems.add(setting.named("client_id"), problem);
@@ -333,8 +341,8 @@ impl EntraAuthBuilder {
         if self.removes_token && self.token_location.header().is_none() {
             problems.add(
                 "remove_token_header",
-                "the token source names no header to remove; return it from \
-                    TokenSource::header",
+                "the token source names no header to remove; return the name from \
+                 TokenSource::header",
             );
         }
         let parameter = match &self.token_location {
@@ -374,7 +382,7 @@ impl EntraAuthBuilder {
                              page",
                             EscapedUrl(id),
                             slip_in(id.trim()).unwrap_or(
-                                "is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b"
+                                "is not a GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b"
                             )
                         )
                     });
@@ -410,8 +418,8 @@ impl EntraAuthBuilder {
                 if is_set {
                     problems.add(
                         other,
-                        "of no use beside key_source(..), which brings the keys; leave one \
-                               of them out",
+                        "has no effect with key_source(..), which provides the keys; remove one of \
+                         them",
                     );
                 }
             }
@@ -483,9 +491,9 @@ impl EntraAuthBuilder {
             problems.add(
                 setting.named("metadata_endpoint"),
                 format!(
-                    "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
-                     secrets are sent to the endpoints there; leave it out or, if it is meant, allow \
-                     it by dangerous().allow_endpoints_elsewhere()",
+                    "the URL \"{}\" is neither on a host of the tenant's cloud nor on loopback, \
+                     but secrets are sent to the endpoints there; remove it or, if it is intended, \
+                     allow it by dangerous().allow_endpoints_elsewhere()",
                     EscapedUrl(&setting.value)
                 ),
             );
@@ -535,8 +543,8 @@ fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBa
     let base = MetadataBase::of_external_id(host).map_err(|problem| {
         let problem = slip_in(host.trim()).unwrap_or(problem);
         format!(
-            "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL domain such as \
-             login.contoso.com",
+            "the host \"{}\" {problem}; for example contoso.ciamlogin.com, or a custom URL domain \
+             such as login.contoso.com",
             EscapedUrl(host)
         )
     });

@@ -17,8 +17,8 @@ impl EntraAuthBuilder {
 }
 
 impl DangerousBuilder {
-    /// Permits `http` for a [`metadata_endpoint`](EntraAuthBuilder::metadata_endpoint) on a host
-    /// other than loopback, such as a development tenant in a neighbouring container.
+    /// Permits `http` for a [`metadata_endpoint`](EntraAuthBuilder::metadata_endpoint) outside of
+    /// loopback, such as `entra-dev-tenant` in another container.
     ///
     /// An attacker who can change that traffic can then make tokens that this service accepts.
     pub fn allow_plain_http_metadata(mut self) -> EntraAuthBuilder {

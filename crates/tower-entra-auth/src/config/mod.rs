@@ -66,7 +66,7 @@ use crate::time::Clock;
 /// | [`clock`](Self::clock) | the system clock |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[derive(Clone)]
-#[must_use = "nothing is protected before build()"]
+#[must_use = "the builder does nothing until build() is called"]
 pub struct EntraAuthBuilder {
     tenancy: Option<Sourced<TenantSetting>>,
     client_id: Option<Sourced<String>>,

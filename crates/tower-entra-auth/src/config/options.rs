@@ -86,7 +86,7 @@ impl fmt::Debug for TenantSetting {
 /// | [`max_staleness`](Self::max_staleness) | 24 hours |
 /// | [`custom_signing_key`](Self::custom_signing_key) | off: the tenant's keys |
 #[derive(Clone, Copy, Debug)]
-#[must_use = "they count once they are given to the builder"]
+#[must_use = "they have no effect until they are passed to the builder"]
 pub struct KeyOptions {
     refresh_interval: Duration,
     max_staleness: Duration,
@@ -123,8 +123,8 @@ impl KeyOptions {
         self
     }
 
-    /// Declares that the app registration has its own signing key, as claims mapping and SAML
-    /// applications do.
+    /// Declares that the app registration has its own signing key, as with a claims mapping policy
+    /// or SAML.
     ///
     /// The metadata is then fetched with `?appid={client id}`, and the keys are those of the
     /// application.
@@ -157,7 +157,7 @@ impl KeyOptions {
 ///
 /// The default is 32 MiB and one hour.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "it counts once it is given to the builder"]
+#[must_use = "it has no effect until it is passed to the builder"]
 pub struct TokenCache(Option<CacheBounds>);
 
 #[derive(Clone, Copy, Debug)]

@@ -29,7 +29,7 @@ use crate::service::AnswerBody;
 use crate::setting::SettingNames;
 
 impl EntraAuthBuilder {
-    /// Sets the tenant (directory) whose tokens are accepted.
+    /// Sets the tenant (directory), or several tenants, whose tokens are accepted.
     ///
     /// Pass the id from the Overview page of Microsoft Entra ID, as text or as a
     /// [`TenantId`](crate::TenantId). Text may also be several ids, separated by commas, or one of
@@ -163,7 +163,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Adds a further audience: the App ID URI, if it is not `api://{client id}`.
+    /// Adds an audience: the Application ID URI, if it is not `api://{client id}`.
     ///
     /// Audiences are compared byte for byte, except for one trailing slash. v2 tokens always have
     /// the client id as audience. Several calls add up.
@@ -193,7 +193,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Permits these client applications to call as themselves without any role.
+    /// Accepts app-only tokens of these client applications even if they have no role.
     ///
     /// Microsoft calls this authorization by access control list. It exempts the app-only tokens of
     /// these clients from the need of a scope or a role, and from nothing else.
@@ -226,7 +226,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets the national cloud of the tenant.
+    /// Sets the cloud of the tenant.
     pub fn cloud(mut self, cloud: Cloud) -> Self {
         self.cloud = Some(Sourced::by_code(CloudSetting::Known(cloud)));
         self
@@ -253,8 +253,8 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Refuses a [`metadata_endpoint`](Self::metadata_endpoint) that is neither on a host of the
-    /// [`cloud`](Self::cloud) or of [`external_id`](Self::external_id), nor on loopback.
+    /// Refuses a [`metadata_endpoint`](Self::metadata_endpoint) on any host but those of the
+    /// [`cloud`](Self::cloud), of [`external_id`](Self::external_id), and loopback.
     ///
     /// This includes an endpoint from an environment variable. The setting is meant for a service
     /// that sends secrets to the endpoints under
@@ -281,15 +281,14 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets how much detail a response gives to a refused client.
+    /// Sets how much a refused caller learns from the response.
     pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
         self.refusal_detail = detail;
         self
     }
 
-    /// Sets the names of the settings in remedies.
+    /// Sets how remedies name each setting, for programs with options of their own.
     ///
-    /// This setting is meant for a program that has its own options in place of this builder.
     /// Default: the methods of this builder, and their environment variables.
     ///
     /// ```
@@ -384,11 +383,12 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Replaces another `EntraAuth` of the same API, for example when settings are read again.
+    /// Names the `EntraAuth` of the same API that this one replaces, so that each accepts the
+    /// callers that the other has verified.
     ///
-    /// The requirements of each accept the callers that the other verified, so that requests in
-    /// flight during the change are served. Without this setting, such requests receive 500
-    /// (`wrong_layer`).
+    /// It is for a program that reads its settings again. The requirements of each `EntraAuth`
+    /// accept the callers of the other, so that requests in flight during the change are served.
+    /// Without this setting, such requests receive 500 (`wrong_layer`).
     ///
     /// A verified caller is not checked again by the new rules. Keys and cached tokens are not
     /// taken over. Another [`client_id`](Self::client_id) is a problem of the settings: callers of
@@ -417,7 +417,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets the HTTP client that fetches discovery and key documents.
+    /// Sets the HTTP client that fetches discovery and JWKS documents.
     ///
     /// The client can be any tower service, for example one with a private CA or for a private
     /// network. It must not follow redirects. The `EntraAuth` limits sizes and times itself.

@@ -17,8 +17,8 @@ pub(super) fn check_distinct(
         problems.add(
             "client_id",
             format!(
-                "{id} is set as the tenant, too; one is the Directory (tenant) ID, the other the \
-                 Application (client) ID of the app registration's Overview page"
+                "{id} is also set as the tenant; one is the Directory (tenant) ID, the other is \
+                 the Application (client) ID, both on the app registration's Overview page"
             ),
         );
     }
@@ -31,7 +31,7 @@ pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
     }
     let lower = text.to_ascii_lowercase();
     if lower != text && lower.parse::<Tenancy>().is_ok() {
-        return Some(format!("has capitals in it; write {lower}"));
+        return Some(format!("has capital letters in it; write {lower}"));
     }
     if !text.contains("://") {
         return None;
@@ -40,7 +40,7 @@ pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
     let mut segments = text.split(['/', '?', '#']);
     let id = segments.find(|part| part.parse::<TenantId>().is_ok());
     Some(match id {
-        Some(id) => format!("is a URL; of it only the id {id} belongs here"),
+        Some(id) => format!("is a URL; set only the id {id}"),
         None => {
             "is a URL; copy \"Tenant ID\" from the Overview page of Microsoft Entra ID".to_owned()
         }
@@ -55,9 +55,9 @@ pub(super) fn no_tenancy(text: &str) -> String {
             .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
     let domain = if is_domain { text } else { "contoso.com" };
     format!(
-        "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, consumers; the id of \
-         {domain} is the GUID in the issuer that \
-         https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration names",
+        "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, consumers; the id \
+         of {domain} is the GUID in the issuer at \
+         https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
         EscapedUrl(text)
     )
 }

@@ -20,9 +20,9 @@ use crate::respond::ClaimsChallenge;
 /// It is an authorization server in front of Entra, such as `entra-oauth-proxy`, which issues its
 /// own tokens in place of Entra's (RFC 9068). These tokens are signed with ES256, and have the type
 /// `at+jwt`, one issuer and one audience. They have their scopes in `scope`, the id of their grant
-/// in `gid` and their client in `client_id`. `entra_iat` is the time at which Entra issued the
-/// token from which they were reissued. They also have `tid`, `oid` and the other claims that the
-/// server copies from Entra's token. The same rules apply to them:
+/// (sign-in) in `gid` and their client in `client_id`. `entra_iat` is the time at which Entra
+/// issued the token from which they were reissued. They also have `tid`, `oid` and the other claims
+/// that the server copies from Entra's token. The same rules apply to them:
 /// [`Validator::reissued`](entra_jwt_core::Validator::reissued).
 ///
 /// For Entra, the server is the client of all these tokens. So they differ from tokens of Entra:
@@ -33,7 +33,7 @@ use crate::respond::ClaimsChallenge;
 /// - [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) applies to the server.
 /// - The server [receives the challenges](Self::on_challenge).
 #[derive(Clone)]
-#[must_use = "it does nothing before it is given to the builder"]
+#[must_use = "it does nothing until it is passed to the builder"]
 pub struct TrustedIssuer {
     issuer: String,
     audience: String,
@@ -68,8 +68,8 @@ impl TrustedIssuer {
         }
     }
 
-    /// Sets a rule that decides whether the grant of a token (`gid`) is still valid: whether it was
-    /// not revoked.
+    /// Sets a rule that decides whether the grant (sign-in) of a token, `gid`, is still valid or
+    /// was revoked.
     ///
     /// The Layer calls the rule about each verified token that the
     /// [`tenant_rule`](crate::EntraAuthBuilder::tenant_rule) admits. `Ok(false)` refuses the token
@@ -91,7 +91,8 @@ impl TrustedIssuer {
         self
     }
 
-    /// Sets a function that receives each challenge for more claims to a caller of these tokens.
+    /// Sets a function that receives each claims challenge, so that callers with tokens of this
+    /// issuer can be challenged.
     ///
     /// The server can then request the claims from Entra when the client refreshes or signs in
     /// again.
@@ -130,7 +131,7 @@ impl TrustedIssuer {
         let mut problem = |text: String| problems.add("trust", text);
         if let Err(error) = secure_url(&self.issuer, false) {
             problem(format!(
-                "the issuer \"{}\" {error}; good is https://mcp.example.com",
+                "the issuer \"{}\" {error}; for example https://mcp.example.com",
                 EscapedUrl(&self.issuer)
             ));
         } else if self.issuer.len() > Audience::MAX_LENGTH {
@@ -148,18 +149,16 @@ impl TrustedIssuer {
         }
         if is_entras(host_of(&self.issuer)) {
             problem(format!(
-                "the issuer \"{}\" is one of Entra's, whose tokens the tenant decides about",
+                "the issuer \"{}\" is one of Entra's; the tenant setting decides about Entra's \
+                 tokens",
                 EscapedUrl(&self.issuer)
             ));
         }
         if self.keys.is_empty() {
-            problem("there is no key to verify them with".to_owned());
+            problem("there is no key to verify its tokens with".to_owned());
         }
         if before.iter().any(|other| other.issuer == self.issuer) {
-            problem(
-                "two are of one issuer, so that a token does not say which it is of; leave one out"
-                    .to_owned(),
-            );
+            problem("two trusted issuers have the same issuer URL; remove one of them".to_owned());
         }
     }
 

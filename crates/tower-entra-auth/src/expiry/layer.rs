@@ -65,7 +65,7 @@ use crate::service::{AnswerBody, ResponseBody, inner_service_accessors, polled_a
 /// For a client that does not read, the end is detected when the client reads again. Nothing is
 /// sent to it until then.
 #[derive(Clone, Debug)]
-#[must_use = "nothing ends before it is a Layer around a service"]
+#[must_use = "it does nothing until it is a Layer around a service"]
 pub struct ExpiryLayer {
     auth: EntraAuth,
     grace: Duration,
@@ -264,14 +264,14 @@ pin_project! {
 /// The error of an [`ExpiryBody`] that ended early: the caller's token has expired, or a rule
 /// answered no.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the response was ended before all of it was sent: {code}")]
+#[error("the response was ended before it was complete: {code}")]
 pub struct TokenExpired {
     code: &'static str,
 }
 
 impl TokenExpired {
-    /// Returns the machine code: `expired`, or that of the rule which answered no
-    /// (`tenant_not_allowed`, `caller_not_allowed` or `grant_ended`).
+    /// Returns the code: `expired`, or that of the rule which answered no (`tenant_not_allowed`,
+    /// `caller_not_allowed` or `grant_ended`).
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code

@@ -21,13 +21,13 @@ use crate::caller::Caller;
 use crate::respond::{Format, Reason, grpc_metadata};
 use crate::service::{AnswerBody, for_method};
 
-/// A future that completes when a caller's token has expired, or when a rule answers no; made by
-/// [`Caller::expired`](crate::Caller::expired).
+/// A future that completes when a caller's token and the grace period have expired, or when a rule
+/// answers no; made by [`Caller::expired`](crate::Caller::expired).
 ///
 /// It reads the wall clock at least every 30 s. After a correction of the clock, or after the
 /// machine slept, the future notices the new time by then. Outside of a tokio runtime with timers,
 /// waiting is impossible, and the future is ready immediately.
-#[must_use = "it ends nothing by itself: await it beside the stream"]
+#[must_use = "it does not end the response by itself: await it together with the stream"]
 pub struct Expired {
     at: SystemTime,
     caller: Caller,
@@ -44,7 +44,7 @@ pub struct Expired {
 type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, Reason>> + Send + Sync>>;
 
 impl Caller {
-    /// Waits until the token has expired and the grace period after that is over.
+    /// Waits until the token and the grace period have expired, or a rule answers no.
     ///
     /// Use it to end work that lasts longer than a request, such as a WebSocket. After the end, the
     /// future is ready immediately.

@@ -16,9 +16,11 @@ use crate::unavailable::Outage;
 
 /// Cause of a failed key look-up.
 pub(crate) enum KeyLookupError {
-    /// The key does not exist: a fetch that began after the request arrived succeeded without the
-    /// key, or the source never brings other keys than the held ones. Also the cause if the private
-    /// half of the key was published, and no fetch may currently look for another key with its id.
+    /// The key does not exist: a fetch that began after the request arrived did not bring it, or no
+    /// fetch can, because the source never changes.
+    ///
+    /// Also for a key whose private half was published, while no fetch may look for another key
+    /// with its id.
     Unknown,
     /// The service cannot find out now whether the key exists.
     Unavailable(Outage),

@@ -281,7 +281,7 @@ impl MonotonicClock {
     }
 }
 
-/// Maximum length of a fetched document, in bytes. Entra's key documents have 15 to 25 KB.
+/// Maximum length of a fetched document, in bytes. Entra's JWKS documents have 15 to 25 KB.
 const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 
 /// The source of the keys of one issuer.

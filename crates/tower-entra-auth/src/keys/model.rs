@@ -186,7 +186,7 @@ async fn one_request(
         Err(KeyLookupError::Unknown) => {
             assert!(world.expects(name, now).is_none(), "{of}: it is held");
             let answered = world.last_answered.is_some_and(|at| fetches_before <= at);
-            assert!(answered, "{of}: nobody was asked since the request came");
+            assert!(answered, "{of}: no fetch since the request arrived");
             Said::Unknown
         }
         Err(KeyLookupError::Unavailable(Outage::KeyRefreshPending)) => {
@@ -195,7 +195,7 @@ async fn one_request(
             assert!(bounds.contains(&wait), "{of}: {wait:?}");
             let (last, _) = world.fetches.last().unwrap();
             let is_recent = now - *last < Duration::from_secs(60);
-            assert!(is_recent, "{of}: nothing hinders a fetch");
+            assert!(is_recent, "{of}: a fetch was possible");
             Said::Pending
         }
         Err(KeyLookupError::Unavailable(_)) => Said::Unavailable,

@@ -50,7 +50,8 @@ use crate::unavailable::Outage;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a source of signing keys",
-    note = "a `KeySet` is one, a `JwksFile` is one; or implement `KeySource` for a type of your own: `async fn fetch(&self) -> Result<FetchedKeys, BoxError>`"
+    note = "use a `KeySet` or a `JwksFile`; or implement `KeySource` for your own type: `async fn \
+        fetch(&self) -> Result<FetchedKeys, BoxError>`"
 )]
 pub trait KeySource: Send + Sync + 'static {
     /// Fetches the keys that are published now.
@@ -87,7 +88,7 @@ impl FetchedKeys {
         }
     }
 
-    /// Parses a JWKS document.
+    /// Reads a JWKS document, as [`KeySet::from_jwks`] does.
     ///
     /// # Errors
     /// If `document` is not a valid JWKS document.

@@ -31,7 +31,7 @@ use crate::telemetry::{Decided, RefusedWithin};
 ///
 /// Without further settings, every request needs a valid token.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is protected before it is a Layer around a service"]
+#[must_use = "it does nothing until it is a Layer around a service"]
 pub struct EntraLayer {
     auth: EntraAuth,
     open: OpenPaths,
@@ -415,12 +415,12 @@ fn abnormality(path: &str) -> Option<&'static str> {
     };
     let segments: Vec<&str> = relative.split('/').collect();
     if !path.bytes().all(is_plain) {
-        Some("a path without escapes, parameters, query and fragment is needed")
+        Some("use a path without escapes, parameters, query and fragment")
     } else if segments
         .iter()
         .any(|segment| matches!(*segment, "." | ".."))
     {
-        Some("it has a segment of dots")
+        Some("it has a segment that is . or ..")
     } else if segments
         .split_last()
         .is_some_and(|(_, before)| before.contains(&""))

@@ -4,7 +4,7 @@ use entra_jwt_core::integration::Escaped;
 
 use super::{EntraLayer, OpenPath, OpenPaths, abnormality, is_grpc_name};
 
-/// An error: the path or the gRPC service cannot be open.
+/// The error for a path or gRPC service that cannot be made open.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("\"{}\" cannot be open: {reason}", Escaped(.path))]
 pub struct InvalidPath {
@@ -98,7 +98,7 @@ impl OpenPaths {
         match path.trim_end_matches('/') {
             "" => Err(InvalidPath {
                 path,
-                reason: "everything would be; leave out the Layer where nothing is protected",
+                reason: "it would open every path; where nothing is protected, remove the Layer",
             }),
             trimmed => Ok(self.with(OpenPath::Under(trimmed.to_owned()))),
         }
@@ -109,7 +109,7 @@ impl OpenPaths {
             true => Ok(self.with(OpenPath::GrpcService(name.to_owned()))),
             false => Err(InvalidPath {
                 path: name.to_owned(),
-                reason: "the full name of a gRPC service is needed, such as grpc.health.v1.Health",
+                reason: "use the full name of a gRPC service, such as grpc.health.v1.Health",
             }),
         }
     }

@@ -169,8 +169,10 @@ impl<C: Check> CachedCheck<C> {
         yes.is_some_and(|yes| Instant::now() < yes.until)
     }
 
-    /// Returns the time at which a stream that begins now asks again. If nothing is cached, its
-    /// request received an answer a moment ago.
+    /// Returns the time at which a stream that begins now asks again: when the cached answer is
+    /// due, or after [`MIN_REST`] if nothing is cached.
+    ///
+    /// In the second case, the rule has just answered the request of the stream.
     fn stream_asks_at(&self, key: &C::Key, now: Instant) -> Instant {
         self.rests_until(key, now).unwrap_or(now + MIN_REST)
     }
@@ -234,17 +236,17 @@ impl<C: Check> CachedCheck<C> {
             return self.unavailable("too many requests wait for it");
         };
         let Ok(runtime) = usable_runtime() else {
-            return self.unavailable("there is no tokio runtime to ask it on");
+            return self.unavailable("there is no tokio runtime to run it on");
         };
         let Some(pending) = self.join_or_ask(&runtime, key, question, Self::MAX_ASKING) else {
-            return self.unavailable("too many questions are being asked");
+            return self.unavailable("too many calls are in progress");
         };
         let of_question = Arc::clone(&pending.permits);
         let share = of_question.try_acquire();
         let of_all = Self::SHARE * self.permits.available_permits().max(1);
         let taken = Self::MAX_WAITING - of_question.available_permits();
         if share.is_err() || taken > of_all {
-            return self.unavailable("too many requests wait for the same answer");
+            return self.unavailable("too many requests wait for the same result");
         }
         self.wait_for(pending).await
     }
@@ -254,9 +256,9 @@ impl<C: Check> CachedCheck<C> {
         match timeout_at(pending.deadline, outcome.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(outcome) => outcome.clone(),
-                None => self.unavailable("its task was ended"),
+                None => self.unavailable("its task was aborted"),
             },
-            Ok(Err(_)) => self.unavailable("its task was ended"),
+            Ok(Err(_)) => self.unavailable("its task was aborted"),
             Err(_) => self.unavailable("it took longer than 5 s"),
         }
     }

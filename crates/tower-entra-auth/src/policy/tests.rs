@@ -87,7 +87,7 @@ async fn the_questions_asked_at_once_are_bounded() {
         tokio::task::yield_now().await;
     }
     let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
-    assert!(reason(one_more).contains("too many questions"));
+    assert!(reason(one_more).contains("too many calls"));
     for task in waiting {
         assert!(reason(task.await.unwrap()).contains("longer than 5 s"));
     }
@@ -157,13 +157,13 @@ async fn one_key_may_have_most_places_and_leaves_some_to_all_others() {
     let gate = Gate::of_one_key();
     let mut waiting = crowd(&gate, 768).await;
     let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
-    assert!(reason(one_more).contains("the same answer"));
+    assert!(reason(one_more).contains("the same result"));
     // The requests of the next keys share the free places.
     for (key, most) in [(1, 192), (2, 48), (3, 12)] {
         gate.check.key.store(key, Ordering::SeqCst);
         waiting.append(&mut crowd(&gate, most).await);
         let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
-        assert!(reason(one_more).contains("the same answer"), "{key}");
+        assert!(reason(one_more).contains("the same result"), "{key}");
     }
     for key in 4..8 {
         gate.check.key.store(key, Ordering::SeqCst);
@@ -352,7 +352,7 @@ async fn questions_that_were_forgotten_count_until_they_are_answered() {
     gate.forget(&(most / 2));
     assert!(gate.lock().by_key.len() < most);
     for refused in ask(20) {
-        assert!(reason(refused.await.unwrap()).contains("too many questions"));
+        assert!(reason(refused.await.unwrap()).contains("too many calls"));
     }
     gate.check.open.notify_waiters();
     for task in asking.drain(..) {
@@ -387,7 +387,7 @@ async fn the_yes_that_was_used_last_stays_however_often_others_were() {
     }
 }
 
-/// Checks that the last no is cached, even if many others were refused before: a refused client
+/// Checks that the last no is cached, even if many others were refused before: a refused caller
 /// asks again immediately.
 #[tokio::test(start_paused = true)]
 async fn the_no_that_came_last_is_kept_however_many_came_before() {

@@ -34,7 +34,7 @@ use crate::service::{
 /// that a request names. Scripts of any origin may read it (CORS), and clients may cache it for 5
 /// minutes.
 #[derive(Clone, Debug)]
-#[must_use = "it serves nothing before it is a Layer around a service, or a router's service"]
+#[must_use = "it does nothing until it is a Layer around a service, or a router's service"]
 pub struct ResourceMetadata {
     published: Arc<PublishedMetadata>,
 }

@@ -31,7 +31,7 @@ use crate::setting::SettingNames;
 /// );
 /// ```
 #[derive(Clone, Eq, PartialEq)]
-#[must_use = "it does nothing before it is given to the builder"]
+#[must_use = "it does nothing until it is passed to the builder"]
 pub struct ProtectedResource {
     url: String,
     scopes: Vec<String>,
@@ -79,7 +79,7 @@ const MAX_URL: usize = 512;
 const MAX_SCOPES: usize = 2_048;
 
 impl ProtectedResource {
-    /// Makes the metadata for the URL of this API as its clients know it.
+    /// Creates the protected resource with the URL of this API as its clients know it.
     ///
     /// The URL is the resource identifier (RFC 9728 §1.2). It is `https`, or `http` on loopback.
     /// For MCP, use the URL of the endpoint with its path: `https://mcp.example.com/mcp`. The URL
@@ -138,8 +138,8 @@ impl ProtectedResource {
         let mut texts = Vec::new();
         if let Err(problem) = resource_url(&self.url) {
             let text = format!(
-                "the URL \"{}\" {problem}; good are https://mcp.example.com/mcp and, for development, \
-                 http://127.0.0.1:8080/mcp",
+                "the URL \"{}\" {problem}; for example https://mcp.example.com/mcp and, for \
+                 development, http://127.0.0.1:8080/mcp",
                 EscapedUrl(&self.url)
             );
             texts.push(("protected_resource", text));
@@ -155,16 +155,17 @@ impl ProtectedResource {
                 }
             }
             None if tenancy.is_some_and(|tenancy| tenancy.tenant_ids().next().is_none()) => {
-                let text = "no client accepts the issuer that Entra publishes for all tenants; name the \
-                     authorization server by .authorization_server(..), or one tenant by tenant(..)";
+                let text = "no client accepts the issuer that Entra publishes for all tenants; set \
+                    the authorization server with .authorization_server(..), or one tenant with \
+                    tenant(..)";
                 texts.push((AUTHORIZATION_SERVER, text.to_owned()));
             }
             None => {}
         }
         let is_entra = self.authorization_server.as_deref().is_none_or(is_of_entra);
         if self.scopes.is_empty() && is_entra {
-            let text = "no scope is named, and without one Entra issues tokens for Graph; name what everybody \
-                 needs by .scopes([\"Mcp.Access\"])";
+            let text = "no scope is set, and without a scope Entra issues tokens for Graph; set \
+                the scopes that every client needs with .scopes([\"Mcp.Access\"])";
             texts.push((SCOPES, text.to_owned()));
         }
         if let Some(url) = &self.documentation {
@@ -220,8 +221,9 @@ impl ProtectedResource {
         let joined = scopes.join(" ");
         if !scopes.iter().all(|scope| is_of_scope_characters(scope)) || joined.len() > MAX_SCOPES {
             return Err(format!(
-                "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
-                 needed, {MAX_SCOPES} characters at most; the part before the slash is the first {}",
+                "the scopes \"{}\" cannot be named in a challenge: use visible ASCII without = \" \
+                 and \\, at most {MAX_SCOPES} characters; the part before the slash is the first \
+                 {}",
                 EscapedUrl(&joined),
                 name_of(Setting::Audience)
             ));
@@ -279,18 +281,18 @@ fn resource_url(text: &str) -> Result<Uri, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     let has_dots = path.split('/').any(|part| matches!(part, "." | ".."));
     if text.contains(['?', '#']) {
-        Err("has a query or a fragment; leave it out")
+        Err("has a query or a fragment; remove it")
     } else if text.len() > MAX_URL {
         Err("is longer than 512 characters")
     } else if !has_plain_origin(text, &uri) {
         Err(
-            "has a host or port that clients write in another way; use a host in lower case, and a \
-            port only if it is not the scheme's own",
+            "has a host or port that clients may write in another way; use a host in lower case, \
+             and no port if it is the scheme's default",
         )
     } else if has_dots || path.contains("//") || !path.bytes().all(is_plain) {
         Err("has a character or a segment that clients may change; use letters, digits and -._~")
     } else if path.len() > 1 && path.ends_with('/') {
-        Err("ends with a slash; leave it out")
+        Err("ends with a slash; remove it")
     } else {
         Ok(uri)
     }
@@ -348,7 +350,7 @@ fn server_url(text: &str) -> Result<Uri, &'static str> {
     let uri = secure_url(text, false)?;
     let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\<>{}".contains(&byte);
     if text.contains(['?', '#']) {
-        Err("has a query or a fragment; leave it out")
+        Err("has a query or a fragment; remove it")
     } else if !text.bytes().all(is_plain) {
         Err("has a character that no issuer has, or a placeholder")
     } else {
@@ -362,8 +364,8 @@ fn of_one_tenant(uri: &Uri) -> Result<(), &'static str> {
     let tenant = uri.path().split('/').nth(1).unwrap_or_default();
     match is_host_of_entra(uri) && tenant.parse::<TenantId>().is_err() {
         true => Err(
-            "is Entra's for many tenants, whose issuer no client accepts; name that of one \
-            tenant, https://login.microsoftonline.com/{tenant id}/v2.0",
+            "is Entra's for many tenants, and no client accepts its issuer; set the authorization \
+             server of one tenant, https://login.microsoftonline.com/{tenant id}/v2.0",
         ),
         false => Ok(()),
     }
@@ -375,7 +377,7 @@ fn scope_problem(scope: &str) -> Option<String> {
     if let Some((api, name)) = scope.rsplit_once('/') {
         if api.contains("://") || api.parse::<ClientId>().is_ok() {
             return Some(format!(
-                "the scope \"{shown}\" has the API in front of it; give its short name, \"{}\"",
+                "the scope \"{shown}\" includes the API; use its short name, \"{}\"",
                 EscapedUrl(name)
             ));
         }
@@ -385,11 +387,11 @@ fn scope_problem(scope: &str) -> Option<String> {
         .any(|name| name.eq_ignore_ascii_case(scope))
     {
         return Some(format!(
-            "\"{shown}\" is a scope of OpenID Connect, which permits nothing here; leave it out"
+            "\"{shown}\" is a scope of OpenID Connect, which permits nothing here; remove it"
         ));
     }
     let is_good = !scope.is_empty() && scope != ".default" && is_of_scope_characters(scope);
-    (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
+    (!is_good).then(|| format!("\"{shown}\" is not a scope such as Mcp.Access"))
 }
 
 /// Returns whether a challenge can name the scope: it has only the characters of RFC 6749 §3.3,

@@ -1,4 +1,5 @@
-//! Challenges that ask for a token with more claims: step-up, and continuous access evaluation.
+//! Challenges that ask for a new token that satisfies a claims request: step-up, and continuous
+//! access evaluation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Reason;
 
-/// A challenge that asks the client for a token with more claims than it sent.
+/// A claims challenge: it asks the client for a new token that satisfies a claims request.
 ///
 /// It contains a `claims` request of OpenID Connect (Core §5.5), which the client passes to Entra.
 ///
@@ -18,8 +19,9 @@ use super::Reason;
 /// that optional claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) checks
 /// the declaration.
 ///
-/// The client of a reissued token need not understand the challenge, if the server that reissued
-/// the token [receives it](crate::issuer::TrustedIssuer::on_challenge).
+/// The client of a [reissued token](crate::issuer::TrustedIssuer) need not understand the
+/// challenge, if the server that reissued the token [receives
+/// it](crate::issuer::TrustedIssuer::on_challenge).
 ///
 /// Source: "Claims challenges, claims requests, and client capabilities" of Microsoft's identity
 /// platform.
@@ -28,7 +30,7 @@ pub struct ClaimsChallenge {
     request: String,
 }
 
-/// An error: the text is not a claims request.
+/// The error of a text that is not a claims request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "a claims request is a JSON object of at most 4 KiB, such as \
@@ -54,8 +56,8 @@ impl ClaimsChallenge {
     ///
     /// Use it for a user whose earlier sessions you consider revoked. The challenge revokes
     /// nothing: compare the moment with [`issued_at`](crate::token::AccessToken::issued_at)
-    /// yourself. For a reissued token, `issued_at` is the time at which Entra issued the original
-    /// token.
+    /// yourself. For a [reissued token](crate::issuer::TrustedIssuer), `issued_at` is the time at
+    /// which Entra issued the original token.
     #[must_use]
     pub fn issued_after(moment: SystemTime) -> Self {
         let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -6,6 +6,8 @@
 
 mod challenge;
 mod claims_challenge;
+#[cfg(all(test, feature = "axum"))]
+mod codes_tests;
 mod format;
 mod log;
 mod responder;
@@ -55,7 +57,7 @@ pub(crate) enum Reason {
         /// The short names of the scopes to request; empty if no scope helps.
         scopes: Vec<String>,
     },
-    /// The handler asks for a token with more claims.
+    /// The handler asks for a new token that satisfies a claims request.
     Challenged {
         claims: ClaimsChallenge,
         /// `true` if a challenge gets the client another token.
@@ -97,9 +99,9 @@ pub(crate) enum Reason {
     HookPanicked,
 }
 
-const NEW_KEYS_AT_EACH_START: &str = "get a new token: the development tenant on this machine makes \
-    new keys at each start, and was started again since this token was made; or the token is of \
-    another tenant";
+const NEW_KEYS_AT_EACH_START: &str = "get a new token: the development tenant on this machine \
+    creates new keys at every start, and has restarted since it issued this token; or the token is \
+    of another tenant";
 
 impl From<InvalidToken> for Reason {
     fn from(rejection: InvalidToken) -> Self {
@@ -110,7 +112,7 @@ impl From<InvalidToken> for Reason {
     }
 }
 
-/// Converts the refusal of a valid token that permits nothing.
+/// Converts the refusal of a valid token that does not permit the request.
 impl From<PermissionDenied> for Reason {
     fn from(denied: PermissionDenied) -> Self {
         Self::PermissionDenied {
@@ -247,28 +249,29 @@ impl Reason {
     fn message(&self) -> &'static str {
         match self {
             Self::InvalidToken { .. } => "token refused",
-            Self::Unavailable { .. } => "cannot tell whether a token is valid",
+            Self::Unavailable { .. } => "a token cannot be validated now",
             Self::PermissionDenied { .. } => "valid token without permission",
             Self::NoCredentials
             | Self::OtherScheme
             | Self::ExpiredWhileServed
             | Self::MalformedAuthorization { .. }
             | Self::SeveralAuthorizations => "credentials refused",
-            Self::Ended(_) => "what was being served was ended: a rule says no now",
+            Self::Ended(_) => "a response was ended: a rule now refuses the caller",
             // Without the claims request, which may be about a person.
             Self::Challenged { .. } => "more claims are needed",
             #[cfg(feature = "axum")]
-            Self::OtherClaims { .. } => "valid token without the claims that the handler wants",
+            Self::OtherClaims { .. } => "valid token without the claims that the handler requires",
             Self::CallerNotAllowed => "the caller rule refuses a caller",
             Self::Forbidden { .. } => "a handler refuses a caller",
-            Self::NotNow { .. } => "a handler cannot tell about a caller now",
+            Self::NotNow { .. } => "a handler cannot decide about a caller now",
             #[cfg(feature = "axum")]
-            Self::InvalidRequirement { .. } => "the requirement of a handler is not one",
+            Self::InvalidRequirement { .. } => "a handler's requirement is invalid",
             Self::WrongLayer { of_another: false } => "no caller in the request",
             Self::WrongLayer { of_another: true } => {
-                "the Layer of this route is of another EntraAuth than its requirement"
+                "the Layer and the requirement of this route belong to two different EntraAuth \
+                 values"
             }
-            Self::HookPanicked => "no answer from the response hook",
+            Self::HookPanicked => "the on_refusal function panicked",
         }
     }
 
@@ -298,7 +301,7 @@ impl Reason {
             Self::InvalidToken { rejection, .. } => rejection.remedy_with(setting),
             Self::Ended(no) => no.remedy(config),
             Self::CallerNotAllowed => format!(
-                "{} says no about this caller: change there what it goes by, or refuse nobody",
+                "{} refuses this caller: change the rule's data, or remove the rule",
                 setting(Setting::CallerRule)
             )
             .into(),
@@ -319,28 +322,28 @@ impl Reason {
             .into(),
             Self::Unavailable { cause, .. } => cause.remedy_with(setting),
             Self::Forbidden { code } => format!(
-                "see why a handler refuses with {code}: it says so by Caller::forbid, whatever the token \
-                 permits"
+                "find out why a handler refuses with {code}: it calls Caller::forbid, \
+                 independently of the token's permissions"
             )
             .into(),
             Self::NotNow { code, .. } => format!(
-                "mend what a handler asks where it refuses with {code}, by Caller::unavailable"
+                "fix the dependency for which a handler calls Caller::unavailable with {code}"
             )
             .into(),
-            Self::ExpiredWhileServed => "get a new token and ask again".into(),
+            Self::ExpiredWhileServed => "get a new token and retry".into(),
             #[cfg(feature = "axum")]
             Self::InvalidRequirement { type_name, .. } => format!(
-                "correct the condition of {type_name}; auth.require(..)? says so at the start"
+                "correct the condition of {type_name}; auth.require(..)? reports it at startup"
             )
             .into(),
-            Self::WrongLayer { of_another: false } => "the Layer of EntraAuth is missing, or inside of \
-                what needs it: auth.protect(routes) does it right, or .layer(auth.layer()) as the last, \
-                after .route(..) and after .layer(auth.require(..)?)"
+            Self::WrongLayer { of_another: false } => "the Layer of EntraAuth is missing, or is \
+                inside the Layer that needs it: use auth.protect(routes), or call \
+                .layer(auth.layer()) last, after .route(..) and after .layer(auth.require(..)?)"
                 .into(),
-            Self::WrongLayer { of_another: true } => "there are two, such as by from_env() in two places: \
-                make one, and give clones of it to the Layer and to the requirement"
+            Self::WrongLayer { of_another: true } => "there are two, for example by from_env() in \
+                two places: build one, and use clones of it for the Layer and for the requirement"
                 .into(),
-            Self::HookPanicked => "see why the function of on_refusal(..) panicked".into(),
+            Self::HookPanicked => "find out why the function of on_refusal(..) panicked".into(),
         }
     }
 
@@ -351,9 +354,9 @@ impl Reason {
             Self::InvalidToken { rejection, .. } => rejection.public_remedy_with(setting),
             Self::Ended(no) => no.public_remedy(config),
             Self::CallerNotAllowed | Self::Forbidden { .. } => {
-                "this service does not permit it to this caller".into()
+                "this service does not permit the request to this caller".into()
             }
-            Self::NotNow { .. } => "ask again after Retry-After".into(),
+            Self::NotNow { .. } => "retry after the time in Retry-After".into(),
             other => other.remedy(config),
         }
     }
@@ -404,7 +407,7 @@ enum Challenge<'r> {
     Bare,
     /// The `error` of RFC 6750 (§3.1), with the scopes to request.
     Error(&'static str, RequiredScopes<'r>),
-    /// A challenge for a token with more claims.
+    /// A challenge for a new token that satisfies a claims request.
     Claims,
 }
 
@@ -437,8 +440,8 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RefusalDetail {
-    /// The machine code, such as `expired` or `wrong_audience`; if no token was sent, advice on how
-    /// to send one.
+    /// The code, such as `expired` or `wrong_audience`; if no token was sent, advice on how to send
+    /// one.
     #[default]
     Code,
     /// The code and the remedy, for development.
@@ -466,7 +469,7 @@ pub(crate) struct ResponderConfig {
     setting_names: SettingNames,
     /// Paths of endpoints that must be outside of this Layer.
     own_endpoints: Vec<String>,
-    /// `true` if the keys come from this machine, on which a development tenant runs.
+    /// `true` if the keys come from this machine, on which `entra-dev-tenant` runs.
     is_local: bool,
 }
 

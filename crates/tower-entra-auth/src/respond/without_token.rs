@@ -13,7 +13,8 @@ use crate::service::Asked;
 /// The kinds of requests without a bearer token that are recognised.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Look {
-    /// A request to an endpoint of the OAuth proxy, which must be outside of its own Layer.
+    /// A request to an endpoint of the OAuth proxy, which should not have gone through the proxy's
+    /// Layer.
     OwnEndpoint,
     /// A CORS preflight.
     Preflight,
@@ -198,10 +199,10 @@ impl Look {
             }
             Self::TokenWithoutScheme => "a token without the word Bearer",
             Self::Scheme(name) => return format!("credentials of the scheme {name}"),
-            Self::OtherScheme => "credentials of another scheme than Bearer",
+            Self::OtherScheme => "credentials of a scheme other than Bearer",
             Self::TokenInQuery => "a token in the query",
             Self::TokenInHeader(name) => return format!("a token in the header {name}"),
-            Self::Page => "a page that a browser opened, which sends no token by itself",
+            Self::Page => "a page opened in a browser, which sends no token by itself",
         }
         .to_owned()
     }
@@ -215,9 +216,9 @@ impl Look {
                  .merge(proxy.routes()) after .layer(proxy.layer())"
             }
             Self::Preflight => {
-                "put the CORS layer outside, so that refusals have its headers, too: .layer(cors) after \
-                 .layer(auth.layer()), or around auth.protect(..).into_router(); it has to allow the \
-                 header authorization. For a CORS layer that must be inside there is \
+                "put the CORS layer outside, so that refusals have its headers, too: .layer(cors) \
+                 after .layer(auth.layer()), or around auth.protect(..).into_router(); it must \
+                 allow the header authorization. For a CORS layer that must be inside there is \
                  auth.layer().open_preflights()"
             }
             Self::Probe | Self::Scrape => {
@@ -228,21 +229,22 @@ impl Look {
                 );
             }
             Self::ProbeElsewhere => {
-                "have it ask a path of its own that is outside of the Layer: \
+                "let the probe request its own path, outside of the Layer: \
                  auth.protect(routes).open(Router::new().route(\"/healthz\", ..))"
             }
             Self::GrpcProbe => {
-                "let it pass by auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?"
+                "let the probe pass with auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?"
             }
             Self::Document => {
-                "put it outside of the Layer: auth.protect(routes).open(auth.resource_metadata()?)"
+                "serve the document outside of the Layer: \
+                 auth.protect(routes).open(auth.resource_metadata()?)"
             }
             Self::Page => {
                 "put pages outside of the Layer, and have their scripts send the token: fetch(url, { \
                  headers: { Authorization: `Bearer ${token}` } })"
             }
             Self::TokenInHeader(_) => {
-                return format!("{how_to_send}; or have token_source(..) find it there");
+                return format!("{how_to_send}; or let token_source(..) read it there");
             }
             Self::TokenWithoutScheme => {
                 "write the word Bearer and a space before the token: Authorization: Bearer <access token>"

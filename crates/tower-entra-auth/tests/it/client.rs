@@ -1,4 +1,4 @@
-//! The tests' HTTP client: reqwest over TCP, and the same calls through memory.
+//! The tests' HTTP client: reqwest over TCP, and the same calls in memory.
 
 use std::net::SocketAddr;
 

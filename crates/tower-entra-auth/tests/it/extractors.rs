@@ -172,7 +172,7 @@ async fn a_handler_forbids_and_puts_off_in_the_layers_form() {
     let log = log.text();
     for said in [
         "a handler refuses a caller code=\"no_subscription\"",
-        "a handler cannot tell about a caller now code=\"no_database\"",
+        "a handler cannot decide about a caller now code=\"no_database\"",
     ] {
         assert!(log.contains(said), "{said} in {log}");
     }

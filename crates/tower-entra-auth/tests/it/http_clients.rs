@@ -71,8 +71,8 @@ async fn https_proxy_is_honoured_and_its_refusal_told_as_such() {
 
     let output = stdout(&child.await.unwrap());
     let said = format!(
-        "failed with proxy: the HTTP proxy {address} on the way to login.microsoftonline.com asks for a \
-         user and a password (407); put user and password into HTTPS_PROXY: \
+        "failed with proxy: the HTTP proxy {address} for login.microsoftonline.com asks for a user \
+         name and a password (407); put the user name and the password in HTTPS_PROXY: \
          http://user:password@host:port"
     );
     assert!(output.contains(&said), "{output}");
@@ -100,9 +100,9 @@ async fn a_proxy_that_does_not_let_entra_through_and_one_that_is_not_there_are_t
     drop(connection);
     let output = stdout(&refused.await.unwrap());
     let said = format!(
-        "failed with proxy: the HTTP proxy {address} on the way to login.microsoftonline.com does not \
-         connect to it; have those who run the proxy let login.microsoftonline.com:443 through; if this \
-         machine reaches it without one, add login.microsoftonline.com to NO_PROXY"
+        "failed with proxy: the HTTP proxy {address} for login.microsoftonline.com refuses \
+         to connect to it; have the proxy's administrator allow login.microsoftonline.com:443; if \
+         this machine reaches it without a proxy, add login.microsoftonline.com to NO_PROXY"
     );
     assert!(output.contains(&said), "{output}");
 
@@ -112,9 +112,9 @@ async fn a_proxy_that_does_not_let_entra_through_and_one_that_is_not_there_are_t
     let nobody = socket.local_addr().unwrap();
     let output = stdout(&fetch(format!("http://user:s3cr3t@{nobody}")).await.unwrap());
     let said = format!(
-        "failed with proxy: the HTTP proxy {nobody} on the way to login.microsoftonline.com cannot be \
+        "failed with proxy: the HTTP proxy {nobody} for login.microsoftonline.com cannot be \
          reached; set HTTPS_PROXY to a proxy that this machine reaches; if it reaches \
-         login.microsoftonline.com without one, add login.microsoftonline.com to NO_PROXY"
+         login.microsoftonline.com without a proxy, add login.microsoftonline.com to NO_PROXY"
     );
     assert!(
         output.contains(&said) && !output.contains("s3cr3t"),

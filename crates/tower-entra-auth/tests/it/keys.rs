@@ -1,6 +1,6 @@
 //! Tests of keys that rotate, are late, or are unavailable.
 //!
-//! The tests run on paused time, through memory, except one on several threads, which uses sockets.
+//! The tests run on paused time, in memory, except one on several threads, which uses sockets.
 
 use std::convert::Infallible;
 use std::ops::Range;

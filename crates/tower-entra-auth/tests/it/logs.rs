@@ -137,7 +137,7 @@ async fn a_stream_that_a_rule_ends_is_a_line_and_one_that_its_token_ends_is_none
         assert_eq!(answer.await.unwrap().status(), 401);
         rule.says(Ok(false));
     }
-    let lines = log.lines_with("a rule says no now");
+    let lines = log.lines_with("a rule now refuses the caller");
     assert_eq!(lines.len(), 1, "{}", log.text());
     for part in ["WARN", "tenant_not_allowed", tenant.id(), "remedy="] {
         assert!(lines[0].contains(part), "{part} in {}", lines[0]);
@@ -226,7 +226,7 @@ async fn a_short_line_at_the_start_says_what_is_trusted_and_another_for_debuggin
             tenant.url().trim_start_matches("http://"),
         )]
     );
-    let lines = log.lines_with("the settings of the tokens that are required");
+    let lines = log.lines_with("settings for the validation of tokens");
     assert_eq!(lines.len(), 1);
     for part in [
         "DEBUG",
@@ -279,10 +279,10 @@ async fn mistakes_of_the_program_are_errors_each_with_what_to_do() {
     for (line, (message, remedy)) in errors.iter().zip([
         ("no caller in the request", ".layer(auth.layer())"),
         (
-            "the Layer of this route is of another EntraAuth than its requirement",
-            "make one, and give clones of it",
+            "the Layer and the requirement of this route belong to two different EntraAuth values",
+            "build one, and use clones of it",
         ),
-        ("no answer from the response hook", "on_refusal(..)"),
+        ("the on_refusal function panicked", "on_refusal(..)"),
     ]) {
         assert!(line.contains(message) && line.contains(remedy), "{line}");
         assert!(line.contains("count=1"), "{line}");

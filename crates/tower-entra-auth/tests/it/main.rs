@@ -1,5 +1,5 @@
-//! Tests of the Layer in real frameworks, with a tenant, over real sockets, or through memory if
-//! the clock is paused.
+//! Tests of the Layer in real frameworks, with a tenant, over real sockets, or in memory if the
+//! clock is paused.
 
 mod anonymous;
 mod answers;

@@ -118,9 +118,10 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 OTHER_TENANT,
                 id,
                 &format!(
-                    "if {OTHER_TENANT} is this API's own tenant, set tenant (ENTRA_TENANT_ID) to it; if it \
-                     is another that may call, add it there after a comma; otherwise have the client \
-                     sign in to an allowed tenant (its authority ends with the tenant's id)"
+                    "if {OTHER_TENANT} is this API's own tenant, set tenant (ENTRA_TENANT_ID) to \
+                     it; if it is another tenant that may call, add it there after a comma; \
+                     otherwise have the client sign in to an allowed tenant (its authority ends \
+                     with the tenant's id)"
                 ),
             ],
         ),
@@ -190,9 +191,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "an id token",
                 "an access token",
                 &format!(
-                    "send access_token, not id_token, of Entra's answer, and have the client request the \
-                     scope api://{API}/<name> (listed on this API's page Expose an API; add one if there \
-                     is none)"
+                    "send access_token, not id_token, from Entra's response, and have the client \
+                     request the scope api://{API}/<name> (listed on this API's page Expose an \
+                     API; add one if there is none)"
                 ),
             ],
         ),
@@ -204,8 +205,8 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "not_yet_valid",
                 "valid in 310 s, 10 s beyond the clock skew",
                 "within a clock skew of 300 s",
-                "the clock of this machine is behind: synchronise it (NTP; for a container, that of its \
-                 host)",
+                "the clock of this machine is behind: synchronise it (NTP; for a container, \
+                 synchronise its host)",
             ],
         ),
         (
@@ -228,10 +229,11 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "wrong_issuer",
                 &format!("https://contoso.b2clogin.com/{id}/v2.0/"),
                 &issuer,
-                "the token is of Azure AD B2C, whose tokens are not supported: for people of your own organization \
-             set the client's authority to https://login.microsoftonline.com/<tenant id>; for customers, to \
-             an External ID tenant (https://<name>.ciamlogin.com), and set external_id(..) to it; accounts that are in \
-             B2C alone have to be moved there",
+                "the token is of Azure AD B2C, whose tokens are not supported: for people of your \
+                 own organization set the client's authority to \
+                 https://login.microsoftonline.com/<tenant id>; for customers, to an External ID \
+                 tenant (https://<name>.ciamlogin.com), and set external_id(..) to it; accounts \
+                 that exist only in B2C must be moved to that tenant",
             ],
         ),
         (
@@ -279,7 +281,7 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "agent_not_allowed",
                 "an agent",
                 "a user or an application",
-                "call as a user or as an application of one's own, without an agent identity; or drop \
+                "call as a user or as an application, without an agent identity; or remove \
                  refuse_agents()",
             ],
         ),
@@ -291,8 +293,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "unknown_key",
                 "of-before",
                 "",
-                "get a new token: the development tenant on this machine makes new keys at each start, \
-                 and was started again since this token was made; or the token is of another tenant",
+                "get a new token: the development tenant on this machine creates new keys at every \
+                 start, and has restarted since it issued this token; or the token is of another \
+                 tenant",
             ],
         ),
     ] {
@@ -322,27 +325,29 @@ async fn what_is_sent_in_place_of_a_token_is_named() {
             "undefined".to_owned(),
             "not_a_token",
             "the word undefined",
-            "the client has no token: the variable that it sends was never set; see why it got none",
+            "the client has no token: the variable that it sends was never set; find out why it \
+             got no token",
         ),
         (
             format!("{{\"token_type\":\"Bearer\",\"access_token\":\"{token}\"}}"),
             malformed,
             "a JSON object",
-            "send the value of access_token alone, not the whole answer of the token endpoint",
+            "send only the value of access_token, not the whole response of the token endpoint",
         ),
         (
             format!("EwB{}", "A".repeat(900)),
             "not_a_token",
             "an opaque token (1 segment)",
-            "request a token for this API, by a scope api://<client id>/<name>; a token without dots is \
-             for an API of Microsoft (EwB…: Graph, for a personal account) or of another server, and \
-             nobody else can read it",
+            "request a token for this API, by a scope api://<client id>/<name>; a token without \
+             dots is for an API of Microsoft (EwB…: Graph, for a personal account) or of another \
+             server, and only that API can read it",
         ),
         (
             "$TOKEN".to_owned(),
             malformed,
             "a placeholder",
-            "put an access token in its place; a shell replaces $NAME in double quotes, not in single ones",
+            "replace the placeholder with an access token; a shell expands $NAME in double quotes, \
+             not in single quotes",
         ),
         (
             format!("{token}, Bearer {token}"),
@@ -354,7 +359,8 @@ async fn what_is_sent_in_place_of_a_token_is_named() {
             String::new(),
             malformed,
             "Bearer without a token",
-            "the client has no token: the variable that it sends is empty; see why it got none",
+            "the client has no token: the variable that it sends is empty; find out why it got no \
+             token",
         ),
     ] {
         let said = said_of(settings(&tenant), &sent).await;
@@ -406,7 +412,7 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             user(&tenant),
             "app_required",
             "",
-            "an application as itself",
+            "an application without a user",
             "grant the client an app role of this API (its API permissions, Application permissions, then \
              Grant admin consent) and have it request api://6e74172b-be56-4843-9ff4-e66a39bb12e3/.default \
              by client credentials; or require a Scope as an alternative",
@@ -416,7 +422,7 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             user(&tenant).groups_overage(),
             "groups_overage",
             "too many groups to list",
-            "a list of groups, to look for 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e",
+            "a list of groups, to check for 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e",
             "in two steps: (1) emit only the groups assigned to the application: App registrations, this \
              API, Token configuration, groups claim (in the manifest \"groupMembershipClaims\": \
              \"ApplicationGroup\"); (2) assign the group 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e: Enterprise \
@@ -428,7 +434,7 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             user(&tenant).claim("groups", groups),
             "missing_group",
             "groups by their ids",
-            "a member of Sales",
+            "a member of the group Sales",
             "require the group by its Object ID (Entra admin center, Groups, the group, Overview), not by \
              the name Sales: the token lists groups by their ids",
         ),
@@ -438,10 +444,10 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             "groups_not_emitted",
             "no groups claim",
             "a list of groups",
-            "add the groups claim: App registrations, this API, Token configuration, Add groups claim, \
-             Groups assigned to the application (in the manifest \"groupMembershipClaims\": \
-             \"ApplicationGroup\"), and assign the group (Enterprise applications, this API, Users and \
-             groups); a user in no such group has no claim either",
+            "add the groups claim: App registrations, this API, Token configuration, Add groups \
+             claim, Groups assigned to the application (in the manifest \"groupMembershipClaims\": \
+             \"ApplicationGroup\"), and assign the group (Enterprise applications, this API, Users \
+             and groups); a user who is in none of these groups has no such claim either",
         ),
     ] {
         let app = Router::new()

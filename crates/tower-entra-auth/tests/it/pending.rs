@@ -41,9 +41,9 @@ struct Scene {
 /// The key server.
 struct Entra {
     key_document: String,
-    /// Time that the server takes to return the key document.
+    /// Time that the server takes to return the JWKS document.
     takes: Duration,
-    /// Times of the requests for the key document.
+    /// Times of the requests for the JWKS document.
     asked: Vec<Instant>,
 }
 

@@ -150,7 +150,7 @@ async fn two_issuers_of_one_name_are_a_problem() {
     let problems: Vec<_> = error.problems().map(Problem::text).collect();
     assert_eq!(
         problems,
-        ["two are of one issuer, so that a token does not say which it is of; leave one out"]
+        ["two trusted issuers have the same issuer URL; remove one of them"]
     );
 }
 

@@ -1,6 +1,7 @@
 //! Tests of requirements on routes: the places for their Layer, its responses, and its behaviour in
 //! a wrong place.
 
+use std::convert::Infallible;
 use std::task::{Context, Waker};
 
 use axum::Router;
@@ -8,12 +9,16 @@ use axum::routing::{any, get};
 use entra_dev_tenant::DevTenant;
 use http::Request;
 use http::Response;
+use tonic::Code;
+use tonic::transport::server::TcpIncoming;
 use tower::{Layer as _, Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    AppPermission, Caller, EntraAuth, Group, Scope, UserRole,
+    AppPermission, Caller, EntraAuth, Group, RequireLayer, Scope, UserRole,
+    layer::AnswerBody,
     require::{AuthenticationContext, NotInGroup},
 };
 
+use crate::grpc_api;
 use crate::support::{API, CLIENT, Server, auth, client, header, serve, settings, tenant, user};
 
 /// Returns the status, and the whole challenge or else the body.
@@ -68,7 +73,7 @@ async fn a_requirement_stands_on_a_method_a_route_a_nested_router_a_fallback_or_
         .route("/open", handler())
         .layer(writers());
     let plain = writers().layer(service_fn(async |_: Request<axum::body::Body>| {
-        Ok::<_, std::convert::Infallible>(Response::new("ok".to_owned()))
+        Ok::<_, Infallible>(Response::new("ok".to_owned()))
     }));
     let app = Router::new()
         .route("/readers", handler())
@@ -230,11 +235,8 @@ async fn scopes_are_named_where_one_would_do() {
 async fn a_refused_head_has_no_body_and_a_refusal_keeps_no_place_in_the_inner_service() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
-    let inner = || {
-        service_fn(async |_: Request<()>| {
-            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
-        })
-    };
+    let inner =
+        || service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new())));
     let refusing = || auth.require(Scope("Reports.Write")).unwrap();
     let limited = |layer| {
         ServiceBuilder::new()
@@ -472,7 +474,7 @@ async fn grpc_is_answered_in_trailers() {
         auth.require(AuthenticationContext("c1").and(Scope("Reports.Write")))
             .unwrap()
             .layer(service_fn(async |_: Request<()>| {
-                Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+                Ok::<_, Infallible>(Response::new(String::new()))
             })),
     );
     let cp1 = |token: entra_dev_tenant::TokenBuilder<'_>| token.claim("xms_cc", ["cp1"]).mint();
@@ -491,6 +493,150 @@ async fn grpc_is_answered_in_trailers() {
         assert_eq!(response.headers()["grpc-status"], status, "{message}");
         assert_eq!(response.headers()["grpc-message"], message);
     }
+}
+
+/// Serves the API over gRPC behind any Layers, on a free port.
+macro_rules! serve_tonic {
+    ($layered:expr) => {{
+        memory_network::assert_clock_runs();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let api = grpc_api::service(grpc_api::Api::default());
+        let routes = $layered.add_service(api);
+        Server::new(url, routes.serve_with_incoming(incoming))
+    }};
+}
+
+/// Checks the section "Put the Layers in the right order" of `docs/tasks.md`.
+#[tokio::test]
+async fn tonic_and_a_service_builder_take_the_outer_layer_first_and_axum_takes_it_last() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let writers = || auth.require(Scope("Reports.Write")).unwrap();
+    let (reader, writer) = (user(&tenant).mint(), writer(&tenant));
+
+    let builder = tonic::transport::Server::builder;
+    let right = serve_tonic!(builder().layer(auth.layer()).layer(writers()));
+    let wrong = serve_tonic!(builder().layer(writers()).layer(auth.layer()));
+    let open = auth.layer().open_grpc_service("grpc.health.v1.Health");
+    let open = serve_tonic!(builder().layer(open.unwrap()).layer(writers()));
+    for (server, token, code) in [
+        (&right, &*writer, Code::Ok),
+        (&right, &reader, Code::PermissionDenied),
+        (&wrong, &writer, Code::Internal),
+        // The requirement refuses requests to the open service, even those with a token.
+        (&open, &writer, Code::Unauthenticated),
+    ] {
+        let called = grpc_api::call_with(server, grpc_api::Method::Unary, token).await;
+        assert_eq!(
+            called.end.err().map_or(Code::Ok, |status| status.code()),
+            code
+        );
+    }
+
+    let handler =
+        || service_fn(async |_| Ok::<_, Infallible>(Response::new(AnswerBody::default())));
+    let right = ServiceBuilder::new()
+        .layer(auth.layer())
+        .layer(writers())
+        .service(handler());
+    let wrong = ServiceBuilder::new()
+        .layer(writers())
+        .layer(auth.layer())
+        .service(handler());
+    assert_eq!(status(right.clone(), "/", Some(&writer)).await, 200);
+    assert_eq!(status(right, "/", Some(&reader)).await, 403);
+    assert_eq!(status(wrong, "/", Some(&writer)).await, 500);
+
+    let routes = || Router::new().route("/", get(async || "ok"));
+    let right = routes().layer(writers()).layer(auth.layer());
+    let wrong = routes().layer(auth.layer()).layer(writers());
+    assert_eq!(status(right.clone(), "/", Some(&writer)).await, 200);
+    assert_eq!(status(right, "/", Some(&reader)).await, 403);
+    assert_eq!(status(wrong, "/", Some(&writer)).await, 500);
+}
+
+/// Returns the status of the response to a request with this token.
+async fn status<S, B>(service: S, path: &str, token: Option<&str>) -> u16
+where
+    S: tower::Service<Request<axum::body::Body>, Response = Response<B>, Error = Infallible>,
+{
+    let mut request = Request::get(path);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let Ok(response) = service.oneshot(request).await;
+    response.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_path_that_does_not_exist_is_behind_the_layer_of_the_router_that_was_merged_last() {
+    let tenant = tenant().await;
+    let customers = auth(&tenant);
+    let staff = settings(&tenant).client_id(CLIENT).build().unwrap();
+    let router = |path, auth: &EntraAuth| {
+        let routes = Router::new().route(path, get(async || "ok"));
+        routes.layer(auth.layer())
+    };
+    let app = router("/customers", &customers).merge(router("/staff", &staff));
+    let customer = user(&tenant).mint();
+    let employee = user(&tenant).for_api(CLIENT).mint();
+    for (path, token, expected) in [
+        ("/customers", &customer, 200),
+        ("/customers", &employee, 401),
+        ("/staff", &customer, 401),
+        ("/staff", &employee, 200),
+        ("/nothing", &customer, 401),
+        ("/nothing", &employee, 404),
+    ] {
+        assert_eq!(status(app.clone(), path, Some(token)).await, expected);
+    }
+}
+
+/// Checks the section "Open a path of a service without routes" of `docs/tasks.md`.
+#[tokio::test]
+async fn a_requirement_around_everything_refuses_open_paths_and_one_in_the_handler_does_not() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let layer = || auth.layer().open_path("/healthz").unwrap();
+    let readers = auth.require(Scope("Reports.Read")).unwrap();
+    let around = ServiceBuilder::new().layer(layer()).layer(readers.clone());
+    let around =
+        around.service_fn(async |_| Ok::<_, Infallible>(Response::new(AnswerBody::default())));
+    let inside = ServiceBuilder::new()
+        .layer(layer())
+        .service_fn(move |request| reports_or_health(request, readers.clone()));
+
+    let reader = user(&tenant).mint();
+    let other = tenant.user("lovelace").scope("Reports.Write");
+    let other = other.for_api(API).mint();
+    for (path, token, expected_around, expected_inside) in [
+        ("/healthz", None, 401, 200),
+        // The Layer does not validate tokens of open paths.
+        ("/healthz", Some(&*reader), 401, 200),
+        ("/reports", None, 401, 401),
+        ("/reports", Some(&other), 403, 403),
+        ("/reports", Some(&reader), 200, 200),
+    ] {
+        assert_eq!(status(around.clone(), path, token).await, expected_around);
+        assert_eq!(status(inside.clone(), path, token).await, expected_inside);
+    }
+}
+
+async fn reports_or_health(
+    request: Request<axum::body::Body>,
+    readers: RequireLayer,
+) -> Result<Response<AnswerBody>, Infallible> {
+    if request.uri().path() == "/healthz" {
+        return Ok(Response::new(AnswerBody::from("ok")));
+    }
+    let (request, _) = request.into_parts();
+    Ok(match readers.authorize(&request.extensions) {
+        Ok(_) => Response::new(AnswerBody::from("reports")),
+        Err(refusal) => refusal.response_to(&request),
+    })
 }
 
 #[test]

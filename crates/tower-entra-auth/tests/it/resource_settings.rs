@@ -20,12 +20,12 @@ fn problem_with(settings: EntraAuthBuilder, resource: ProtectedResource) -> Stri
 fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
     let at = ProtectedResource::at;
     for (url, expected) in [
-        ("", "is no URL"),
-        ("mcp.example.com/mcp", "is no URL"),
-        ("/mcp", "is no URL"),
+        ("", "is not a URL"),
+        ("mcp.example.com/mcp", "is not a URL"),
+        ("/mcp", "is not a URL"),
         (
             "http://mcp.example.com/mcp",
-            "is http, which only loopback may be",
+            "uses http, which only loopback addresses may use",
         ),
         ("ftp://mcp.example.com/mcp", "is neither https nor http"),
         ("https://mcp.example.com/mcp/", "ends with a slash"),
@@ -68,7 +68,7 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
         let url = format!("https://mcp.example.com{path}");
         let text = problem(ProtectedResource::at(url));
         assert!(
-            text.contains("has a character or a segment") || text.contains("is no URL"),
+            text.contains("has a character or a segment") || text.contains("is not a URL"),
             "{text}"
         );
     }
@@ -93,7 +93,7 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
     ] {
         let text = problem(at(url));
         assert!(
-            text.contains("has a host or port") || text.contains("is no URL"),
+            text.contains("has a host or port") || text.contains("is not a URL"),
             "{url}: {text}"
         );
     }
@@ -112,19 +112,19 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
         assert!(settings.build().is_ok(), "{url}");
     }
     for (scope, expected) in [
-        ("", "is no scope"),
-        ("a b", "is no scope"),
-        ("a\"b", "is no scope"),
-        ("é", "is no scope"),
-        ("api://x/Mcp.Access", "give its short name, \"Mcp.Access\""),
+        ("", "is not a scope"),
+        ("a b", "is not a scope"),
+        ("a\"b", "is not a scope"),
+        ("é", "is not a scope"),
+        ("api://x/Mcp.Access", "use its short name, \"Mcp.Access\""),
         (
             "6e74172b-be56-4843-9ff4-e66a39bb12e3/Mcp.Access",
-            "give its short name, \"Mcp.Access\"",
+            "use its short name, \"Mcp.Access\"",
         ),
         ("offline_access", "a scope of OpenID Connect"),
         ("OpenID", "a scope of OpenID Connect"),
-        (".default", "is no scope"),
-        ("a=b", "is no scope"),
+        (".default", "is not a scope"),
+        ("a=b", "is not a scope"),
     ] {
         let text = problem(at(RESOURCE).scopes([scope]));
         assert!(text.contains(expected), "{scope}: {text}");
@@ -152,11 +152,11 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
         assert_eq!(all.matches(&named).count(), count, "{setting} in {all}");
     }
     let text = problem(at(RESOURCE));
-    assert!(text.contains("no scope is named"), "{text}");
+    assert!(text.contains("no scope is set"), "{text}");
 }
 
-/// Checks the App ID URI, which precedes each scope: it is a setting, too, and becomes a part of
-/// each challenge.
+/// Checks the Application ID URI, which precedes each scope: it is a setting, too, and becomes a
+/// part of each challenge.
 #[test]
 fn an_app_id_uri_that_would_break_a_challenge_is_a_problem() {
     for uri in [
@@ -175,7 +175,7 @@ fn an_app_id_uri_that_would_break_a_challenge_is_a_problem() {
     }
     let many = (0..200).map(|number| format!("Mcp.Access.{number}"));
     let text = problem(ProtectedResource::at(RESOURCE).scopes(many));
-    assert!(text.contains("2048 characters at most"), "{text}");
+    assert!(text.contains("at most 2048 characters"), "{text}");
 }
 
 /// Checks tenancies for which Entra's document names an issuer that matches neither tokens nor

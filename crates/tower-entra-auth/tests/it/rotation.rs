@@ -1,4 +1,4 @@
-//! Tests of keys that rotate under load, on paused time, through memory.
+//! Tests of keys that rotate under load, on paused time, in memory.
 //!
 //! No valid token is refused that could be verified, and no key outlives its time.
 

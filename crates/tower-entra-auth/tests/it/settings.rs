@@ -56,7 +56,7 @@ fn every_problem_is_told_at_once() {
     assert_eq!(format!("{error:?}"), text, "what main() prints");
     assert!(text.starts_with(
         "cannot protect this service:\n  - tenant: \"contoso\" is neither a tenant id (GUID) nor \
-             one of organizations, common, consumers; the id of contoso.com is the GUID in the issuer that"
+             one of organizations, common, consumers; the id of contoso.com is the GUID in the issuer at"
     ));
     assert!(text.contains(
         "https://login.microsoftonline.com/contoso.com/v2.0/.well-known/openid-configuration"
@@ -81,7 +81,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().tenant("Organizations"),
             "tenant",
-            "\"Organizations\" has capitals in it; write organizations",
+            "\"Organizations\" has capital letters in it; write organizations",
         ),
         (
             good().tenant(Tenancy::tenants([])),
@@ -96,7 +96,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().allowed_clients([] as [&str; 0]),
             "allowed_clients",
-            "leave the setting out",
+            "remove the setting",
         ),
         (
             good().allow_roleless_clients([" "]),
@@ -113,7 +113,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().rule_ttl(Duration::from_secs(60)),
             "rule_ttl",
-            "no tenant_rule(..)",
+            "without tenant_rule(..)",
         ),
         (
             good().external_id("contoso"),
@@ -130,7 +130,7 @@ fn each_bad_value_is_named_with_a_good_one() {
                 .tenant("organizations")
                 .external_id("contoso.ciamlogin.com"),
             "external_id",
-            "name that one tenant",
+            "name exactly one tenant",
         ),
         (
             good()
@@ -160,7 +160,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().client_id("api://orders"),
             "client_id",
-            "belongs into audience(..)",
+            "belongs in audience(..)",
         ),
         (
             good().client_id("orders"),
@@ -176,7 +176,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().metadata_endpoint("http://10.0.0.1"),
             "metadata_endpoint",
-            "only loopback may be",
+            "only loopback addresses may use",
         ),
         (
             good().metadata_endpoint("nonsense"),
@@ -201,7 +201,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().metadata_endpoint("https://user:secret@login.microsoftonline.com"),
             "metadata_endpoint",
-            "leave it out",
+            "remove it",
         ),
         (
             good().max_token_length(1 << 20),

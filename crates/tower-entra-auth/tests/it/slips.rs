@@ -28,20 +28,20 @@ fn a_slip_of_copying_is_named() {
                 ("ENTRA_TENANT_ID", "\"72f988bf-86f1-41af-91ab-2d7cd011db47\""),
                 ("ENTRA_CLIENT_ID", "6e74172b-be56-4843-9ff4-e66a39bb12e3"),
             ]),
-            "tenant (ENTRA_TENANT_ID): \"\"72f988bf-86f1-41af-91ab-2d7cd011db47\"\" has quotes in it, which \
-             an environment file keeps; leave them out"
+            "tenant (ENTRA_TENANT_ID): \"\"72f988bf-86f1-41af-91ab-2d7cd011db47\"\" has quotes in \
+             it, which an environment file keeps; remove them"
                 .to_owned(),
         ),
         (
             tenant("{72f988bf-86f1-41af-91ab-2d7cd011db47}"),
-            "tenant: \"{72f988bf-86f1-41af-91ab-2d7cd011db47}\" has braces around it; leave them out"
+            "tenant: \"{72f988bf-86f1-41af-91ab-2d7cd011db47}\" has braces around it; remove them"
                 .to_owned(),
         ),
         (
             tenant("https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0"),
             format!(
-                "tenant: \"https://login.microsoftonline.com/{TENANT}/v2.0\" is a URL; of it only the id \
-                 {TENANT} belongs here"
+                "tenant: \"https://login.microsoftonline.com/{TENANT}/v2.0\" is a URL; set only \
+                 the id {TENANT}"
             ),
         ),
         (
@@ -52,20 +52,20 @@ fn a_slip_of_copying_is_named() {
         ),
         (
             tenant("Common"),
-            "tenant: \"Common\" has capitals in it; write common".to_owned(),
+            "tenant: \"Common\" has capital letters in it; write common".to_owned(),
         ),
         (
             tenant("contoso.onmicrosoft.com"),
-            "tenant: \"contoso.onmicrosoft.com\" is neither a tenant id (GUID) nor one of organizations, \
-             common, consumers; the id of contoso.onmicrosoft.com is the GUID in the issuer that \
-             https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration \
-             names"
+            "tenant: \"contoso.onmicrosoft.com\" is neither a tenant id (GUID) nor one of \
+             organizations, common, consumers; the id of contoso.onmicrosoft.com is the GUID in \
+             the issuer at \
+             https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration"
                 .to_owned(),
         ),
         (
             client_id("${ENTRA_CLIENT_ID}"),
             format!(
-                "client_id: \"${{ENTRA_CLIENT_ID}}\" is a variable that nothing has replaced; give its \
+                "client_id: \"${{ENTRA_CLIENT_ID}}\" is a variable that was not expanded; set its \
                  value; {OVERVIEW}"
             ),
         ),
@@ -76,19 +76,21 @@ fn a_slip_of_copying_is_named() {
         (
             client_id("api://orders"),
             format!(
-                "client_id: \"api://orders\" is an App ID URI, which belongs into audience(..); {OVERVIEW}"
+                "client_id: \"api://orders\" is an App ID URI, which belongs in audience(..); {OVERVIEW}"
             ),
         ),
         (
             client_id(TENANT),
             format!(
-                "client_id: {TENANT} is set as the tenant, too; one is the Directory (tenant) ID, the other \
-                 the Application (client) ID of the app registration's Overview page"
+                "client_id: {TENANT} is also set as the tenant; one is the Directory (tenant) ID, \
+                 the other is the Application (client) ID, both on the app registration's Overview \
+                 page"
             ),
         ),
         (
             good().audience("'api://orders'"),
-            "audience: \"'api://orders'\" has quotes in it, which an environment file keeps; leave them out"
+            "audience: \"'api://orders'\" has quotes in it, which an environment file keeps; \
+             remove them"
                 .to_owned(),
         ),
         (
@@ -99,16 +101,16 @@ fn a_slip_of_copying_is_named() {
         ),
         (
             good().metadata_endpoint("\"https://login.microsoftonline.com\""),
-            "metadata_endpoint: the URL \"\"https://login.microsoftonline.com\"\" has quotes in it, which an \
-             environment file keeps; leave them out; good are https://login.microsoftonline.com and, for a \
-             development tenant, http://127.0.0.1:7580"
+            "metadata_endpoint: the URL \"\"https://login.microsoftonline.com\"\" has quotes in \
+             it, which an environment file keeps; remove them; for example \
+             https://login.microsoftonline.com and, for a development tenant, http://127.0.0.1:7580"
                 .to_owned(),
         ),
         (
             good().external_id("'contoso.ciamlogin.com'"),
-            "external_id: the host \"'contoso.ciamlogin.com'\" has quotes in it, which an environment file \
-             keeps; leave them out; good are contoso.ciamlogin.com and a custom URL domain such as \
-             login.contoso.com"
+            "external_id: the host \"'contoso.ciamlogin.com'\" has quotes in it, which an \
+             environment file keeps; remove them; for example contoso.ciamlogin.com, or a custom URL \
+             domain such as login.contoso.com"
                 .to_owned(),
         ),
         (
@@ -117,8 +119,8 @@ fn a_slip_of_copying_is_named() {
                 ("ENTRA_CLIENT_ID", API),
                 ("ENTRA_CLOUD", "\"public\""),
             ]),
-            "cloud (ENTRA_CLOUD): \"\"public\"\" has quotes in it, which an environment file keeps; leave them \
-             out; those are public, usgovernment and china"
+            "cloud (ENTRA_CLOUD): \"\"public\"\" has quotes in it, which an environment file \
+             keeps; remove them; known clouds are public, usgovernment and china"
                 .to_owned(),
         ),
     ] {
@@ -155,17 +157,15 @@ fn users_of_every_organization_are_warned_of_once_unless_a_rule_decides() {
         }
         let [line] = &*lines else { panic!("{lines:?}") };
         assert!(
-            line.contains(
-                "users of every organization may call: everybody can make a tenant of their own"
-            ),
+            line.contains("users of every organization may call: anyone can create a tenant"),
             "{line}"
         );
         assert_eq!(field(line, "tenants"), Some(tenancy.to_string()));
         assert_eq!(
             field(line, "remedy").as_deref(),
             Some(
-                "name those that may call in tenant (ENTRA_TENANT_ID), with commas between their ids; or \
-                 decide about each by tenant_rule(..)"
+                "list the tenants that may call in tenant (ENTRA_TENANT_ID), by their ids, \
+                 separated by commas; or decide about each tenant with tenant_rule(..)"
             )
         );
     }
@@ -181,13 +181,13 @@ fn where_agents_are_refused_the_start_says_what_that_needs() {
     let (log, _guard) = Log::capture();
     good().refuse_agents().build().unwrap();
     let text = log.text();
-    let words = "agents are refused as far as tokens say that they are of one";
+    let words = "agents are refused, if the token marks them";
     let line = text.lines().find(|line| line.contains(words)).unwrap();
     assert!(line.contains("INFO"), "{line}");
     assert_eq!(
         field(line, "remedy").as_deref(),
         Some(
-            "have the API's manifest ask for the claims of agents: optionalClaims, accessToken, \
+            "request the claims of agents in the API's manifest: optionalClaims, accessToken, \
              xms_par_app_azp, xms_act_fct, xms_sub_fct and idtyp"
         )
     );

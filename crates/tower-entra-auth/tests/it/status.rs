@@ -114,7 +114,7 @@ async fn a_failure_is_told_with_its_code_and_remedy_and_stays_told_after_it_is_o
     );
     assert_eq!(
         failure.cause.to_string(),
-        format!("{} answered with the status 500", issuer.source)
+        format!("{} responded with the status 500", issuer.source)
     );
     assert!(failure.cause.remedy().contains("metadata_endpoint"));
     assert!(

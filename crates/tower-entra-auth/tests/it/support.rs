@@ -35,8 +35,8 @@ pub(crate) async fn tenant() -> DevTenant {
     DevTenant::start().await.unwrap()
 }
 
-/// Returns the settings for an API in the tenant. The tenant's documents come through memory if the
-/// clock is paused.
+/// Returns the settings for an API in the tenant. The documents are fetched in memory if the clock
+/// is paused.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
     let settings = EntraAuth::builder()
         .tenant(tenant.id())
@@ -141,7 +141,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves an axum application on a free port, or through memory if the clock is paused.
+/// Serves an axum application on a free port, or in memory if the clock is paused.
 pub(crate) async fn serve(app: Router) -> Server {
     match Listener::bind().await {
         Listener::Tcp(url, listener) => {

@@ -119,7 +119,7 @@ async fn what_is_no_document_is_told_as_such() {
 }
 
 /// Checks the client of the feature `reqwest`, over sockets. With a paused clock, these faults come
-/// through memory (`faults`).
+/// in memory (`faults`).
 #[tokio::test]
 async fn a_body_that_breaks_off_or_is_compressed_is_told_as_such() {
     let tenant = tenant().await;

@@ -57,9 +57,9 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             [
                 "WARN",
                 "a CORS preflight, which browsers send without a token",
-                "put the CORS layer outside, so that refusals have its headers, too: .layer(cors) after \
-                 .layer(auth.layer()), or around auth.protect(..).into_router(); it has to allow the \
-                 header authorization. For a CORS layer that must be inside there is \
+                "put the CORS layer outside, so that refusals have its headers, too: .layer(cors) \
+                 after .layer(auth.layer()), or around auth.protect(..).into_router(); it must \
+                 allow the header authorization. For a CORS layer that must be inside there is \
                  auth.layer().open_preflights()",
                 "/me",
             ],
@@ -92,7 +92,7 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
         (
             [
                 "INFO",
-                "a page that a browser opened, which sends no token by itself",
+                "a page opened in a browser, which sends no token by itself",
                 "put pages outside of the Layer, and have their scripts send the token: fetch(url, { headers: \
              { Authorization: `Bearer ${token}` } })",
                 "/me",
@@ -122,7 +122,8 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             [
                 "WARN",
                 "a request for a metadata document, which clients read without a token",
-                "put it outside of the Layer: auth.protect(routes).open(auth.resource_metadata()?)",
+                "serve the document outside of the Layer: \
+                 auth.protect(routes).open(auth.resource_metadata()?)",
                 "/.well-known/oauth-protected-resource",
             ],
             "GET",
@@ -133,7 +134,8 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             [
                 "WARN",
                 "a health probe",
-                "let it pass by auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?",
+                "let the probe pass with \
+                 auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?",
                 "/grpc.health.v1.Health/Check",
             ],
             "POST",
@@ -144,7 +146,8 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             [
                 "WARN",
                 "a token in the header x-forwarded-access-token",
-                "send one header Authorization: Bearer <access token>; or have token_source(..) find it there",
+                "send one header Authorization: Bearer <access token>; or let token_source(..) \
+                 read it there",
                 "/me",
             ],
             "GET",
@@ -198,7 +201,7 @@ async fn nobody_has_the_log_advise_to_open_a_path_of_their_choice() {
         [
             "WARN",
             "a health probe",
-            "have it ask a path of its own that is outside of the Layer: \
+            "let the probe request its own path, outside of the Layer: \
              auth.protect(routes).open(Router::new().route(\"/healthz\", ..))",
             "/admin/users",
         ]
@@ -262,8 +265,8 @@ async fn a_test_finds_the_routes_that_were_added_after_the_layer() {
     assert_eq!(
         open,
         "not refused without a token: GET /secret (200), POST /own (405), GET /own (401), GET no \
-         path (invalid uri character); add routes before .layer(auth.layer()), or to auth.protect(..), \
-         where nothing is open but by name"
+         path (invalid uri character); add routes before .layer(auth.layer()), or to \
+         auth.protect(..), where nothing is open unless it is named"
     );
 }
 

@@ -22,7 +22,7 @@ async fn an_upstream_that_does_not_connect_is_504_after_5_s() {
             let (status, text) = late(full.address, proxy.ask(http, proxy.get("/"))).await;
             assert_eq!(
                 (status, &*text),
-                (504, "the upstream did not answer in time\n")
+                (504, "the upstream did not respond in time\n")
             );
         }
         let proxy = Proxy::before(&to.upstream(full.address)).await;

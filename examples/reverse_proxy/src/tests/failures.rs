@@ -76,7 +76,7 @@ async fn an_upstream_that_does_not_answer_is_504_after_30_s() {
             let (status, text) = after(RESPONSE_TIMEOUT, proxy.ask(http, proxy.get("/"))).await;
             assert_eq!(
                 (status, &*text),
-                (504, "the upstream did not answer in time\n")
+                (504, "the upstream did not respond in time\n")
             );
         }
         let response = after(RESPONSE_TIMEOUT, call(&proxy, "application/grpc")).await;

@@ -97,7 +97,7 @@ async fn many_lost_requests_are_few_lines_with_their_exact_count() {
         (&broken, "client error (SendRequest)"),
         (
             &switching,
-            "101 Switching Protocols, which nobody asked for",
+            "101 Switching Protocols, which the proxy did not request",
         ),
     ];
     for (proxy, line) in kinds {
@@ -128,10 +128,10 @@ async fn responses_that_break_off_are_few_lines_with_their_exact_count() {
     for _ in 0..LOST {
         lose().await;
     }
-    assert_eq!(log.counts("the response broke off: "), [1]);
+    assert_eq!(log.counts("the response was interrupted: "), [1]);
     advance(Duration::from_secs(60)).await;
     lose().await;
-    assert_eq!(log.counts("the response broke off: "), [1, LOST]);
+    assert_eq!(log.counts("the response was interrupted: "), [1, LOST]);
     assert_eq!(log.counts("reverse_proxy::log: upstream "), [1, LOST]);
 }
 
@@ -202,7 +202,7 @@ async fn nor_is_one_of_which_its_client_sends_no_more() {
         // The upstream has the complete request here, so the upstream is late.
         let answer = after(RESPONSE_TIMEOUT, proxy.ask(Http::One, proxy.get("/"))).await;
         assert_eq!(answer.0, 504);
-        assert_eq!(log.counts("no answer within 30s"), [1], "{to:?}");
+        assert_eq!(log.counts("no response within 30s"), [1], "{to:?}");
     }
 }
 
@@ -217,7 +217,7 @@ async fn an_upload_that_the_upstream_does_not_take_is_a_line_about_the_upstream(
         let request = request.body(text_body(&LARGE[..])).unwrap();
         let response = after(RESPONSE_TIMEOUT, proxy.send(Http::Two, request)).await;
         assert_eq!(response.status(), 504);
-        assert_eq!(log.counts("no answer within 30s"), [1], "{to:?}");
+        assert_eq!(log.counts("no response within 30s"), [1], "{to:?}");
     }
 }
 

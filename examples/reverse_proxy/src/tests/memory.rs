@@ -65,7 +65,7 @@ impl server::Listener for Listener {
     }
 }
 
-/// A connector through memory for hyper's clients.
+/// A connector in memory for hyper's clients.
 #[derive(Clone)]
 pub(crate) struct Connector;
 

@@ -30,7 +30,7 @@ async fn every_wrong_setting_is_told_at_once() {
     let lines: Vec<String> = wrong.unwrap().lines().map(str::to_owned).collect();
     let beginnings = [
         "cannot run this proxy:",
-        "  - LISTEN: \"localhost\" is no address with a port",
+        "  - LISTEN: \"localhost\" is not an address with a port",
         "  - UPSTREAM: not set",
         "  - tenant (ENTRA_TENANT_ID): \"contoso\" is neither",
         "  - client_id: not set",
@@ -47,10 +47,10 @@ async fn each_wrong_upstream_says_what_is_wrong() {
         ("127.0.0.1:3000", "is neither http://"),
         ("ftp://127.0.0.1", "is neither http://"),
         ("https://127.0.0.1", "is https"),
-        ("http://", "is no address"),
-        ("http:///base", "is no address"),
+        ("http://", "is not an address"),
+        ("http:///base", "is not an address"),
         ("http://:3000", "has no host"),
-        ("http://a b", "is no address"),
+        ("http://a b", "is not an address"),
         ("http://host:0", "has a port"),
         ("http://host:65536", "has a port"),
         ("http://host:", "has a port"),

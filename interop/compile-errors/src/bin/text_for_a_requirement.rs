@@ -1,7 +1,7 @@
 //! A requirement is a scope or a role, not a text.
 //~ error[E0277]: `&str` is not a condition on a token
 //~ not a condition
-//~ say which permission it is: `Scope("Reports.Read")` of users
+//~ name the permission: `Scope("Reports.Read")` for users
 //~ join conditions by `.or(..)` and `.and(..)`
 
 use tower_entra_auth::EntraAuth;

@@ -1,7 +1,7 @@
 //! A token source is not the name of a parameter or a header.
 
 //~ error[E0277]: `&str` is not a source of tokens
-//~ implement `TokenSource` for a type of your own
+//~ implement `TokenSource` for your own type
 //~ `token::source_fn(..)`
 //~ `.dangerous().token_in_query(..)`
 

@@ -1,6 +1,6 @@
 //! A key source is not a URL.
 //~ error[E0277]: `&str` is not a source of signing keys
-//~ a `KeySet` is one, a `JwksFile` is one
+//~ use a `KeySet` or a `JwksFile`
 
 use tower_entra_auth::EntraAuth;
 

@@ -25,25 +25,27 @@ use crate::telemetry::{record, throttled};
 /// Page for a user who agreed to something that is no longer offered.
 const CHANGED: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
-    "This application may not connect any more",
-    "What is allowed here has changed since you were asked. Go back to the application and connect it \
-     again; if that does not help, ask whoever runs this server.",
+    "This application can no longer connect",
+    "The settings of this server have changed since you opened the page. Go back to the \
+     application and connect it again. If that does not help, ask the administrator of this \
+     server.",
 );
 
 /// Page for a form that another site sent.
 const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "Another site tried to answer for you",
-    "Nothing was agreed to. If you were connecting an application, go back to it and connect it again; \
-     otherwise close this page.",
+    "You have not agreed to anything. If you were connecting an application, go back to it and \
+     connect it again. Otherwise close this page.",
 );
 
 /// Page for a browser in which this consent page was not shown, or was shown too long ago.
 const NOT_ASKED: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "Your answer came too late, or from another browser",
-    "Nothing was agreed to. Go back to the application, connect it again, and answer in the same browser \
-     within 15 minutes. If that does not help, this browser may not keep cookies: allow them for this site.",
+    "You have not agreed to anything. Go back to the application, connect it again, and answer in \
+     the same browser within 15 minutes. If that does not help, this browser may block cookies: \
+     allow them for this site.",
 );
 
 const NO_DECISION: ErrorPage = ErrorPage::new(
@@ -55,8 +57,8 @@ const NO_DECISION: ErrorPage = ErrorPage::new(
 const CANNOT_BEGIN: ErrorPage = ErrorPage::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "This sign-in cannot begin",
-    "Something failed at this server, not at your side. Go back to the application in a few minutes and \
-     connect it again.",
+    "Something failed on this server, not on your side. Go back to the application in a few \
+     minutes and connect it again.",
 );
 
 /// Page for a user who opens the URL that the form is sent to.
@@ -137,7 +139,7 @@ where
         Ok(form) => form,
         Err(finding) => {
             let error = super::invalid_request(finding);
-            return server.refuse("an answer to the consent page was refused", &error);
+            return server.refuse("a consent form was refused", &error);
         }
     };
     let cookies = server.cookies(headers);
@@ -208,7 +210,7 @@ fn parse(
 /// Returns whether the form comes from this server's page, as far as the browser says so.
 ///
 /// A browser says so in `Sec-Fetch-Site` and `Origin`. The page sends no referrer, so some browsers
-/// send `null` as its origin. The cookie is checked in any case.
+/// send `null` as its origin. The cookie is always checked.
 fn is_own_page(server: &Server, headers: &HeaderMap) -> bool {
     let is_ours = |name: &str, ours: &[&str]| {
         let mut values = headers.get_all(name).iter();

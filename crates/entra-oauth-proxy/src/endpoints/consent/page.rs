@@ -19,12 +19,12 @@ pub(super) fn body(
         "<h1>Let an application use {resource} in your name?</h1>\n\
          <dl>\n\
          <div>\n<dt>Application</dt>\n{application}</div>\n\
-         <div>\n<dt>The answer goes to</dt>\n<dd class=\"host\">{host}</dd>\n\
+         <div>\n<dt>You return to</dt>\n<dd class=\"host\">{host}</dd>\n\
          <dd class=\"note\">{uri}</dd>\n{warning}</div>\n\
          <div>\n<dt>What it may do</dt>\n{scopes}</div>\n\
          <div>\n<dt>On this server</dt>\n<dd>{resource_url}</dd>\n</div>\n\
          <div>\n<dt>What it learns</dt>\n\
-         <dd>Who you are: your name and user name, your roles and groups here</dd>\n</div>\n\
+         <dd>Who you are: your name, your user name, and your roles and groups here</dd>\n</div>\n\
          <div>\n<dt>You sign in with</dt>\n{accounts}</div>\n\
          </dl>\n\
          <form method=\"post\" action=\"{path}/consent\">\n\
@@ -33,8 +33,8 @@ pub(super) fn body(
          sign in</button>\n\
          <button type=\"submit\" name=\"decision\" value=\"deny\">Cancel</button>\n\
          </form>\n\
-         <p class=\"note\">Microsoft may take the account that this browser is signed in with. To \
-         use another one, <a href=\"{path}/sign-out\">sign out of it first</a> and connect the \
+         <p class=\"note\">Microsoft may use the account with which you are already signed in. To \
+         use another account, <a href=\"{path}/sign-out\">sign out first</a>, and connect the \
          application again.</p>\n",
         resource = escaped(server.resource.shown_name()),
         application = application(client),
@@ -59,7 +59,7 @@ fn scopes_in_words(server: &Server, names: &[String]) -> String {
     };
     let mut all: String = names.iter().map(in_words).collect();
     if server.issues_entra_tokens {
-        all.push_str("<dd>And whatever else of it you agreed to before</dd>\n");
+        all.push_str("<dd>And everything else in this service that you allowed before</dd>\n");
     }
     all
 }
@@ -69,15 +69,15 @@ fn application(client: &Client) -> String {
     let (mark, note) = match (client.is_preregistered, &client.name) {
         (true, _) => (
             "known here",
-            "Those who run this server entered it here themselves.",
+            "The administrator of this server registered this application.",
         ),
         (false, Some(_)) => (
             "not verified",
-            "It gave itself this name, which nobody has checked.",
+            "The application chose this name. This server has not checked it.",
         ),
         (false, None) => (
             "not verified",
-            "It gave no name, and nobody has checked whose it is.",
+            "The application gave no name. This server has not checked who made it.",
         ),
     };
     let name = client.name.as_deref();
@@ -92,13 +92,13 @@ fn warning(kind: RedirectUriKind) -> &'static str {
     match kind {
         RedirectUriKind::Https => "",
         RedirectUriKind::Loopback => {
-            "<dd class=\"warning\"><strong>Careful:</strong> this is a program on your own computer. Go \
-             on only if you have just started to connect it yourself.</dd>\n"
+            "<dd class=\"warning\"><strong>Careful:</strong> this is a program on your own \
+             computer. Continue only if you have just started to connect it yourself.</dd>\n"
         }
         RedirectUriKind::Custom => {
             "<dd class=\"warning\"><strong>Careful:</strong> this is an application on your device, and \
-             any application there can claim this address. Go on only if you have just started to \
-             connect it yourself.</dd>\n"
+             any application there can claim this address. Continue only if you have just started \
+             to connect it yourself.</dd>\n"
         }
     }
 }

@@ -215,7 +215,7 @@ impl RedirectUri {
         }
         let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"<>\\^`{|}*".contains(&byte);
         if !text.bytes().all(is_plain) {
-            return Err("has a character that no URI has, or a wildcard");
+            return Err("has a character that a URI cannot have, or a wildcard");
         }
         if text.contains('#') {
             return Err("has a fragment");
@@ -224,18 +224,18 @@ impl RedirectUri {
         let is_scheme =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
         if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(is_scheme) {
-            return Err("has no scheme in lower case");
+            return Err("has no lowercase scheme");
         }
         if scheme::is_acted_upon(scheme) {
-            return Err("has a scheme that browsers or systems act upon, not an application's");
+            return Err("has a scheme that browsers or operating systems handle themselves");
         }
-        let parsed = Url::parse(text).map_err(|_| "is no URI")?;
+        let parsed = Url::parse(text).map_err(|_| "is not a URI")?;
         let authority = rest.strip_prefix("//").map(|rest| before_path(rest).0);
         if authority.is_some_and(|authority| authority.contains('@')) {
-            return Err("has a user in it");
+            return Err("has a user name or password");
         }
         if has_dot_segment(rest) {
-            return Err("has a segment of dots");
+            return Err("has a path segment of dots");
         }
         let host = parsed.host_str().unwrap_or_default();
         let kind = match scheme {
@@ -243,21 +243,22 @@ impl RedirectUri {
                 // All software must read the host alike.
                 let written = authority.map(host_of).unwrap_or_default();
                 if host.is_empty() || written != host {
-                    return Err("has a host that is not written as browsers write it");
+                    return Err("has a host that is not in the normalized form that browsers use");
                 }
                 // The host becomes part of the consent page's CSP, in which `;` and `,` are
                 // separators.
                 let is_of_host =
                     |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
                 if !host.bytes().all(is_of_host) {
-                    return Err("has a host with a character that no name has");
+                    return Err("has a host with a character that a host name cannot have");
                 }
                 match (scheme, is_loopback_host(host)) {
                     ("https", _) => RedirectUriKind::Https,
                     (_, true) => RedirectUriKind::Loopback,
                     (_, false) => {
                         return Err(
-                            "is http, which only addresses of this machine may be (localhost, 127.0.0.1, [::1])",
+                            "is http, which is allowed only for loopback addresses (localhost, \
+                             127.0.0.1, [::1])",
                         );
                     }
                 }
@@ -315,10 +316,10 @@ impl fmt::Display for UnfitUri {
         formatter.write_str(match self {
             Self::Unsafe(fault) => fault,
             Self::UnknownScheme => {
-                "has a scheme that is neither a domain name in reverse, such as com.example.app, nor \
-                 one of a product at the place where that takes answers"
+                "has a scheme that is neither a reversed domain name, such as com.example.app, nor \
+                 a known product's scheme with the product's own host and path"
             }
-            Self::NotListed => "is not among those that this server allows",
+            Self::NotListed => "is not in the list of redirect URIs that this server allows",
         })
     }
 }
@@ -451,7 +452,7 @@ impl Entry {
         let shown = EscapedUrl(text);
         if text.contains('*') {
             return format!(
-                "\"{shown}\" has a wildcard, which is none here; name each host by itself, such as \
+                "\"{shown}\" has a wildcard, which is not supported here; list each host, such as \
                  https://claude.ai"
             );
         }
@@ -461,7 +462,7 @@ impl Entry {
                 false => String::new(),
             };
             let host = EscapedUrl(&host);
-            return format!("\"{shown}\" is no address with its scheme; write \"{host}\"{scheme}");
+            return format!("\"{shown}\" has no scheme; write \"{host}\"{scheme}");
         }
         format!(
             "\"{shown}\" is neither an origin, such as https://claude.ai or http://localhost, nor a URI \

@@ -51,16 +51,16 @@ pub(super) fn parse(
     let metadata: Metadata = serde_json::from_slice::<Map<String, Value>>(metadata)
         .and_then(|metadata| serde_json::from_value(Value::Object(metadata)))
         .map_err(|error| {
-            let finding = Finding::from("the body is not the JSON of a client's metadata");
+            let finding = Finding::from("the body is not a JSON object with a client's metadata");
             let found = match error.classify() {
-                Category::Data => "another type than it has".to_owned(),
+                Category::Data => "a member of the wrong type".to_owned(),
                 _ => format!(
-                    "no JSON from line {}, column {} on",
+                    "invalid JSON at line {}, column {}",
                     error.line(),
                     error.column()
                 ),
             };
-            let expected = "an object with redirect_uris, a list of texts";
+            let expected = "an object with redirect_uris, a list of strings";
             invalid(finding.found(found).expected(expected))
         })?;
 
@@ -78,12 +78,12 @@ pub(super) fn parse(
         let finding = Finding::from(reason).found(Escaped(&found).to_string());
         Err(invalid(finding.expected(needed)))
     };
-    let needs_grant = "grant_types needs authorization_code";
+    let needs_grant = "grant_types must include authorization_code";
     check(&metadata.grant_types, CODE_GRANT, needs_grant)?;
     check(
         &metadata.response_types,
         "code",
-        "response_types needs code",
+        "response_types must include code",
     )?;
     let name = metadata.client_name.map(|name| plain_text(&name));
     let registration = Registration {

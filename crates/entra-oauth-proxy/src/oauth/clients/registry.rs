@@ -26,7 +26,7 @@ use crate::telemetry::Finding;
 ///
 /// It is for products in which a user types in a client id, and perhaps a secret.
 #[derive(Clone)]
-#[must_use = "it is not known before it is given to the builder"]
+#[must_use = "a client is unknown to the server until it is passed to the builder"]
 pub struct PreregisteredClient {
     id: String,
     secret: Option<String>,
@@ -80,16 +80,16 @@ impl PreregisteredClient {
             let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b':';
             if client.id.is_empty() || client.id.len() > 256 || !client.id.bytes().all(is_plain) {
                 problems.push(format!(
-                    "\"{id}\" is no id of 1 to 256 visible characters without a colon"
+                    "\"{id}\" is not an id of 1 to 256 visible characters without a colon"
                 ));
             }
             if clients[..index].iter().any(|other| other.id == client.id) {
-                problems.push(format!("there are two with the id \"{id}\""));
+                problems.push(format!("two clients have the id \"{id}\""));
             }
             let secret = client.secret.as_ref();
             if secret.is_some_and(|secret| secret.len() < 16) {
                 problems.push(format!(
-                    "the secret of \"{id}\" has less than 16 characters"
+                    "the secret of \"{id}\" has fewer than 16 characters"
                 ));
             }
             if client.redirect_uris.is_empty() {
@@ -98,7 +98,9 @@ impl PreregisteredClient {
             for uri in &client.redirect_uris {
                 if let Err(fault) = RedirectUri::parse(uri, allow_list) {
                     let remedy = match fault {
-                        UnfitUri::UnknownScheme => "; private_use_schemes(..) allows it",
+                        UnfitUri::UnknownScheme => {
+                            "; to allow the scheme, add it to private_use_schemes(..)"
+                        }
                         UnfitUri::Unsafe(_) | UnfitUri::NotListed => "",
                     };
                     let uri = EscapedUrl(uri);
@@ -187,7 +189,7 @@ impl ClientRegistry {
         let list = list.map_err(|entry| {
             let shown = EscapedUrl(entry);
             format!(
-                "\"{shown}\" is no scheme of an application's own, such as notes-desk: or \
+                "\"{shown}\" is not an application's own scheme, such as notes-desk: or \
                  com.example.app:"
             )
         });
@@ -199,7 +201,8 @@ impl ClientRegistry {
         if !can_register && preregistered.is_empty() {
             problems.add(
                 "clients.preregistered",
-                "there is none, and clients cannot register themselves: nobody could sign in",
+                "no client is pre-registered, and clients cannot register themselves, so no user \
+                 could sign in",
             );
         }
         (problems.len() == before).then(|| Self {
@@ -229,7 +232,7 @@ impl ClientRegistry {
         let (id, secret) = self.id_of(&registration).ok_or_else(|| {
             OAuthError::new(
                 ErrorCode::InvalidClientMetadata,
-                "the name and the redirect URIs are too long together",
+                "the name and the redirect URIs together are too long",
             )
         })?;
         let granted = scope.and_then(|scope| scopes.grant(Some(&scope)).ok());
@@ -342,7 +345,7 @@ impl ClientRegistry {
             (Some(_), _) if secret_in_form.is_some() => {
                 return Err(OAuthError::new(
                     ErrorCode::InvalidRequest,
-                    "the client is authenticated in two ways; use one",
+                    "the client uses two methods of authentication; use only one",
                 ));
             }
             (Some(basic), in_form) => {
@@ -351,7 +354,7 @@ impl ClientRegistry {
                 if ids.is_empty() {
                     return Err(OAuthError::new(
                         ErrorCode::InvalidRequest,
-                        "client_id is not that of Authorization",
+                        "client_id differs from the id in Authorization",
                     ));
                 }
                 (ids, basic.secrets())
@@ -374,7 +377,7 @@ impl ClientRegistry {
             }
         }
         let (id, client) = found.map_err(|unreadable| match unreadable {
-            Unreadable::Malformed => refused("a client_id that is known to nobody here"),
+            Unreadable::Malformed => refused("an unknown client_id"),
             // With `invalid_client`, the client would discard its registration.
             Unreadable::Later => OAuthError::later(),
         })?;
@@ -393,9 +396,9 @@ impl ClientRegistry {
         match is_right {
             true => Ok((id, client)),
             false => Err(refused(match client.secret {
-                Secret::None => "a client_secret of a client that has none",
+                Secret::None => "a client_secret, but the client has none",
                 _ if secrets.iter().all(String::is_empty) => "no client_secret",
-                _ => "another client_secret",
+                _ => "a wrong client_secret",
             })),
         }
     }

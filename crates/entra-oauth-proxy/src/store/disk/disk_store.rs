@@ -52,7 +52,7 @@ pub struct DiskStore {
 ///
 /// Begin with [`DiskStore::options`].
 #[derive(Clone)]
-#[must_use = "nothing is opened before open()"]
+#[must_use = "the options do nothing until open() is called"]
 pub struct DiskStoreOptions {
     clock: Clock,
     capacity: u64,

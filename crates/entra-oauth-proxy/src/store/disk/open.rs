@@ -42,33 +42,33 @@ pub enum OpenStoreErrorKind {
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(
-        "{} does not exist: make it (mkdir -p -m 700), for the user of this process, on a disk that \
-         stays", .directory.display()
+        "{} does not exist: create it (mkdir -p -m 700), for the user of this process, on a \
+         persistent disk", .directory.display()
     )]
     NoDirectory { directory: PathBuf },
-    #[error("{0} is a directory: give a file in it, such as {0}/sign-ins.redb", path.display())]
+    #[error("{0} is a directory: use a file in it, such as {0}/sign-ins.redb", path.display())]
     IsDirectory { path: PathBuf },
     #[error(
-        "{} may not be read and written by this process: make its user the owner of the file and of \
-         its directory (chown)", .path.display()
+        "this process has no permission to read and write {}: make the user of this process the \
+         owner of the file and of its directory (chown)", .path.display()
     )]
     NotPermitted { path: PathBuf },
     #[error(
-        "{} is open already, in another process or here: stop the other, or open it once and clone \
-         the handle; several instances need a store that they share", .path.display()
+        "{} is already open, in another process or in this one: stop the other process, or open \
+         the file once and clone the handle; several instances need a shared store", .path.display()
     )]
     InUse { path: PathBuf },
     #[error(
-        "{} is no store, or damaged ({reason}): give another file, put a backup in its place, or move \
-         it away, after which everybody signs in again", .path.display()
+        "{} is not a store, or is damaged ({reason}): use another file, restore a backup, or move \
+         the file away: every user then signs in again", .path.display()
     )]
     NotAStore { path: PathBuf, reason: String },
     #[error(
         "{} was written by a later version of this server (format {found}; this one reads up to \
-         {}): start that version again, or give another file", .path.display(), FORMAT_VERSION
+         {}): start that version again, or use another file", .path.display(), FORMAT_VERSION
     )]
     LaterVersion { path: PathBuf, found: u64 },
-    #[error("no space is left for {}: make room", .path.display())]
+    #[error("no space is left for {}: free some space", .path.display())]
     Full { path: PathBuf },
     #[error("{} cannot be opened: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -133,7 +133,7 @@ impl OpenStoreError {
         let path = path.to_owned();
         let reason = match error.into() {
             NotOpened::Later(found) => return Self(Fault::LaterVersion { path, found }),
-            NotOpened::Foreign => "it has tables of something else".to_owned(),
+            NotOpened::Foreign => "it has tables of another program".to_owned(),
             NotOpened::Failed(Failed(error)) => match *error {
                 redb::Error::DatabaseAlreadyOpen => return Self(Fault::InUse { path }),
                 redb::Error::Io(source) => match source.kind() {
@@ -230,7 +230,7 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
     if !is_new && !path.is_file() {
         return Err(OpenStoreError(Fault::NotAStore {
             path: path.to_owned(),
-            reason: "it is no regular file".to_owned(),
+            reason: "it is not a regular file".to_owned(),
         }));
     }
     let file = options.open(path).map_err(|error| match error.kind() {

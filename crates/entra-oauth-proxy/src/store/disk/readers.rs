@@ -79,7 +79,8 @@ impl Readers {
         keys: &[&str],
         disk: &Disk,
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let gone = || StoreError::new("its readers have ended; an error in the log says why");
+        let gone =
+            || StoreError::new("its reader threads have ended; an error in the log has the cause");
         let now = disk.now();
         // Lets concurrent reads join the queue first, so that they wake only one thread.
         tokio::task::yield_now().await;

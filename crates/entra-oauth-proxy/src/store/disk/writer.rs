@@ -40,7 +40,8 @@ impl Writer {
     ///
     /// Once the thread has accepted the task, it carries out the task even if the caller gives up.
     pub(super) async fn write(&self, key: &str, task: Task) -> Result<Written, StoreError> {
-        let gone = || StoreError::new("its writer has ended; an error in the log says why");
+        let gone =
+            || StoreError::new("its writer thread has ended; an error in the log has the cause");
         let places = Arc::clone(&self.disk.places_to_write);
         let place = places.acquire_owned().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
@@ -58,8 +59,8 @@ impl Writer {
         }
         let Disk { path, capacity, .. } = &*self.disk;
         Err(StoreError::full(format!(
-            "{} keeps {capacity} records; give it more by DiskStoreOptions::capacity(..), or end \
-             sign-ins earlier by Lifetimes::idle(..)",
+            "{} can hold {capacity} records; increase DiskStoreOptions::capacity(..), or end \
+             sign-ins earlier with Lifetimes::idle(..)",
             path.display()
         )))
     }
@@ -265,7 +266,7 @@ impl WriterThread {
             self.reason = match error {
                 NotOpened::Failed(error) => self.text(&error),
                 NotOpened::Foreign | NotOpened::Later(_) => {
-                    format!("{} is no store any more", self.disk.path.display())
+                    format!("{} is no longer a store", self.disk.path.display())
                 }
             };
             self.reason.clone()
@@ -282,7 +283,10 @@ impl WriterThread {
         let path = self.disk.path.display();
         match &*error.0 {
             redb::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull => {
-                format!("no space is left for {path}: make room, and it goes on by itself")
+                format!(
+                    "no space is left for {path}: free some space, and the store continues by \
+                     itself"
+                )
             }
             error => format!("{path} cannot be written: {error}"),
         }

@@ -255,13 +255,16 @@ impl Grants {
         } = found;
         let trimmed = self.users.trim(&standing.user_key, id, self.skew).await;
         let is_left = trimmed.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a user has more sign-ins than may be until the next one");
+            tracing::warn!(
+                %error,
+                "a user has more sign-ins than the limit until the next sign-in"
+            );
             true
         });
         if !is_left {
             self.end(id).await?;
             return Err(OAuthError::invalid_grant(
-                "the sign-in is over: its user has as many as may be, and later ones",
+                "the sign-in has ended: its user has reached the limit with later sign-ins",
             ));
         }
         if !grant.may_refresh {
@@ -270,7 +273,11 @@ impl Grants {
         let (key, ttl) = (grant_key(id), self.time_to_live(grant));
         let swapped = self.records.swap(&key, stored.clone(), grant, ttl);
         let is_there = swapped.await.unwrap_or_else(|error| {
-            tracing::debug!(%error, grant = id, "a sign-in has its whole time with its first refresh");
+            tracing::debug!(
+                %error,
+                grant = id,
+                "a sign-in gets its full lifetime only at its first refresh"
+            );
             true
         });
         let ended = || OAuthError::invalid_grant("the sign-in was ended");
@@ -286,7 +293,7 @@ impl Grants {
         match has_required(&grant.names) && has_required(grant.user.scopes()) {
             true => Ok(()),
             false => Err(OAuthError::invalid_grant(
-                "this server requires more than the user agreed to; sign in again",
+                "this server requires more scopes than the user agreed to; sign in again",
             )),
         }
     }
@@ -332,7 +339,9 @@ impl Grants {
             return Ok(());
         };
         if !is_same(&grant.client, client) {
-            return Err(OAuthError::invalid_grant("the token is another client's"));
+            return Err(OAuthError::invalid_grant(
+                "the token belongs to another client",
+            ));
         }
         record("grant", id);
         tracing::info!(client, grant = id, "a sign-in was ended by its client");

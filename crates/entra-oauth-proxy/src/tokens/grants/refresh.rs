@@ -50,11 +50,11 @@ pub(super) async fn refresh(
                 count(Event::RefreshTokenReused);
                 tracing::warn!(
                     grant = id,
-                    "a refresh token was used that had been replaced; the sign-in is ended"
+                    "a rotated refresh token was used again; its sign-in ends"
                 );
                 grants.end(id).await?;
                 return Err(OAuthError::invalid_grant(
-                    "the refresh token was replaced before",
+                    "the refresh token has already been replaced",
                 ));
             }
         };
@@ -115,7 +115,7 @@ async fn find(
         .await
         .map_err(|error| lock.record_store_failure(error))?;
     let (grant, stored, standing) =
-        found.ok_or_else(|| OAuthError::invalid_grant("the sign-in is over"))?;
+        found.ok_or_else(|| OAuthError::invalid_grant("the sign-in has ended"))?;
     if owner.is_none() {
         let owner = Arc::from(&*standing.user_key);
         grants.owners.insert(id.clone(), owner);
@@ -149,10 +149,10 @@ async fn check(grants: &Grants, found: &FoundGrant) -> Result<(), OAuthError> {
             tracing::info!(
                 client = grant.client,
                 grant = id,
-                "a sign-in is ended, as its user was not asked for a scope that is required now"
+                "a sign-in ends because its user was not asked for a scope that is now required"
             );
         }),
-        false => Err(OAuthError::invalid_grant("the sign-in is over")),
+        false => Err(OAuthError::invalid_grant("the sign-in has ended")),
     };
     if checked.is_err() {
         grants.end(id).await?;
@@ -205,7 +205,7 @@ async fn renew(
                 return Ok(Renewal::Overtaken);
             }
             grants.end(&found.id).await?;
-            return Err(OAuthError::invalid_grant("the sign-in is over"));
+            return Err(OAuthError::invalid_grant("the sign-in has ended"));
         }
     };
     // While Entra's own token is valid, the user stays signed in.

@@ -26,8 +26,7 @@ struct MetadataEndpoint {
 enum Aliases {
     /// The hosts of the cloud.
     Cloud(Cloud),
-    /// The host that External ID names after the tenant, also if the discovery document is on
-    /// another host.
+    /// The host `{tenant}.ciamlogin.com`, even if the discovery document is on another host.
     ExternalId(String),
 }
 
@@ -53,10 +52,10 @@ impl MetadataBase {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
         if !is_name {
-            return Err("is no host name");
+            return Err("is not a host name");
         }
         if Cloud::ALL.iter().any(|cloud| cloud.is_host(&host)) {
-            return Err("is of workforce tenants, which have other keys");
+            return Err("is a host of workforce tenants, which have other keys");
         }
         Ok(Self {
             text: format!("https://{host}"),
@@ -78,10 +77,10 @@ impl MetadataBase {
             return Err("is not the address of a v2.0 discovery document");
         }
         if is_authority {
-            return Err("ends with the path of a tenant, which is added by itself; leave it out");
+            return Err("ends with the path of a tenant, which is added automatically; remove it");
         }
         if uri.query().is_some() && !is_document {
-            return Err("has a query, which only the full address of a document may have");
+            return Err("has a query, which is allowed only in the full address of a document");
         }
         Ok(Self {
             text: text.to_owned(),
@@ -355,7 +354,7 @@ mod tests {
         ] {
             assert!(MetadataBase::of_external_id(host).is_err(), "{host}");
         }
-        // A local tenant that acts as External ID must have its keys on its own origin.
+        // `entra-dev-tenant` acting as External ID must have its keys on its own origin.
         let local = MetadataBase::configured("http://127.0.0.1:7580", false).unwrap();
         let local = local.of_authority(&authority(true), None).unwrap();
         let elsewhere = format!("https://{TENANT}.ciamlogin.com/keys");

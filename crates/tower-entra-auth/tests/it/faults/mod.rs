@@ -1,5 +1,5 @@
 //! Tests of every fault of a key server: the responses during and after the fault, and the fetches
-//! meanwhile. The tests run on paused time, through memory.
+//! meanwhile. The tests run on paused time, in memory.
 //!
 //! The table lists the faults of the project's reference on key servers, and the place of each
 //! test:

@@ -81,8 +81,8 @@ async fn on_a_full_disk_writes_are_refused_and_reads_go_on_and_all_is_well_with_
     };
     assert_eq!(
         error,
-        "the store does not answer: no space is left for sign-ins.redb: make room, and it goes on by \
-         itself"
+        "the store does not respond: no space is left for sign-ins.redb: free some space, and the \
+         store continues by itself"
     );
     for _ in 0..5 {
         assert!(put(&store, written).await.is_err());
@@ -157,7 +157,7 @@ async fn a_disk_that_is_full_from_the_beginning_is_named() {
     let error = opened(&ram).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no space is left for sign-ins.redb: make room"
+        "no space is left for sign-ins.redb: free some space"
     );
 }
 

@@ -90,7 +90,7 @@ async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_a
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
     let error = records.all(&[&*key]).await.unwrap_err();
-    let expected = "the store does not answer: no answer within 10s";
+    let expected = "the store does not respond: no response within 10s";
     assert_eq!(error.to_string(), expected);
     assert!(begun.elapsed() >= Duration::from_secs(10));
     ram.release_reads();

@@ -61,7 +61,7 @@ pub(crate) fn keep_challenge(users: &Arc<Users>, caller: &Caller, challenge: &Cl
         return;
     };
     if challenge.json().len() > MAX_DEMAND {
-        tracing::warn!("a challenge is too long to be kept for its caller's next refresh");
+        tracing::warn!("a claims challenge is too long to store for its caller's next refresh");
         return;
     }
     let ids = [caller.tenant_id().to_string(), user.to_string()];
@@ -134,10 +134,10 @@ async fn keep(users: &Users, (user, client): (&str, &str), claims: &str) {
     match kept.await {
         Ok(true) => {}
         Ok(false) => {
-            tracing::warn!("what is demanded of the next sign-in is too long to keep");
+            tracing::warn!("a claims challenge is too long to store for the next sign-in");
         }
         Err(error) => {
-            tracing::warn!(%error, "what is demanded of the next sign-in is not kept");
+            tracing::warn!(%error, "a claims challenge for the next sign-in was not stored");
         }
     }
 }
@@ -156,6 +156,6 @@ async fn remove(users: &Users, (user, client): (&str, &str), sent: Option<&str>)
         Change::made_if(is_met, ())
     });
     if let Err(error) = removed.await {
-        tracing::warn!(%error, "the next sign-in is asked once more for what Entra demanded");
+        tracing::warn!(%error, "the next sign-in repeats a claims challenge that is already met");
     }
 }

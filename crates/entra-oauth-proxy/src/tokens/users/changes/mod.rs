@@ -42,7 +42,7 @@ pub enum EndErrorKind {
 
 #[derive(Debug, thiserror::Error)]
 enum EndFault {
-    #[error("no client has such a hash: the log prints it as client, 43 characters of base64url")]
+    #[error("not the hash of a client id: the log has it as client, 43 characters of base64url")]
     NoClientHash,
     #[error(transparent)]
     Store(StoreError),
@@ -308,7 +308,7 @@ impl Users {
 
     /// Logs that a change is given up, and returns the error.
     fn crowded(&self) -> StoreError {
-        let what = "too many change the record of one user or client at once";
+        let what = "too many concurrent changes to the record of one user or client";
         throttled!(warn, self.log, (what, ""), "{what}");
         StoreError::new(what)
     }
@@ -379,7 +379,10 @@ impl Users {
     ) -> bool {
         let adopted = self.add_reference(&standing.user_key, id, grant).await;
         adopted.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a sign-in of before is not counted for its user yet");
+            tracing::warn!(
+                %error,
+                "a sign-in from an earlier version does not count for its user yet"
+            );
             false
         })
     }
@@ -391,7 +394,7 @@ impl Users {
             Change::made_if(record.remove(id), ())
         });
         if let Err(error) = removed.await {
-            tracing::debug!(%error, "a reference to nothing stays until it is over by time");
+            tracing::debug!(%error, "a reference to an ended sign-in stays until it expires");
         }
     }
 
@@ -446,7 +449,7 @@ impl Users {
                 if self.records.remove(&grant_key(grant)).await? {
                     tracing::info!(
                         grant,
-                        "a sign-in was ended, the longest unused of a user who has as many as may be"
+                        "a sign-in was ended: the longest unused one of a user at the limit"
                     );
                 }
             }
@@ -506,14 +509,14 @@ impl Users {
         let key = self.key([&tenant.to_string(), &user.to_string()]);
         self.change_user_number(&key, Ends::raise).await?;
         tracing::info!(%tenant, "the sign-ins of a user were ended by an operator");
-        // The sign-ins have ended in any case. This removes Entra's tokens from the store.
+        // The sign-ins have ended already. This removes Entra's tokens from the store.
         let count = self.take_grants(&key).await;
         let count = count.unwrap_or_else(|error| {
             let error = error.to_string();
-            tracing::warn!(error, %tenant, "sign-ins that were ended stay in the store for now");
+            tracing::warn!(error, %tenant, "ended sign-ins were not yet removed from the store");
             0
         });
-        tracing::debug!(%tenant, count, "sign-ins that were ended were taken out of the store");
+        tracing::debug!(%tenant, count, "ended sign-ins were removed from the store");
         Ok(())
     }
 
