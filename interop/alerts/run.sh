@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prometheus's own tool reads the example alert rules, and plays series that make each of them fire.
+# Checks the example alert rules with Prometheus's own promtool, and tests them with series that
+# make each fire.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,7 +1,8 @@
-"""A client of Microsoft's own, whose token was revoked, is challenged for a later one.
+"""Checks that Microsoft's own client understands our claims challenge after its token was revoked.
 
-MSAL for Python gets the tokens, azure-core's bearer policy reads our challenge and asks MSAL again
-with the claims that are in it. Both come from PyPI, and neither knows of this project.
+MSAL for Python gets the tokens. azure-core's bearer policy reads our challenge, and asks MSAL for a
+new token with the claims in the challenge. Both packages come from PyPI, and know nothing of this
+project.
 
 usage: claims_challenge.py, with the server's settings in the environment (see run.sh)
 """
@@ -25,7 +26,10 @@ ENTRA = "https://login.microsoftonline.com"
 
 
 class ToTheLocalTenant:
-    """MSAL speaks to Entra's address; the local tenant answers, and takes Entra's address for its own."""
+    """An HTTP client for MSAL that sends requests for Entra to the local tenant.
+
+    In responses, it replaces the tenant's address with Entra's.
+    """
 
     def __init__(self):
         self.session = requests.Session()
@@ -46,7 +50,7 @@ class ToTheLocalTenant:
 
 
 class Msal:
-    """A credential as azure-core wants one."""
+    """A credential for azure-core that gets its tokens from MSAL."""
 
     def __init__(self, capabilities):
         self.claims_seen = []
@@ -79,7 +83,10 @@ def expect(what, found, expected):
 
 
 def after_revocation(capabilities):
-    """The answer to a client whose token was revoked, and the claims it asked MSAL for."""
+    """Revokes a client's token and calls the API again.
+
+    Returns the response's status, its challenge, and the claims of the client's requests to MSAL.
+    """
     credential = Msal(capabilities)
     policy = BearerTokenCredentialPolicy(credential, f"api://{api_id}/.default")
     client = PipelineClient(api_url, policies=[policy])

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What curl makes of the answers, over HTTP/1.1 and HTTP/2.
+# Checks the responses that curl receives, over HTTP/1.1 and HTTP/2.
 # usage: curl.sh, with the server's settings in the environment (see run.sh)
 set -euo pipefail
 
 failures=0
 
-# check WHAT EXPECTED CURL-ARGUMENTS...: each line of EXPECTED is one of the answer's.
+# check WHAT EXPECTED CURL-ARGUMENTS...: checks that each line of EXPECTED is a line of the
+# response.
 check() {
   local what=$1 expected=$2 answer line
   shift 2
@@ -29,7 +30,7 @@ body=$(mktemp)
 trap 'rm -f "$body"' EXIT
 head -c 1048576 /dev/zero >"$body"
 
-# The status line that is due, as curl prints it: HTTP/2 has no words for it.
+# Prints the expected status line as curl prints it. HTTP/2 has no reason phrase.
 status() {
   if [ "$version" = 1.1 ]; then printf 'HTTP/1.1 %s' "$1"; else printf 'HTTP/2 %s ' "${1%% *}"; fi
 }
@@ -63,8 +64,9 @@ for version in 1.1 2; do
   done
 done
 
-# A body that is refused before it is sent. One that is sent and not read would try curl rather than
-# the answer: of a stream or a connection that ends meanwhile it may make an error.
+# The server refuses the request before curl sends the body. With a body that curl sends and the
+# server does not read, this would test curl, not the response: curl may report an error if the
+# stream or the connection ends while it sends.
 check 'HTTP/1.1  a body that waits to be wanted' $'HTTP/1.1 401 Unauthorized\nexpired' --http1.1 \
   --oauth2-bearer "$EXPIRED_TOKEN" -H 'expect: 100-continue' --data-binary "@$body" "$API_URL/account"
 

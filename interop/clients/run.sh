@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs clients that others wrote against a protected API: curl, and Microsoft's own for Python.
+# Runs clients of other projects against a protected API: curl, and Microsoft's clients for Python.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -8,7 +8,7 @@ trap 'exec {hold}>&- || true; rm -rf "$work"' EXIT
 
 . ../programs interop-clients
 
-# The server ends when its input does, so with this script.
+# The server ends when its standard input ends, so at the latest with this script.
 mkfifo "$work/input"
 "$programs/interop-clients" <"$work/input" >"$work/settings" &
 exec {hold}>"$work/input"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Each program in src/bin must fail to compile, and the compiler say each text behind `//~`.
+# Checks that each program in src/bin fails to compile, and that the compiler prints each text after
+# `//~`.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs what the proxy's documentation does by hand, and compares the answers with those that stand there.
+# Runs the curl commands of the proxy's documentation, and compares their output with the documented
+# one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,8 +19,8 @@ until grep -q '^Serving' "$work/served"; do
 done
 port=$(sed -n 's/^MCP server .*:\([0-9]*\)\/mcp$/\1/p' "$work/served")
 
-# Blocks of commands (1.bash, 2.bash, …), and what each prints, if it is said (1.text, …), with the
-# port that is free here.
+# Writes each block of commands to a file (1.bash, 2.bash, …), and its documented output, if any, to
+# another (1.text, …). Replaces the port 8080 with the server's port.
 sed "s/8080/$port/g" "$document" | awk -v work="$work" '
   /^```bash$/ { file = work "/" ++count ".bash"; next }
   /^```text$/ { file = work "/" count ".text"; next }
@@ -28,14 +29,14 @@ sed "s/8080/$port/g" "$document" | awk -v work="$work" '
   END { print count > (work "/count") }
 '
 
-# All in one shell, as somebody would paste them there.
+# Runs all blocks in one shell, as a user would paste them.
 export NO_PROXY='*' TMPDIR=$work
 set +eu
 for ((number = 1; number <= $(cat "$work/count"); number++)); do
   . "$work/$number.bash" >"$work/output" 2>&1
   [ -f "$work/$number.text" ] || continue
   output=$(tr -d '\r' <"$work/output")
-  # As a pattern: all of it to the letter, but for what may be anything.
+  # Turns the documented output into a pattern: `…` matches any text, all else only itself.
   pattern=$(sed 's/[][\\*?(){}|!+@]/\\&/g; s/…/*/g' "$work/$number.text")
   if [[ $output != $pattern ]]; then
     printf 'FAILED  %s\n\nexpected:\n%s\n\nprinted:\n%s\n' "$document: $number. commands" \

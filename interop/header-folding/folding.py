@@ -1,8 +1,11 @@
-"""Sends forged headers through the reverse proxy to servers that make variables of them, as CGI does:
-what the proxy alone may say must not arrive, however its name is spelled.
+"""Sends forged headers through the reverse proxy to servers that turn headers into variables.
 
-usage: folding.py PROGRAMS WORK, the directory with entra-dev-tenant and reverse_proxy, and an empty one;
-php and lighttpd in PATH
+CGI is the model. Only the proxy may set these headers. A forged one must not arrive, with any
+separators in its name.
+
+usage: folding.py PROGRAMS WORK
+PROGRAMS is the directory with entra-dev-tenant and reverse_proxy, and WORK is an empty directory.
+php and lighttpd must be in PATH.
 """
 
 import http.client
@@ -21,20 +24,20 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PROGRAMS, WORK = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
-# In seconds, and longer than anything takes here.
+# Timeout in seconds, longer than any step takes.
 PATIENCE = 20
 
-# Of a server's failures, so many lines.
+# Number of failures that are printed for each server.
 SHOWN = 20
 
 API = "6e74172b-be56-4843-9ff4-e66a39bb12e3"
 CLIENT = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b"
 SECRET = "interop-secret"
 
-# Each character but letters and digits that a name may have (RFC 9110 §5.6.2).
+# All characters except letters and digits that a header name may contain (RFC 9110 §5.6.2).
 SEPARATORS = "-_.!#$%&'*+^`|~"
 
-# Sent with a token that has no such claim, where there is one.
+# Identity headers, by the kind of token they are sent with: where possible, one without the claim.
 IDENTITY = {
     "user": ["X-Auth-Roles", "X-Auth-Groups", "X-Auth-Oid", "X-Auth-Tenant", "X-Auth-Client"],
     "app": ["X-Auth-Name", "X-Auth-Scopes"],
@@ -50,7 +53,8 @@ WAY = [
     "X-Forwarded-User",
     "X-Real-IP",
 ]
-# HTTP itself reads them where they are spelled right, so they are sent in the other spellings.
+# HTTP itself uses these headers under their right names, so they are sent in the other spellings
+# only.
 MESSAGE = ["Content-Length", "Content-Type", "Keep-Alive", "Transfer-Encoding"]
 
 
@@ -59,13 +63,13 @@ class Failed(Exception):
 
 
 def spelled(name, separator):
-    """Spells it with this for each `-`; a name of one word has it at its end."""
+    """Returns the name with the separator in place of each `-`, or at its end if it has no `-`."""
     return name.replace("-", separator) if "-" in name else name + separator
 
 
 @contextmanager
 def running(name, command, served, environment=None, **more):
-    """Runs a process, and yields what the pattern finds in its output once it serves."""
+    """Runs a process, and yields the match of the pattern `served` once it is in the output."""
     output = WORK / f"{name}.log"
     with output.open("w") as file:
         process = subprocess.Popen(
@@ -121,7 +125,7 @@ def tenant():
 
 @contextmanager
 def php():
-    # Without the machine's php.ini; on port 0 it says which it took.
+    # Without the machine's php.ini. With port 0, PHP prints the port that it uses.
     command = ["php", "-n", "-S", "127.0.0.1:0", HERE / "variables.php"]
     with running("php", command, r"(PHP [\d.]+)\S* .*http://(127\.0\.0\.1:\d+)\) started") as said:
         yield f"{said[1]}, its own server", said[2]
@@ -143,7 +147,7 @@ def lighttpd():
         index-file.names = ("variables.cgi")
         """
     )
-    # It takes no port 0, but a socket that listens already, as systemd hands it on.
+    # lighttpd does not support port 0, but accepts a listening socket, as systemd passes one on.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.set_inheritable(True)
         address = "127.0.0.1:%d" % listening.getsockname()[1]
@@ -165,13 +169,13 @@ def proxy(name, upstream, settings):
 
 
 def variables(connection, token, headers=(), trailers=()):
-    """Returns what the server made of a request with these, as (name, value)."""
+    """Returns the variables that the server made of such a request, as (name, value)."""
     connection.putrequest("POST", "/", skip_accept_encoding=True)
     connection.putheader("Authorization", f"Bearer {token}")
     for name, value in headers:
         connection.putheader(name, value)
     if trailers:
-        # PHP drops the last one.
+        # PHP drops the last trailer, so one more is added.
         trailers = [*trailers, ("X-Last", "last")]
         connection.putheader("TE", "trailers")
         connection.putheader("Trailer", ", ".join(name for name, _ in trailers))
@@ -190,8 +194,8 @@ def variables(connection, token, headers=(), trailers=()):
 
 
 def attempts(takes_trailers):
-    """Yields each header in each spelling: whose token goes with it, how it is sent, and its name."""
-    # A server that makes nothing of trailers shows none, whatever the proxy lets through.
+    """Yields each header in each spelling: (kind of token, `header` or `trailer`, name)."""
+    # A server that ignores trailers cannot show what the proxy lets through.
     ways = ["header", "trailer"] if takes_trailers else ["header"]
     for token, names in (IDENTITY | {"user": IDENTITY["user"] + WAY}).items():
         for name in names:
@@ -205,8 +209,10 @@ def attempts(takes_trailers):
 
 
 def folds(connection, token, folded, must_take_trailers):
-    """Checks that what is nobody's arrives under the name that a forged header would have, and returns
-    whether it does as a trailer, too."""
+    """Checks that the server folds header names: a harmless header arrives with each separator.
+
+    Returns whether the same header also arrives when it is sent as a trailer.
+    """
     for separator in folded:
         name = spelled("X-Team-Name", separator)
         if ("HTTP_X_TEAM_NAME", "kept") not in variables(connection, token, [(name, "kept")]):
@@ -219,7 +225,7 @@ def folds(connection, token, folded, must_take_trailers):
 
 
 def is_honest(before, found):
-    """Returns whether nothing is forged, and what the proxy says is there, once, as without it."""
+    """Returns whether no forged value arrived, and each header of the proxy did, once."""
     if any("forged" in value for _, value in found):
         return False
     said = [name for name, _ in before if name.startswith(("HTTP_X_AUTH_", "HTTP_X_FORWARDED_"))]
@@ -251,7 +257,7 @@ def main():
     all_passed, all_failed = 0, 0
     with ExitStack() as stack:
         settings, tokens = stack.enter_context(tenant())
-        # PHP takes trailers for headers; of lighttpd it is seen, and need not be so.
+        # PHP treats trailers as headers, and the check requires this. lighttpd may do so or not.
         servers = [("php", php, "-_.", True), ("lighttpd", lighttpd, SEPARATORS, False)]
         for short, server, folded, must_take_trailers in servers:
             name, address = stack.enter_context(server())

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sends forged identity through the example reverse_proxy to PHP's own server and to lighttpd's CGI, in
-# every spelling in which a header's name can be written.
+# Sends forged identity headers through the example reverse_proxy to PHP's own server and to
+# lighttpd's CGI, with every separator that a header name can have.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -9,5 +9,5 @@ trap 'rm -rf "$work"' EXIT
 
 . ../programs entra-dev-tenant reverse_proxy
 
-# Debian has lighttpd where only root looks.
+# Debian installs lighttpd in a directory that only root has in PATH.
 PATH=$PATH:/usr/sbin:/sbin timeout --kill-after=10 120 python3 -B folding.py "$programs" "$work"

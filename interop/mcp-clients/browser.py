@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""A browser and the person before it, as little of both as it takes: opens the URL, keeps cookies,
-follows redirects, and presses in each form the button that the person would.
+"""A minimal browser with a simulated user.
 
-usage: browser.py URL, with a file's name in PERSON: what the person decides, `approve` or `deny`.
-Returns at once, as what opens a browser does.
+It opens the URL, keeps cookies, follows redirects, and presses the user's button in each form.
+
+usage: browser.py URL, with the variable PERSON set to a file that contains `approve` or `deny`, the
+user's decision. Returns immediately, as a command that opens a browser does.
 """
 
 import http.cookiejar
@@ -17,7 +18,7 @@ from html.parser import HTMLParser
 
 
 class Form(HTMLParser):
-    """The form of a page, with one of the buttons pressed."""
+    """The form of a page, with those of the given buttons pressed that it has."""
 
     def __init__(self, page, buttons):
         super().__init__()
@@ -42,7 +43,10 @@ class RedirectsAreAnswers(urllib.request.HTTPRedirectHandler):
 
 
 def ask(browser, url, form):
-    """Again while nobody listens: a client may listen only after it has opened the browser."""
+    """Sends a request, and retries for 30 s if the connection is refused.
+
+    A client may begin to listen only after it has opened the browser.
+    """
     until = time.monotonic() + 30
     while True:
         try:

@@ -1,12 +1,16 @@
-"""Has each client sign in, call, refresh and be refused, at a server of its own, and sees by what the
-server was asked that the client really did.
+"""Runs each client against a server of its own: sign-in, tool call, refresh, and refusal.
 
-A client is a process that is told what to do by lines and answers each with one, `ok` or `failed`:
-`call` has it call the tool, and sign in for that where it must; `an hour passes` moves its own clock,
-if it goes by one; `revoke` has it send its refresh token to the revocation endpoint.
+Checks the requests that the server received, to see that the client really did each step.
 
-usage: play.py PROGRAMS NODE_MODULES [CLIENT...], the directories with the server and rmcp's client,
-and with the TypeScript SDK; node in PATH; and which clients, if not all of them
+A client is a process that reads one command per line, and responds to each with a line that begins
+with `ok` or `failed`:
+- `call`: calls the tool, and signs in first if it must.
+- `an hour passes`: moves the client's own clock, if the client uses one.
+- `revoke`: sends the client's refresh token to the revocation endpoint.
+
+usage: play.py PROGRAMS NODE_MODULES [CLIENT...]
+PROGRAMS is the directory with the server and rmcp's client, and NODE_MODULES the one with the
+TypeScript SDK. node must be in PATH. Without CLIENT, all clients run.
 """
 
 import json
@@ -23,7 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PROGRAMS, NODE_MODULES = Path(sys.argv[1]), Path(sys.argv[2])
-# Longer than anything takes here: whoever is silent so long is stuck.
+# Timeout in seconds, longer than any step takes: a process that is silent for this long is stuck.
 PATIENCE = 60
 
 
@@ -32,7 +36,7 @@ class Failed(Exception):
 
 
 class Process:
-    """One that is spoken to by lines, until the end of its input."""
+    """A process that reads commands, one per line, until its input ends."""
 
     def __init__(self, command, environment, log):
         self.process = subprocess.Popen(
@@ -54,7 +58,7 @@ class Process:
         return line.strip()
 
     def told(self, command):
-        """Whether it did, and what it says of it."""
+        """Sends a command. Returns whether it succeeded, and the rest of the response line."""
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         done, _, said = self.read_line().partition(" ")
@@ -76,7 +80,7 @@ class Server(Process):
         self.url, self.control = settings["MCP_URL"], settings["CONTROL_URL"]
 
     def requests(self):
-        """What it was asked since this was last called."""
+        """Returns the requests that the server received since the last call."""
         return Requests(json.loads(self.control_answers("/requests")))
 
     def let_an_hour_pass(self):
@@ -90,7 +94,7 @@ class Server(Process):
 
 class Requests(list):
     def have(self, path, **wanted):
-        """At least one such request."""
+        """Fails unless there is at least one such request."""
         wanted["path"] = path
         if not any(wanted.items() <= request.items() for request in self):
             raise Failed(f"the server was not asked for {wanted}")
@@ -102,7 +106,7 @@ class Requests(list):
 
 
 def play(client, server, person, step):
-    """All steps of one client; `step` says that one is done."""
+    """Runs all steps of one client, and yields the requests of each part. Reports with `step`."""
     person.write_text("approve")
     done, said = client.told("call")
     asked = server.requests()
@@ -146,7 +150,8 @@ def play(client, server, person, step):
     done, said = client.told("call")
     if done:
         raise Failed(f"the tool said {said}")
-    # Some refresh at once where a token is refused, some only once it is over by the clock.
+    # Some clients refresh as soon as a token is refused, others only once it has expired by their
+    # clock.
     server.let_an_hour_pass()
     client.told("an hour passes")
     done, later = client.told("call")
@@ -199,7 +204,7 @@ def run(name, command):
 
 
 def of_lock(package):
-    """Which version the workspace has."""
+    """Returns the version of a package in the workspace's lock file."""
     lock = tomllib.loads((HERE / "../../Cargo.lock").read_text())
     return next(each["version"] for each in lock["package"] if each["name"] == package)
 
@@ -212,7 +217,7 @@ CLIENTS = {
     f"rmcp {of_lock('rmcp')}": [PROGRAMS / "rmcp_client"],
     f"mcp {version('mcp')}": [sys.executable, HERE / "clients/python_sdk.py"],
     f"fastmcp {version('fastmcp')}": [sys.executable, HERE / "clients/fastmcp_client.py"],
-    # Node looks for packages where the file is.
+    # Node looks for packages beside the file, so the file is a copy beside node_modules.
     f"mcp-typescript {of_npm('@modelcontextprotocol/client')}": [
         "node",
         NODE_MODULES.parent / "typescript_sdk.mjs",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs MCP clients that others wrote through the proxy: each signs in, calls a tool, refreshes and is
-# refused after revocation. Node 22 comes with the packages for Python, whatever the machine has.
+# Runs MCP clients of other projects against a server behind the proxy. Each signs in, calls a tool,
+# refreshes, and is refused after revocation. The Python packages include Node 22, so the version of
+# the machine's Node does not matter.
 # usage: run.sh [CLIENT...], such as rmcp, mcp, fastmcp, mcp-typescript
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -1,5 +1,4 @@
-"""Headless Chromium, as these checks use it: how a page looks, what has the focus, what was asked for, and which
-windows are open."""
+"""Headless Chromium for these checks: screens, keyboard focus, requests, console and windows."""
 
 import base64
 import contextlib
@@ -15,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-# In seconds: how long anything may take that is waited for.
+# Timeout in seconds of everything that the checks wait for.
 PATIENCE = 20
 ENTER, SPACE = Keys.ENTER, Keys.SPACE
 
@@ -35,7 +34,7 @@ class Browser:
             "--disable-sync",
             "--no-first-run",
             "--no-proxy-server",
-            # Nothing leaves this machine, whatever a page says.
+            # No page can send requests to another machine.
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             f"--user-data-dir={profile}",
         ]:
@@ -44,7 +43,7 @@ class Browser:
         service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
         self.driver = webdriver.Chrome(options=options, service=service)
         self.driver.set_page_load_timeout(PATIENCE)
-        # The browser's own first page asks for this and that.
+        # Discards the requests of the browser's own start page.
         self.open("about:blank")
         self.requested_hosts()
 
@@ -63,13 +62,13 @@ class Browser:
         self.driver.get(url)
 
     def arrives(self, beginning):
-        """Waits until the page at such a URL is there, and returns the URL."""
+        """Waits until a page whose URL begins so has loaded, and returns the URL."""
         is_there = lambda: self.driver.current_url.startswith(beginning)
         self.wait(beginning, lambda: is_there() and self.run("return document.readyState") == "complete")
         return self.driver.current_url
 
     def click(self, selector):
-        """Clicks the first element that a selector finds, as soon as nothing replaces or covers it."""
+        """Clicks the first element that matches a selector, once nothing replaces or covers it."""
         ignored = [
             exceptions.ElementClickInterceptedException,
             exceptions.ElementNotInteractableException,
@@ -79,13 +78,13 @@ class Browser:
         self.wait(selector, lambda: find().click() is None, ignored)
 
     def text(self, selector):
-        """Waits for the text of the first element that a selector finds."""
+        """Waits until the first element that matches the selector has text. Returns the text."""
         text = "return document.querySelector(arguments[0])?.innerText"
         return self.wait(selector, lambda: self.run(text, selector))
 
     @contextlib.contextmanager
     def new_window(self):
-        """Goes to the window that has just been opened, and back when it has closed itself."""
+        """Switches to the window that was just opened, and back once it has closed itself."""
         first = self.driver.current_window_handle
         others = lambda: [handle for handle in self.driver.window_handles if handle != first]
         self.driver.switch_to.window(self.wait("another window", others)[0])
@@ -111,7 +110,10 @@ class Browser:
         ActionChains(self.driver).send_keys(key).perform()
 
     def tab_to(self, text):
-        """By Tab alone, to what has this text; what is passed on the way. Each has to show its focus."""
+        """Presses Tab until an element with this text has the focus.
+
+        Returns the texts of the elements before it. Each must show its focus and be in view.
+        """
         passed = []
         for _ in range(20):
             self.press(Keys.TAB)
@@ -138,19 +140,19 @@ class Browser:
         raise AssertionError(f"Tab does not get to {text!r}: {passed}")
 
     def requested_hosts(self):
-        """Of everything that was asked for since the last call, by pages or for them."""
+        """Returns the origins of all requests since the last call."""
         hosts = set()
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 url = urllib.parse.urlsplit(message["params"]["request"]["url"])
-                # An image in the page itself is asked of nobody.
+                # A `data:` URL is part of the page, and causes no request to a server.
                 if url.scheme != "data":
                     hosts.add(f"{url.scheme}://{url.netloc}")
         return hosts
 
     def complaints(self):
-        """What the console says since the last call, but for the status of a page of an error itself."""
+        """Returns the console messages since the last call, except those about a status."""
         entries = self.driver.get_log("browser")
         is_status = lambda entry: entry["source"] == "network" and "responded with a status of" in entry["message"]
         return [entry["message"] for entry in entries if not is_status(entry)]

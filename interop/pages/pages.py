@@ -1,4 +1,4 @@
-"""Looks at every page in Chromium, and signs in by keyboard alone, and by Swagger UI.
+"""Checks every page in Chromium, and signs in with the keyboard alone, and with Swagger UI.
 
 usage: pages.py AXE_JS SCREENSHOTS PROFILE, with the server's settings in the environment (see run.sh)
 """
@@ -20,12 +20,12 @@ from browser import ENTER, SPACE, Browser
 
 AXE_JS, SCREENSHOTS, PROFILE = sys.argv[1:]
 USUAL, LONG, TENANT = (os.environ[name] for name in ["USUAL_URL", "LONG_URL", "TENANT_URL"])
-# A page there is one too many for a minute.
+# After `use_up`, each request to this URL exceeds a rate limit for a minute.
 BUSY = f"{os.environ['BUSY_URL']}/authorize"
 AUTHORITY = f"{TENANT}/{os.environ['TENANT_ID']}/oauth2/v2.0"
 
 WIDTHS = [320, 1280]
-# A common telephone.
+# Screen of a common phone.
 TELEPHONE = (390, 844)
 SCHEMES = ["light", "dark"]
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -57,12 +57,13 @@ def main():
 
 
 def pages(client):
-    """The name of each page, and where it is."""
+    """Returns the name and the URL of each page."""
     entra = {"client_id": os.environ["APP_ID"], "response_type": "code", "scope": "openid", "state": "x",
              "redirect_uri": f"{USUAL}/callback"}
     scopes = "Notes.Write Notes.Share"
     use_up()
-    # The longest name that is shown whole, and the longest URI that can be registered.
+    # The longest name that the page shows without cutting it, and the longest URI that can be
+    # registered.
     long_uri = "https://client.example/" + "a" * 489
     long = authorize(LONG, "W" * 60, long_uri, every_long_scope())
     return [
@@ -89,17 +90,17 @@ def pages(client):
 
 
 def refused(url, redirect_uri):
-    """Returns the URL of a request that is refused before anybody is asked."""
+    """Returns the URL of a request that the proxy refuses before it asks the user."""
     return authorize(url, "Somebody", redirect_uri, "No.Such.Scope")
 
 
 def with_address(url, registered, sent):
-    """Returns the URL of a request with another redirect URI than the registered one."""
+    """Returns the URL of a request whose redirect URI is not the registered one."""
     return authorize(url, "Somebody", registered, "").replace(encoded({"": registered}), encoded({"": sent}))
 
 
 def use_up():
-    """Leaves nothing of what one address may ask for."""
+    """Uses up the rate limit of this address."""
     try:
         LOOPBACK.open(BUSY)
     except urllib.error.HTTPError as error:
@@ -127,7 +128,7 @@ def looks_good(browser, name, axe):
     browser.screenshot(f"{SCREENSHOTS}/{name}-light-{TELEPHONE[0]}.png")
     is_whole(browser, f"{name}, telephone")
     has_buttons_in_one_row(browser, name)
-    # Text twice as large, as people set it in their browsers.
+    # Text of twice the size, as users can set it in their browsers.
     browser.looks(320)
     browser.run("document.documentElement.style.fontSize = '200%'")
     browser.screenshot(f"{SCREENSHOTS}/{name}-light-320-text-200.png")
@@ -142,7 +143,7 @@ def looks_good(browser, name, axe):
 
 
 def is_the_page_itself(browser, name):
-    """Not a page of the browser's about an error. A logo is in the page itself."""
+    """Checks that this is not an error page of the browser, and that a logo is part of the page."""
     found = browser.run(
         "return [document.title, document.querySelectorAll('main h1').length, document.scripts.length,"
         " document.querySelectorAll('link, iframe, [style]').length,"
@@ -164,7 +165,7 @@ def violates_nothing(browser, look):
     )
     assert "error" not in result, f"{look}: {result['error']}"
     assert len(result["passes"]) > 10, f"{look}: axe looked at next to nothing"
-    # What axe cannot decide, such as a contrast, is not passed over.
+    # Findings that axe cannot decide, such as some contrasts, count as violations.
     found = [
         f"{rule['id']}: {node['html']} {node['failureSummary']}"
         for rule in result["violations"] + result["incomplete"]
@@ -174,7 +175,7 @@ def violates_nothing(browser, look):
 
 
 def is_whole(browser, look):
-    """Nothing has to be scrolled sideways, and nothing is cut off."""
+    """Checks that no element needs horizontal scrolling or is cut off."""
     wide = browser.run(
         """
         const isWide = element => element.scrollWidth > element.clientWidth
@@ -197,15 +198,17 @@ def has_large_targets(browser, look):
 
 
 def has_buttons_in_one_row(browser, name):
-    """Cancel is beside the main button, so that neither is overlooked; and both are on the screen, but where an
-    application asks for much."""
+    """Checks that Cancel is beside the main button, so that the user sees both.
+
+    Both are on the screen, except where an application asks for many scopes.
+    """
     boxes = browser.run(
         """
         return [...document.querySelectorAll("form > button")].map(button => button.getBoundingClientRect())
           .map(box => [box.top, box.left, box.right, box.bottom]);
         """
     )
-    # The tenant's own form has a button for each user.
+    # Other forms differ: that of the tenant, for example, has a button for each user.
     if not name.startswith("consent"):
         return
     assert len(boxes) == 2 and boxes[0][0] == boxes[1][0], f"{name}: the buttons are not in one row: {boxes}"
@@ -215,7 +218,7 @@ def has_buttons_in_one_row(browser, name):
 
 
 def has_visible_edges(browser, name):
-    """Where the system chooses all colours, a button is known by its edge."""
+    """Checks that buttons have a visible edge where the system chooses all colours."""
     edges = browser.run(
         """
         return [...document.querySelectorAll("button, .button")].map(button => getComputedStyle(button))
@@ -234,7 +237,7 @@ def stays_here(browser, origins):
 
 def buttons_wait(browser, client):
     browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
-    # Begun anew, so that it does not matter how long the page took.
+    # Restarts the animation, so that the time that the page took to load does not matter.
     events = browser.run(
         """
         const button = document.querySelector("button");
@@ -254,7 +257,7 @@ def signs_in(browser, client):
     browser.looks(320)
     at = authorize(USUAL, "Inspector", client.redirect_uri, "Notes.Write")
     browser.open(at)
-    # Nothing has the focus: a key that is held down answers nothing, not even with a fragment.
+    # No element has the focus: a held key presses no button, not even with a fragment in the URL.
     for fragment in ["", "#consent", "#approve", "#:~:text=Continue"]:
         browser.open(at + fragment)
         assert browser.run("return document.activeElement === document.body"), fragment
@@ -295,7 +298,7 @@ def cancels(browser, client):
 
 
 def carries_an_error(browser, client):
-    """Checks that the button alone sends an error, and waits as the others do."""
+    """Checks that only the button sends the error, and that it ignores early clicks."""
     browser.open(refused(USUAL, "https://client.example/callback"))
     assert browser.driver.current_url.startswith(f"{USUAL}/authorize"), browser.driver.current_url
     assert browser.run("return document.activeElement === document.body")
@@ -310,7 +313,7 @@ def carries_an_error(browser, client):
         """
     )
     assert events == "none", events
-    # Here in place of the client's host, which nobody has.
+    # Sends the error to the client on this machine, because the host client.example does not exist.
     at = browser.run(
         """
         const link = new URL(document.querySelector(".button").href);
@@ -328,7 +331,7 @@ def carries_an_error(browser, client):
     assert (parameter(url, "error"), parameter(url, "state")) == ("invalid_scope", "x"), url
     assert parameter(url, "iss") == USUAL, url
     assert client.referrers == {None}, client.referrers
-    # On this machine it needs no click.
+    # A redirect to this machine needs no click.
     browser.open(refused(USUAL, client.redirect_uri))
     assert parameter(browser.arrives(client.redirect_uri), "error") == "invalid_scope"
     no_complaints(browser)
@@ -353,14 +356,14 @@ def no_complaints(browser):
 
 
 class Client:
-    """What a program on this machine listens with for its answer."""
+    """The loopback listener of a client on this machine."""
 
     def __init__(self):
         referrers = self.referrers = set()
 
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                # Not those of its own page, such as for an icon.
+                # Ignores the requests of its own page, such as for an icon.
                 if self.path.startswith("/callback"):
                     referrers.add(self.headers["referer"])
                 self.send_response(200)
@@ -382,7 +385,7 @@ class Client:
 
 
 def authorize(url, name, redirect_uri, scope):
-    """The URL of a request by a client that has just registered itself."""
+    """Registers a client, and returns the URL of its authorization request."""
     metadata = json.dumps({"client_name": name, "redirect_uris": [redirect_uri]}).encode()
     try:
         request = urllib.request.Request(f"{url}/register", metadata, {"content-type": "application/json"})

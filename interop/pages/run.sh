@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Looks at the pages of the proxy and of the development tenant in headless Chromium: by axe-core, narrow
-# and wide, light and dark, and by keyboard alone; and signs in by the Swagger UI of the example openapi.
-# usage: run.sh, with ARTIFACTS=DIRECTORY for the screenshots, if they are not to be in one of their own
+# Checks the pages of the proxy and of the development tenant in headless Chromium: with axe-core,
+# narrow and wide, light and dark, and with the keyboard alone. Then signs in with the Swagger UI of
+# the example openapi.
+# usage: run.sh, with ARTIFACTS=DIRECTORY for the screenshots (default: a new temporary directory)
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -12,7 +13,7 @@ mkdir -p "$screenshots"
 
 . ../programs interop-pages openapi
 
-# The server ends when its input does, so with this script.
+# The server ends when its standard input ends, so at the latest with this script.
 mkfifo "$work/input"
 "$programs/interop-pages" <"$work/input" >"$work/settings" &
 exec {hold}>"$work/input"

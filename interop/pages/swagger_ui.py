@@ -1,4 +1,4 @@
-"""Swagger UI of the example openapi, as people use it."""
+"""Checks of Swagger UI in the example openapi, used as a person would."""
 
 import json
 import urllib.parse
@@ -9,7 +9,7 @@ GET, POST = ".opblock-get", ".opblock-post"
 
 
 def signs_in(browser, url, screenshots):
-    """Calls the API before a sign-in and after it. Returns the origin of the tenant."""
+    """Calls the API before and after a sign-in. Returns the origin of the tenant."""
     document = json.load(LOOPBACK.open(f"{url}/openapi.json"))
     flow = document["components"]["securitySchemes"]["entra"]["flows"]["authorizationCode"]
     browser.looks(1280, height=1600)
@@ -32,20 +32,20 @@ def signs_in(browser, url, screenshots):
     tries(browser, POST)
     answers(browser, POST, 403, "missing_scope")
     browser.screenshot(f"{screenshots}/swagger-ui.png")
-    # The browser has advice for Swagger UI's own form.
+    # The browser logs advice about a form of Swagger UI.
     complaints = [line for line in browser.complaints() if "[DOM] Password field" not in line]
     assert not complaints, complaints
     return "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(flow["tokenUrl"]))
 
 
 def tries(browser, operation):
-    """Opens an operation, to be executed."""
+    """Opens an operation, and makes it ready to execute."""
     browser.click(f"{operation} .opblock-summary-control")
     browser.click(f"{operation} .try-out__btn")
 
 
 def answers(browser, operation, status, text):
-    """Executes an operation, and checks its answer."""
+    """Executes an operation, and checks the response."""
     if browser.run("return document.querySelectorAll(arguments[0]).length", f"{operation} .btn-clear"):
         browser.click(f"{operation} .btn-clear")
     browser.click(f"{operation} .execute")

@@ -1,4 +1,4 @@
-"""The MCP SDK for Python: `OAuthClientProvider`, with the loopback listener that its users bring."""
+"""The MCP SDK for Python: `OAuthClientProvider`, with a loopback listener, which it lacks."""
 
 import asyncio
 import webbrowser

@@ -1,4 +1,4 @@
-"""What the clients in Python have in common: they are told what to do line by line, see `play.py`."""
+"""Shared code of the clients in Python: reads commands line by line, see `play.py`."""
 
 import asyncio
 import json
@@ -12,7 +12,10 @@ MCP_URL = os.environ["MCP_URL"]
 
 
 async def obey(call, tokens_and_client_id):
-    """`call` calls the tool; `tokens_and_client_id` looks into the client's own storage."""
+    """Runs commands until the input ends.
+
+    `call` calls the tool; `tokens_and_client_id` reads the client's own storage.
+    """
     while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
         try:
             if command == "call":
@@ -29,20 +32,20 @@ async def obey(call, tokens_and_client_id):
 
 
 def leaves(error):
-    """Groups of exceptions say nothing themselves."""
+    """Returns the messages of all exceptions in a group. The group's own message says nothing."""
     inner = getattr(error, "exceptions", [])
     return [leaf for each in inner for leaf in leaves(each)] or [f"{type(error).__name__}: {error}"]
 
 
 def let_an_hour_pass():
-    """On the clock by which this process tells whether a token is over."""
+    """Moves this process's clock forward by 66 minutes, past the expiry of the token."""
     before = time.time
     time.time = lambda: before() + 66 * 60
     return ""
 
 
 def revoke(tokens, client_id):
-    """RFC 7009, for which neither client has a function."""
+    """Revokes the refresh token (RFC 7009). Neither client has a function for this."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     origin = MCP_URL.removesuffix("/mcp")
     with opener.open(f"{origin}/.well-known/oauth-authorization-server", timeout=30) as answer:

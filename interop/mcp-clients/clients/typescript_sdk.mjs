@@ -1,5 +1,5 @@
 // The MCP SDK for TypeScript: its client and `OAuthClientProvider`, with the storage and the loopback
-// listener that its users bring.
+// listener that its users must write.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -81,9 +81,9 @@ async function callOnce() {
 
 const commands = {
   call: async () => (await callOnce()) ?? (await callOnce()),
-  // It does not look at the clock: it refreshes where a token is refused.
+  // The client ignores the clock: it refreshes when the server refuses a token.
   "an hour passes": async () => "",
-  // RFC 7009, for which it has no function.
+  // RFC 7009 revocation, for which the SDK has no function.
   revoke: async () => {
     const found = await fetch(new URL("/.well-known/oauth-authorization-server", url));
     const { revocation_endpoint } = await found.json();
