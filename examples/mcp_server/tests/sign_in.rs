@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
+use axum::serve::ListenerExt as _;
 use entra_dev_tenant::DevTenant;
 use entra_oauth_proxy::Secret;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
@@ -28,8 +29,8 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?; // first: the tenant needs the URL
+    /// Starts the server on `listener`, which is bound first, because the tenant needs the URL.
+    async fn start(listener: TcpListener) -> Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
         let tenant = DevTenant::builder()
             .web_client(APP, "dev-secret", [format!("{url}/callback")])
@@ -45,6 +46,7 @@ impl Stage {
             .build()?;
         let app = mcp_server::app(&proxy)?;
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         tokio::spawn(async move { axum::serve(listener, app).await });
 
         let http = Client::builder().no_proxy().redirect(Policy::none());
@@ -129,7 +131,7 @@ impl Stage {
 
 #[tokio::test]
 async fn a_client_signs_in_and_calls_both_tools() -> Result<()> {
-    let stage = Stage::start().await?;
+    let stage = Stage::start(TcpListener::bind("127.0.0.1:0").await?).await?;
     let reader = stage.sign_in("Mcp.Access offline_access").await?;
     let response = stage.call(&reader, "whoami", None).await?;
     assert_eq!(response.status(), 200);
@@ -150,7 +152,7 @@ async fn a_client_signs_in_and_calls_both_tools() -> Result<()> {
 
 #[tokio::test]
 async fn requests_without_a_token_or_for_another_host_are_refused() -> Result<()> {
-    let stage = Stage::start().await?;
+    let stage = Stage::start(TcpListener::bind("127.0.0.1:0").await?).await?;
     let refused = stage.call("no token", "whoami", None).await?;
     assert_eq!(refused.status(), 401);
 
