@@ -47,9 +47,13 @@ fn the_readme_has_the_figures_of_the_benchmark() {
 fn the_page_of_examples_has_each_program_and_no_other() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let page = fs::read_to_string(examples.join("README.md")).unwrap();
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    // In the table, or at the beginning of a paragraph about it.
+    let starts = ["| `", "[`"];
+    let rows = page
+        .lines()
+        .filter_map(|line| starts.iter().find_map(|start| line.strip_prefix(start)));
     let listed: BTreeSet<String> = rows
-        .filter_map(|row| Some(row.split_once("` |")?.0.to_owned()))
+        .filter_map(|row| Some(row.split_once('`')?.0.to_owned()))
         .filter(|name| name != "entra-dev-tenant" && name != "cargo run -p …")
         .collect();
     let programs: BTreeSet<String> = fs::read_dir(examples)
