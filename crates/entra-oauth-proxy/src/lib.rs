@@ -124,7 +124,7 @@
 //! | the fact that an operator [ended](EntraOAuthProxy::end_sign_ins_of) sign-ins of a user or a client | in the store, by a hash | 368 days from the last of them |
 //! | a refresh token | not stored: it consists of the grant's id, a number and a tag | as the sign-in |
 //!
-//! By default, the store is in memory and the keys are generated at the start. A single instance
+//! The default store is in memory, and the default keys are generated at the start. A single instance
 //! keeps both in a [directory](EntraOAuthProxyBuilder::data_directory), so that users do not notice
 //! restarts or crashes. Several instances share a [store](EntraOAuthProxyBuilder::store), and have
 //! the same [keys](EntraOAuthProxyBuilder::keys).

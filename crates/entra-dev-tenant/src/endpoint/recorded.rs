@@ -10,7 +10,8 @@ use crate::entra_error::EntraError;
 
 /// A request as it arrived.
 ///
-/// Of the body, only the [parameters](Self::parameter) of a form are kept. `Debug` shows neither
+/// The tenant keeps only the [parameters](Self::parameter) of a form, and no other body.
+/// `Debug` shows neither
 /// credentials (`Authorization`, `Proxy-Authorization`, `Cookie`) nor the values of parameters,
 /// except `appid` in the query.
 #[derive(Clone)]

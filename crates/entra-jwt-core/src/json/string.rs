@@ -65,8 +65,8 @@ impl<'a> JsonStr<'a> {
 
     /// Returns the text for a comparison with a shorter one.
     ///
-    /// Of an untrusted text with escapes, only the beginning is copied. `…` marks that the text
-    /// goes on.
+    /// The function copies only the beginning of an untrusted text with escapes. `…` marks that
+    /// the text goes on.
     pub(crate) fn short(self) -> Cow<'a, str> {
         match self.plain() {
             Some(text) => Cow::Borrowed(text),

@@ -150,7 +150,7 @@ impl UserRecord {
 
     /// Returns the grants that must end so that no cap is exceeded.
     ///
-    /// Of the existing grants, these are the longest unused. `looked` are the
+    /// These are the existing grants that have been unused for the longest time. `looked` are the
     /// [`excessive`](Self::excessive) references with their states. `is_all` says whether the user
     /// has too many.
     fn superfluous(looked: &[(Reference, State)], caps: GrantCaps, is_all: bool) -> Vec<String> {
