@@ -252,8 +252,10 @@ pub(crate) enum Event {
     },
     /// A refresh that was answered with tokens.
     Refresh(Served),
-    /// The end of a sign-in whose refresh token was used long after its replacement.
+    /// The end of a sign-in of which a dead refresh token was used.
     RefreshTokenReused,
+    /// A refresh with a token that is later than the stored one.
+    LostWrite,
     /// The end of a sign-in whose code was used again, with a valid proof.
     CodeReused,
     /// The store had no room for a record or a new sign-in.
@@ -317,6 +319,7 @@ pub(crate) fn count(event: Event) {
         Event::CodeReused => {
             counter!("entra_proxy_reused_total", "what" => "code").increment(1);
         }
+        Event::LostWrite => counter!("entra_proxy_lost_writes_total").increment(1),
         Event::StoreFull => counter!("entra_proxy_store_full_total").increment(1),
         Event::StoreError => counter!("entra_proxy_store_errors_total").increment(1),
     }
@@ -357,6 +360,10 @@ pub(crate) fn describe_metrics() {
             "Refresh tokens and codes that were used again; each reuse ended its sign-in"
         );
         describe_counter!(
+            "entra_proxy_lost_writes_total",
+            "Refreshes with a token that is later than the stored one, so the store lost a write"
+        );
+        describe_counter!(
             "entra_proxy_store_errors_total",
             "Requests to the store that failed"
         );
@@ -369,6 +376,7 @@ pub(crate) fn describe_metrics() {
         for what in ["refresh_token", "code"] {
             counter!("entra_proxy_reused_total", "what" => what).increment(0);
         }
+        counter!("entra_proxy_lost_writes_total").increment(0);
         counter!("entra_proxy_store_errors_total").increment(0);
         counter!("entra_proxy_store_full_total").increment(0);
     }

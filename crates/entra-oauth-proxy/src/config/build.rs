@@ -201,7 +201,7 @@ impl EntraOAuthProxyBuilder {
         let skew = skews.max().unwrap_or_default();
         let entra = Arc::new(Entra::new(
             (auth.clone(), entra),
-            (clock.clone(), skew),
+            clock.clone(),
             Arc::clone(&scopes),
             urls.callback(),
             self.prompt.map(Prompt::as_str),
@@ -214,7 +214,7 @@ impl EntraOAuthProxyBuilder {
             (urls.issuer(), resource.url(), !self.issues_entra_tokens),
             (clock.clone(), skew),
             spans,
-            rotation_grace,
+            (rotation_grace, self.clients.shares_sign_ins()),
         );
         let of_resource = resource.url().to_owned();
         let server = Server::new(

@@ -23,6 +23,7 @@ use crate::oauth::PreregisteredClient;
 /// | [`private_use_schemes`](Self::private_use_schemes) | none, except domain names in reverse and the schemes of known products |
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
 /// | [`preregistered`](Self::preregistered) | none |
+/// | [`shared_sign_ins`](Self::shared_sign_ins) | off: a rotated refresh token is refused |
 #[derive(Clone, Default)]
 #[must_use = "client settings have no effect until they are passed to the builder"]
 pub struct Clients {
@@ -30,6 +31,7 @@ pub struct Clients {
     private_use_schemes: Vec<String>,
     are_all_preregistered: bool,
     preregistered: Vec<PreregisteredClient>,
+    has_shared_sign_ins: bool,
 }
 
 /// The allowed redirect URIs, if a list is set, and the private-use schemes.
@@ -117,6 +119,26 @@ impl Clients {
     pub fn preregistered(mut self, client: PreregisteredClient) -> Self {
         self.preregistered.push(client);
         self
+    }
+
+    /// Lets several processes of a client with a secret share a sign-in, each with its own copy of
+    /// the refresh token.
+    ///
+    /// Every refresh token of the sign-in then works until the sign-in ends, and its holder receives
+    /// the current one. It is for clients that run on several machines without shared storage.
+    ///
+    /// This has no effect on clients without a secret. Of their tokens, only the current one works
+    /// and the one before it, and the use of any other ends the sign-in. By default, a rotated token
+    /// of a client with a secret is refused, and the sign-in continues: such a token is useless
+    /// without the secret, so its use is no sign of a theft (RFC 9700 §4.14.2).
+    pub fn shared_sign_ins(mut self) -> Self {
+        self.has_shared_sign_ins = true;
+        self
+    }
+
+    /// Returns whether processes of a client with a secret may share a sign-in.
+    pub(super) fn shares_sign_ins(&self) -> bool {
+        self.has_shared_sign_ins
     }
 
     /// Returns the pre-registered clients, whether clients may register themselves, and the allowed

@@ -54,8 +54,10 @@ impl Default for Lifetimes {
 impl Lifetimes {
     /// Sets the lifetime of an access token: 1 minute to 24 hours.
     ///
-    /// This server notices that a user has left when it renews Entra's own token. It does so with
-    /// the first refresh in the last 5 minutes of that token, or later. A user who has left can
+    /// This server notices that a user has left when it renews Entra's own token. It does so at a
+    /// refresh if that token would expire before the access token that the client receives, at most
+    /// every 10 minutes. A user who has left can continue for 90 minutes or for the lifetime set
+    /// here and 10 minutes more, whichever is longer. While Entra does not respond, the user can
     /// continue until Entra's token expires (after 60 to 90 minutes; this server allows no more,
     /// even if Entra does), and then for the lifetime set here.
     pub fn access_token(mut self, span: Duration) -> Self {
@@ -80,18 +82,20 @@ impl Lifetimes {
         self
     }
 
-    /// Sets the grace period during which a rotated refresh token is still accepted: at most 2
-    /// minutes.
+    /// Sets the grace period during which the holder of a rotated refresh token receives the current
+    /// token: at most 2 minutes.
     ///
-    /// It is for a client that did not receive the response. It ends early if the next refresh
-    /// token is rotated, too. A rotated token that is used later ends the sign-in. Zero disables
-    /// the grace period, except for requests that arrived at the same time.
+    /// It is for clients that refresh several times at once, or did not receive the response.
     ///
-    /// The grace period starts again if a client may not have received the response. This applies
-    /// to tokens that were rotated in the hour before this process started, and to rotations that
-    /// the store did not confirm. For tokens that another instance rotated, it is longer by the
-    /// [clock skew](tower_entra_auth::EntraAuthBuilder::clock_skew), because that instance's clock
-    /// may differ.
+    /// After the grace period, the token that was rotated last still works: a client may have lost
+    /// the response however late it comes. Its holder then receives a new token, and the one that
+    /// was issued before is dead. Any older token is dead, too. The use of a dead token ends the
+    /// sign-in, because two parties have tokens of it (RFC 9700 §4.14.2). Zero disables the grace
+    /// period, except for requests that arrived at the same time.
+    ///
+    /// For tokens that another instance rotated, the grace period is longer by the [clock
+    /// skew](tower_entra_auth::EntraAuthBuilder::clock_skew), because that instance's clock may
+    /// differ. Clients with a secret can [share a sign-in](crate::Clients::shared_sign_ins).
     pub fn rotation_grace(mut self, span: Duration) -> Self {
         self.rotation_grace = span;
         self

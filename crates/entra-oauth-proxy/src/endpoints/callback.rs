@@ -141,9 +141,6 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
 
 /// Redeems Entra's code, checks the tokens, and returns a code for the client.
 async fn redeem(server: &Server, sign_in: &SignIn, brought: &Parameters) -> Result<String, NoCode> {
-    /// Lifetime of a code (RFC 6749 §4.1.2 recommends at most ten minutes).
-    const LIFETIME: Duration = Duration::from_secs(60);
-
     let Server {
         entra,
         grants,
@@ -167,11 +164,11 @@ async fn redeem(server: &Server, sign_in: &SignIn, brought: &Parameters) -> Resu
     let (user, tokens) = redeemed.await.map_err(no_code)?;
 
     let code = random_text::<32>();
-    let keep = async |signed_in| {
+    let keep = async |signed_in, lifetime| {
         let asked = asked.clone();
         let record = CodeRecord::Fresh(Box::new(PendingGrant { asked, signed_in }));
         let key = CodeRecord::key(&code);
-        records.put(&key, &record, LIFETIME).await.map(drop)
+        records.put(&key, &record, lifetime).await.map(drop)
     };
     let sent = (claims.text(), may_demand);
     let signed_in = grants.sign_in(client, (user, tokens), sent, rate_limiter, keep);

@@ -387,12 +387,18 @@ enum CodeRecord {
     Used {
         grant: String,
         asked: Box<AuthorizationRequest>,
+        /// Time of the use, in seconds since 1970, and the random name of the process that handled
+        /// it. Since version 3: before, the time is 0.
+        #[serde(default)]
+        used_at: u64,
+        #[serde(default)]
+        used_by: String,
     },
 }
 
 impl Versioned for CodeRecord {
     const NAME: &'static str = "code";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 }
 
 impl CodeRecord {

@@ -121,7 +121,8 @@ async fn tokens(server: &Arc<Server>, request: AuthenticatedRequest) -> Result<V
             match &request.grant_type {
                 GrantType::Code(proof) => redeem_code(&server, &request, proof).await,
                 GrantType::Refresh { token, scope } => {
-                    let of = (&*request.client_id, &*request.client.hash);
+                    let client = &request.client;
+                    let of = (&*request.client_id, &*client.hash, client.has_secret());
                     let Server {
                         grants,
                         rate_limiter,
@@ -152,7 +153,7 @@ async fn redeem_code(
     } = server;
     let client = &request.client;
     let key = CodeRecord::key(&proof.code);
-    let unknown = || OAuthError::invalid_grant("the code is unknown, or more than a minute old");
+    let unknown = || OAuthError::invalid_grant("the code is unknown or has expired");
     let (code, stored) = records.get::<CodeRecord>(&key).await?;
     let code = code.ok_or_else(unknown)?;
     let asked = code.asked();
@@ -162,12 +163,16 @@ async fn redeem_code(
     record("sign_in", &asked.id);
     let pending = match &code {
         CodeRecord::Fresh(pending) => pending,
-        CodeRecord::Used { grant, .. } => return Err(used_again(server, grant).await),
+        CodeRecord::Used { .. } => return used_again(server, request, &code).await,
     };
     server.rate_limiter.admit(&client.hash, None)?;
     let use_code = async |grant: String| {
-        let asked = Box::new(asked.clone());
-        let used = CodeRecord::Used { grant, asked };
+        let used = CodeRecord::Used {
+            grant,
+            asked: Box::new(asked.clone()),
+            used_at: server.clock.now(),
+            used_by: grants.process().to_owned(),
+        };
         records.swap(&key, stored.clone(), &used, REMEMBERED).await
     };
     let of = (&*request.client_id, &*client.hash, asked.may_refresh);
@@ -175,11 +180,9 @@ async fn redeem_code(
     if let Some(tokens) = tokens.await? {
         return Ok(tokens);
     }
-    let (other, _) = records.get::<CodeRecord>(&key).await?;
-    Err(match other {
-        Some(CodeRecord::Used { grant, .. }) => used_again(server, &grant).await,
-        _ => unknown(),
-    })
+    // Another request was faster.
+    let (used, _) = records.get::<CodeRecord>(&key).await?;
+    used_again(server, request, &used.ok_or_else(unknown)?).await
 }
 
 /// Checks that the code was issued to this client, and that the client's proof is correct.
@@ -207,19 +210,38 @@ fn check(
     }
 }
 
-/// Ends the grant of a code that was used twice with a valid proof, because two parties have it.
-async fn used_again(server: &Server, grant: &str) -> OAuthError {
-    match server.grants.end(grant).await {
-        Ok(was_there) => {
-            // Only once, however often the code is sent.
-            if was_there {
-                count(Event::CodeReused);
-                tracing::warn!(grant, "a code was used twice; its sign-in was ended");
-            }
-            OAuthError::invalid_grant("the code was used before")
-        }
-        Err(error) => error.into(),
+/// Responds to a client that redeems a used code, with a valid proof.
+///
+/// Within seconds, the client has perhaps not received the response, and gets the tokens of the
+/// same grant, unless they were refreshed meanwhile. Later, two parties have the code, and the
+/// grant ends (RFC 6749 §4.1.2).
+async fn used_again(
+    server: &Server,
+    request: &AuthenticatedRequest,
+    code: &CodeRecord,
+) -> Result<Value, OAuthError> {
+    let before = || OAuthError::invalid_grant("the code was used before");
+    let CodeRecord::Used {
+        grant,
+        used_at,
+        used_by,
+        ..
+    } = code
+    else {
+        return Err(before());
+    };
+    let of = (&*request.client_id, &*request.client.hash);
+    let used = (*used_at, &**used_by);
+    let repeated = server.grants.repeat(of, grant, used, &server.rate_limiter);
+    if let Some(tokens) = repeated.await? {
+        return Ok(tokens);
     }
+    // Only once, however often the code is sent.
+    if server.grants.end(grant).await? {
+        count(Event::CodeReused);
+        tracing::warn!(grant, "a code was used twice; its sign-in was ended");
+    }
+    Err(before())
 }
 
 /// Returns whether a verifier matches the challenge (RFC 7636 §4.6).

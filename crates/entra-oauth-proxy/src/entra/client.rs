@@ -30,8 +30,6 @@ pub(crate) struct Entra {
     client: ConfidentialClient,
     scopes: Arc<Scopes>,
     clock: Clock,
-    /// Maximum difference between two clocks, in seconds.
-    skew: u64,
     /// Start of the URLs of Entra's endpoints.
     endpoints: String,
     /// Origin of Entra's endpoints, for the content security policy of a page.
@@ -75,7 +73,7 @@ impl Entra {
     /// is the maximum number of concurrent calls of each kind.
     pub(crate) fn new(
         (auth, client): (EntraAuth, ConfidentialClient),
-        (clock, skew): (Clock, u64),
+        clock: Clock,
         scopes: Arc<Scopes>,
         redirect_uri: String,
         prompt: Option<&'static str>,
@@ -91,7 +89,6 @@ impl Entra {
             client,
             scopes,
             clock,
-            skew,
             redirect_uri,
             prompt,
             room,
@@ -190,26 +187,18 @@ impl Entra {
         }
     }
 
-    /// Renews the tokens of a user if they expire soon, or if `demanded` has claims to request.
+    /// Renews the tokens of a user.
     ///
-    /// It returns `None` if the tokens are valid for long enough. `failed` is the error of an
-    /// attempt a moment ago: it is returned instead of another attempt. The request names the
-    /// scopes. Without them, Entra guesses the scopes and refuses the request. If Entra refuses the
-    /// user, the error has the claims that Entra demands, or else those that were requested.
+    /// `demanded` are the claims to request. The request names the scopes. Without them, Entra
+    /// guesses the scopes and refuses the request. If Entra refuses the user, the error has the
+    /// claims that Entra demands, or else those that were requested.
     pub(crate) async fn renew(
         &self,
         (user, tokens): (&User, &EntraTokens),
         names: &[String],
         demanded: Option<&str>,
-        failed: Option<OAuthError>,
         grant: &str,
-    ) -> Result<Option<(User, EntraTokens)>, NoTokens> {
-        if demanded.is_none() && !tokens.is_due(self.clock.now(), self.skew) {
-            return Ok(None);
-        }
-        if let Some(error) = failed {
-            return Err(NoTokens::Failed(error));
-        }
+    ) -> Result<(User, EntraTokens), NoTokens> {
         let over = || OAuthError::new(ErrorCode::AccessDenied, "the sign-in has ended");
         let refresh_token = tokens.refresh_token.clone().ok_or_else(over)?;
         let mut request = TokenRequest::refresh_token(refresh_token, self.scopes.for_tokens(names));
@@ -233,7 +222,7 @@ impl Entra {
             return Err(not_accepted().into());
         }
         let renewed = tokens.renewed(&renewed, self.clock.now());
-        Ok(Some((renewed_user, renewed)))
+        Ok((renewed_user, renewed))
     }
 
     /// Sends a token request, and records it in a span and in the metrics.

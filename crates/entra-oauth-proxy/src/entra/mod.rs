@@ -15,7 +15,7 @@ use crate::oauth::{ErrorCode, OAuthError};
 use crate::telemetry::{Finding, ThrottledLog, throttled};
 
 /// Entra's tokens for a user. Clients receive them only if `issue_entra_tokens` is set.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 pub(crate) struct EntraTokens {
     access_token: String,
     /// Time of the access token's expiry, in seconds since 1970.
@@ -58,7 +58,7 @@ impl EntraTokens {
     ///
     /// This is so if the access token expires soon, or later than any that this version stores. The
     /// check allows for the skew of another instance's clock.
-    fn is_due(&self, now: u64, skew: u64) -> bool {
+    pub(crate) fn must_be_renewed(&self, now: u64, skew: u64) -> bool {
         let left = self.left(now);
         left < Self::LAST || left > Self::MAX_LIFETIME.saturating_add(skew)
     }

@@ -156,6 +156,11 @@ impl OAuthError {
         }
     }
 
+    /// Returns the time after which the client may retry.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     pub(crate) fn code(&self) -> ErrorCode {
         self.code
     }

@@ -91,15 +91,21 @@ async fn while_entra_hangs_all_who_wait_are_told_after_one_attempt() {
     let begun = Instant::now();
     for reply in at_once(&stage, &client, &token, 50).await {
         assert_eq!(reply.error(), (503, "temporarily_unavailable".to_owned()));
-        assert_eq!(reply.header("retry-after"), "5");
+        assert_eq!(reply.header("retry-after"), "10");
     }
     assert!(
         begun.elapsed() < Duration::from_secs(15),
         "one after another"
     );
     assert_eq!(asked(&stage) - before, 1);
-    // A later request does not receive the earlier error.
+    // For ten seconds, nobody sends another request, and each client learns when to come.
     stage.tenant.token_endpoint().recover();
+    stage.tenant.time().advance(Duration::from_secs(9)).await;
+    let early = stage.refresh(&client, &token).await;
+    assert_eq!(early.error(), (503, "temporarily_unavailable".to_owned()));
+    assert_eq!(early.header("retry-after"), "1");
+    assert_eq!(asked(&stage) - before, 1);
+    stage.tenant.time().advance(Duration::from_secs(1)).await;
     token_of(stage.refresh(&client, &token).await).await;
 }
 
@@ -132,12 +138,37 @@ async fn a_stolen_token_among_those_at_once_ends_the_sign_in() {
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.time().advance(Duration::from_secs(61)).await;
+    let third = token_of(stage.refresh(&client, &second).await).await;
     for reply in at_once(&stage, &client, &first, 10).await {
         assert_eq!(reply.error(), invalid_grant());
     }
-    let reply = stage.refresh(&client, &second).await;
+    let reply = stage.refresh(&client, &third).await;
     assert_eq!(reply.error(), invalid_grant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn parents_that_come_late_at_once_get_the_same_new_token() {
+    for grace in [Duration::from_secs(60), Duration::ZERO] {
+        let store = WatchedStore::default();
+        let stage = Stage::with(|settings| {
+            settings
+                .lifetimes(Lifetimes::default().rotation_grace(grace))
+                .store(store)
+        })
+        .await;
+        let client = stage.client().await;
+        let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        let lost = token_of(stage.refresh(&client, &first).await).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
+        let mut all = BTreeSet::new();
+        for reply in at_once(&stage, &client, &first, 10).await {
+            all.insert(token_of(reply).await.to_string());
+        }
+        assert!(
+            all.len() == 1 && !all.contains(&lost.to_string()),
+            "{all:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

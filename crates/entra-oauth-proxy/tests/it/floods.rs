@@ -181,7 +181,7 @@ async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
                 false => {
                     let expected = (503, "temporarily_unavailable".to_owned());
                     assert_eq!(reply.error(), expected);
-                    assert_eq!(reply.header("retry-after"), "5");
+                    assert_eq!(reply.header("retry-after"), "10");
                     token
                 }
             };

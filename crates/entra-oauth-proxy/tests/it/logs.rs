@@ -1,5 +1,7 @@
 //! Tests of values that the log never contains, at any level and from any crate.
 
+use std::time::Duration;
+
 use entra_oauth_proxy::{
     Clients, EntraOAuthProxy, PreregisteredClient, ProxyKeys, Secret,
     store::{MemoryStore, StoreError},
@@ -168,11 +170,15 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
     let reply = refresh(&refreshed["refresh_token"], &client_secret).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     stage.tenant.token_endpoint().recover();
+    stage.tenant.time().jump_forward(Duration::from_secs(11));
+    let next = refresh(&refreshed["refresh_token"], &client_secret).await;
+    secrets.add_tokens("the next refresh", &next.json());
     let reply = refresh(&tokens["refresh_token"], &client_secret).await;
     assert_eq!(reply.error().1, "invalid_grant");
     stage.verify(&tokens["access_token"]).await.unwrap_err();
 
     let (code_again, _) = signed_in(&stage, &client, &mut secrets).await;
+    stage.tenant.time().jump_forward(Duration::from_secs(11));
     for code in [&code_again, &code] {
         let mut form = client.redemption(code);
         form.push(("client_secret", &client_secret));

@@ -1,5 +1,6 @@
 //! Tests of the proxy against a dev tenant, as clients, browsers and Entra see the proxy.
 
+mod accidents;
 mod addresses;
 mod at_once;
 mod authorize;
@@ -24,6 +25,7 @@ mod limits;
 mod log_floods;
 mod logbook;
 mod logs;
+mod long_run;
 mod long_tokens;
 mod mishaps;
 mod observability;

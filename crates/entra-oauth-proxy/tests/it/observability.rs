@@ -127,6 +127,7 @@ async fn metrics_count_what_came_of_requests() {
     for name in [
         "entra_proxy_reused_total what=code",
         "entra_proxy_reused_total what=refresh_token",
+        "entra_proxy_lost_writes_total ",
         "entra_proxy_store_errors_total ",
     ] {
         assert_eq!(at_first.get(name), Some(&0), "there from the beginning");
@@ -145,12 +146,17 @@ async fn metrics_count_what_came_of_requests() {
         .time()
         .advance(Duration::from_secs(57 * 60))
         .await;
-    stage.tenant.token_endpoint().fail_with(500).for_next(1);
+    stage
+        .tenant
+        .token_endpoint()
+        .throttle(429, "60")
+        .for_next(1);
     token_of(stage.refresh(&client, &third).await).await;
     // A stolen token, a code used twice, a browser without the cookie, and a store that is down.
     stage.refresh(&client, &first).await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     stage.redeem(&client, &code).await;
+    stage.tenant.time().advance(Duration::from_secs(11)).await;
     stage.redeem(&client, &code).await;
     stage.get("/callback?code=x&state=y").await;
     let foreign = [("resource", "https://evil.example/mcp")];
@@ -185,7 +191,7 @@ async fn metrics_count_what_came_of_requests() {
             1,
         ),
         (
-            "entra_requests_total grant_type=refresh_token,outcome=unavailable",
+            "entra_requests_total grant_type=refresh_token,outcome=throttled",
             1,
         ),
         ("entra_request_duration_seconds grant_type=refresh_token", 2),

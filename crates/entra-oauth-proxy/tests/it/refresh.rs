@@ -63,23 +63,61 @@ async fn each_refresh_replaces_the_token_and_the_one_before_works_for_a_minute()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_replaced_a_while_ago_ends_the_whole_family() {
+async fn a_token_before_the_parent_or_between_it_and_the_current_one_ends_the_whole_family() {
+    for is_between in [false, true] {
+        let stage = Stage::new().await;
+        let client = stage.client().await;
+        let tokens = stage.sign_in(&client, "ada").await;
+        let first = &tokens["refresh_token"];
+        let second = token_of(stage.refresh(&client, first).await).await;
+        let (current, dead) = if is_between {
+            stage.tenant.time().advance(Duration::from_secs(61)).await;
+            // The parent comes late, and pushes out the second.
+            (stage.refresh(&client, first).await, &second)
+        } else {
+            (stage.refresh(&client, &second).await, first)
+        };
+        let current = current.json();
+        let reuse = stage.refresh(&client, dead).await;
+        assert_eq!(reuse.error(), invalid_grant());
+        let thief = stage.refresh(&client, &current["refresh_token"]).await;
+        assert_eq!(thief.error(), invalid_grant());
+        stage.tenant.time().advance(Duration::from_secs(31)).await;
+        for token in [&tokens["access_token"], &current["access_token"]] {
+            assert!(stage.verify(token).await.is_err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_comes_late_gets_a_new_token_in_place_of_the_one_that_was_lost() {
     let stage = Stage::new().await;
     let client = stage.client().await;
-    let tokens = stage.sign_in(&client, "ada").await;
-    let second = stage
-        .refresh(&client, &tokens["refresh_token"])
-        .await
-        .json();
-    stage.tenant.time().advance(Duration::from_secs(61)).await;
-    let reuse = stage.refresh(&client, &tokens["refresh_token"]).await;
-    assert_eq!(reuse.error(), invalid_grant());
-    let thief = stage.refresh(&client, &second["refresh_token"]).await;
-    assert_eq!(thief.error(), invalid_grant());
-    stage.tenant.time().advance(Duration::from_secs(31)).await;
-    for token in [&tokens["access_token"], &second["access_token"]] {
-        assert!(stage.verify(token).await.is_err());
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let lost = token_of(stage.refresh(&client, &first).await).await;
+    for seconds in [61, 61, 3_600, 24 * 3_600] {
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(seconds))
+            .await;
+        // Each time, the response is lost again.
+        let new = token_of(stage.refresh(&client, &first).await).await;
+        assert!(new != lost && new != first);
+        assert_eq!(token_of(stage.refresh(&client, &first).await).await, new);
     }
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
+    let second = token_of(stage.refresh(&client, &first).await).await;
+    let third = token_of(stage.refresh(&client, &second).await).await;
+    // The second one was received, so the first one is before the parent.
+    assert_eq!(
+        stage.refresh(&client, &first).await.error(),
+        invalid_grant()
+    );
+    assert_eq!(
+        stage.refresh(&client, &third).await.error(),
+        invalid_grant()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,33 +135,36 @@ async fn repeating_a_refresh_does_not_lengthen_the_grace() {
         assert_eq!(token_of(stage.refresh(&client, &first).await).await, second);
     }
     stage.tenant.time().advance(Duration::from_secs(1)).await;
-    for token in [&first, &second] {
-        assert_eq!(stage.refresh(&client, token).await.error(), invalid_grant());
-    }
+    assert_ne!(token_of(stage.refresh(&client, &first).await).await, second);
+    assert_eq!(
+        stage.refresh(&client, &second).await.error(),
+        invalid_grant()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_grace_begins_when_the_token_is_replaced_however_long_entra_took() {
-    for (seconds, is_good) in [(60, true), (61, false)] {
+    for (seconds, is_in_grace) in [(60, true), (61, false)] {
         let stage = Stage::new().await;
         let client = stage.client().await;
         let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
         stage.tenant.time().advance(HOUR).await;
         let endpoint = stage.tenant.token_endpoint();
         endpoint.delay(Duration::from_secs(4)).for_next(1);
-        token_of(stage.refresh(&client, &first).await).await;
+        let second = token_of(stage.refresh(&client, &first).await).await;
         stage
             .tenant
             .time()
             .advance(Duration::from_secs(seconds))
             .await;
-        let again = stage.refresh(&client, &first).await;
-        assert_eq!(again.status == StatusCode::OK, is_good, "{seconds}");
+        let again = token_of(stage.refresh(&client, &first).await).await;
+        assert_eq!(again == second, is_in_grace, "{seconds}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_grace_the_token_before_ends_the_family_at_once() {
+async fn without_grace_the_parent_gets_a_new_token_at_once_and_the_pushed_out_one_ends_the_family()
+{
     let stage = Stage::with(|settings| {
         settings.lifetimes(Lifetimes::default().rotation_grace(Duration::ZERO))
     })
@@ -132,14 +173,11 @@ async fn without_grace_the_token_before_ends_the_family_at_once() {
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
     stage.tenant.time().advance(Duration::from_secs(1)).await;
-    assert_eq!(
-        stage.refresh(&client, &first).await.error(),
-        invalid_grant()
-    );
-    assert_eq!(
-        stage.refresh(&client, &second).await.error(),
-        invalid_grant()
-    );
+    let third = token_of(stage.refresh(&client, &first).await).await;
+    assert_ne!(third, second);
+    for token in [&second, &third] {
+        assert_eq!(stage.refresh(&client, token).await.error(), invalid_grant());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,4 +392,21 @@ async fn the_end_of_a_sign_in_is_not_the_stores_affair_alone() {
         stage.refresh(&client, &token).await.error(),
         invalid_grant()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_that_was_not_used_is_over_even_if_the_store_still_has_it() {
+    let idle = 2 * HOUR;
+    let stage = Stage::with(|settings| settings.lifetimes(Lifetimes::default().idle(idle))).await;
+    let client = stage.client().await;
+    for (away, is_over) in [(idle, false), (idle + Duration::from_secs(1), true)] {
+        let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        stage.tenant.time().jump_forward(away);
+        let reply = stage.refresh(&client, &token).await;
+        assert_eq!(reply.status == StatusCode::BAD_REQUEST, is_over, "{away:?}");
+        if is_over {
+            let text = reply.json()["error_description"].clone();
+            assert_eq!(text, "the sign-in was not used for too long");
+        }
+    }
 }

@@ -123,7 +123,10 @@ async fn while_it_is_down_a_reused_token_does_not_pass() {
         .refresh(&client, &tokens["refresh_token"])
         .await
         .json();
-    stage.tenant.time().advance(Duration::from_secs(61)).await;
+    let second = stage
+        .refresh(&client, &second["refresh_token"])
+        .await
+        .json();
     store.goes_down();
     is_unavailable(&stage.refresh(&client, &tokens["refresh_token"]).await);
     store.comes_back();
@@ -320,6 +323,8 @@ async fn a_sign_in_goes_on_at_another_instance_with_the_same_keys_and_store() {
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
     stage.proxy = first;
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+    // The other instance used the code, and its clock may be behind by the skew.
+    stage.tenant.time().advance(Duration::from_secs(311)).await;
     assert_eq!(
         stage.redeem(&client, &code).await.error().1,
         "invalid_grant"

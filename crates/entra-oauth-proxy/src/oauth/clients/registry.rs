@@ -162,6 +162,11 @@ pub(crate) struct ClientRegistry {
 pub(crate) const MAX_CLIENT_ID: usize = 2_048;
 
 impl Client {
+    /// Returns whether the client proves itself by a secret.
+    pub(crate) fn has_secret(&self) -> bool {
+        !matches!(self.secret, Secret::None)
+    }
+
     /// Returns the client's redirect URIs, ordered by the number of parts that differ from `sent`.
     pub(crate) fn nearest_redirect_uris(&self, sent: &str) -> Vec<&str> {
         let compared = by_nearness(sent, &self.redirect_uris);

@@ -46,8 +46,10 @@ pub(super) fn tokens(
     let (now, FoundGrant { id, grant, .. }) = (grants.clock.now(), found);
     let (access_token, expires_in) = match grants.issued_lifetime {
         None => {
-            let tokens = &grant.upstream;
-            (Some(tokens.access_token().to_owned()), tokens.left(now))
+            let (tokens, left) = (&grant.upstream, grant.upstream.left(now));
+            // Entra may have taken its time.
+            let token = Some(tokens.access_token().to_owned()).filter(|_| left > 0);
+            (token, left)
         }
         Some(lifetime) => {
             // The token must not outlive the sign-in.
@@ -66,20 +68,20 @@ pub(super) fn tokens(
         "scope": scopes.shown.join(" "),
     });
     if grant.may_refresh {
-        let token = write_refresh_token(&grants.keys, id, grant.generation);
+        let token = write_refresh_token(&grants.keys, id, grant.current);
         response["refresh_token"] = json!(token);
     }
     Ok(response)
 }
 
-/// Writes a refresh token, which depends on the grant and its generation only.
+/// Writes a refresh token, which depends on the grant and the token's number only.
 ///
-/// It contains its version, its generation, the grant's id, and the tag of these three. Every
+/// It contains its version, its number, the grant's id, and the tag of these three. Every
 /// version begins with its number and ends with the tag of everything before. The first version had
 /// no number. Its length identifies it, because no other version has this length.
-fn write_refresh_token(keys: &Keyring, grant: &str, generation: u32) -> String {
-    let generation = generation.to_be_bytes();
-    let message = [&[VERSION], &generation[..], grant.as_bytes()].concat();
+fn write_refresh_token(keys: &Keyring, grant: &str, number: u32) -> String {
+    let number = number.to_be_bytes();
+    let message = [&[VERSION], &number[..], grant.as_bytes()].concat();
     let tag = keys.tag(Purpose::RefreshToken, &message);
     base64url(&[message, tag].concat())
 }
@@ -104,10 +106,10 @@ pub(super) fn read_refresh_token(keys: &Keyring, text: &str) -> Result<RefreshTo
         _ => return Err(Unreadable::Malformed),
     };
     let read = || {
-        let (generation, grant) = message.split_at_checked(4)?;
+        let (number, grant) = message.split_at_checked(4)?;
         Some(RefreshToken {
             grant: String::from_utf8(grant.to_vec()).ok()?,
-            generation: u32::from_be_bytes(generation.try_into().ok()?),
+            number: u32::from_be_bytes(number.try_into().ok()?),
         })
     };
     read().ok_or(Unreadable::Malformed)

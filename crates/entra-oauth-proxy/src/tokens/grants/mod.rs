@@ -20,8 +20,12 @@ use moka::sync::Cache;
 use serde_json::Value;
 
 pub(crate) use self::issuer::room_for_claims;
+use self::refresh::Refreshes;
 use super::users::{demand_of, remove_demand};
-use super::{Grant, RefreshLocks, RefreshToken, Rotations, SignedIn, Standing, Users, grant_key};
+use super::{
+    Attempt, CODE_LIFETIME, Grant, REPEATED, RefreshToken, SignedIn, Stamps, Standing, Users,
+    grant_key,
+};
 use crate::crypto::{hash, is_same, random_text};
 use crate::entra::{Entra, EntraTokens, NoTokens, User};
 use crate::keys::{Keyring, Unreadable};
@@ -44,13 +48,13 @@ pub(crate) struct Grants {
     /// Lifetime of this server's access tokens; `None` if clients receive Entra's.
     issued_lifetime: Option<Duration>,
     clock: Clock,
+    stamps: Stamps,
     /// Maximum difference between two clocks, in seconds.
     skew: u64,
     /// Maximum lifetimes: of an access token, of a grant without a refresh, and of a grant with
     /// refreshes.
     lifetimes: [Duration; 3],
-    rotations: Rotations,
-    locks: RefreshLocks,
+    refreshes: Refreshes,
     /// Last part of the keys of a user's records, by grant. It never changes.
     owners: Cache<String, Arc<str>>,
 }
@@ -74,14 +78,15 @@ impl Grants {
     /// `issuer` and `resource` are the URLs of this server and of the resource. `skew` is the
     /// maximum difference between two clocks, in seconds. `lifetimes` are those of an access token,
     /// of a grant without a refresh, and of a grant with refreshes. `grace` is the grace period of
-    /// a refresh token.
+    /// a refresh token. `is_shared` says whether processes of a client with a secret may share a
+    /// sign-in.
     pub(crate) fn new(
         (records, users, keys): (Records, Arc<Users>, Arc<Keyring>),
         (entra, scopes): (Arc<Entra>, Arc<Scopes>),
         (issuer, resource, issues_tokens): (&str, &str, bool),
         (clock, skew): (Clock, u64),
         lifetimes: [Duration; 3],
-        grace: Duration,
+        (grace, is_shared): (Duration, bool),
     ) -> Self {
         let owners = Cache::builder().eviction_policy(EvictionPolicy::lru());
         Self {
@@ -93,11 +98,11 @@ impl Grants {
             issuer: issuer.to_owned(),
             resource: resource.to_owned(),
             issued_lifetime: issues_tokens.then_some(lifetimes[0]),
-            rotations: Rotations::new(grace, skew, clock.now()),
+            refreshes: Refreshes::new(grace, is_shared),
             clock,
+            stamps: Stamps::new(skew),
             skew,
             lifetimes,
-            locks: RefreshLocks::default(),
             owners: owners.max_capacity(Self::MAX_OWNERS).build(),
         }
     }
@@ -106,15 +111,15 @@ impl Grants {
     ///
     /// Compares the user's pending claims challenge with the claims that were sent to Entra. If
     /// Entra has not met the challenge, and `may_demand` is set, the result is the error
-    /// [`NoTokens::Demanded`]. Otherwise `keep` stores the data for the grant. A challenge that was
-    /// met stays pending until then.
+    /// [`NoTokens::Demanded`]. Otherwise `keep` stores the data for the grant, for the lifetime of a
+    /// code. A challenge that was met stays pending until then.
     pub(crate) async fn sign_in<K: Future<Output = Result<(), StoreError>>>(
         &self,
         client: &str,
         (user, upstream): (User, EntraTokens),
         (sent, may_demand): (Option<&str>, bool),
         rate_limiter: &RateLimiter,
-        keep: impl FnOnce(SignedIn) -> K,
+        keep: impl FnOnce(SignedIn, Duration) -> K,
     ) -> Result<(), NoTokens> {
         // Before the request to the store.
         rate_limiter.admit_user(&hash(&user.ids().concat()))?;
@@ -132,8 +137,12 @@ impl Grants {
             user,
             upstream,
             numbers: standing.numbers,
+            issued_at: self.clock.now(),
+            issued_by: self.stamps.process().to_owned(),
         };
-        keep(signed_in).await.map_err(OAuthError::from)?;
+        keep(signed_in, CODE_LIFETIME)
+            .await
+            .map_err(OAuthError::from)?;
         if is_met == Some(true) {
             remove_demand(&self.users, &standing, sent).await;
         }
@@ -153,6 +162,15 @@ impl Grants {
         signed_in: &SignedIn,
         use_code: impl FnOnce(String) -> U,
     ) -> Result<Option<Value>, OAuthError> {
+        let issued = (signed_in.issued_at, &*signed_in.issued_by);
+        let now = self.clock.now();
+        // The store also removes the code, but perhaps late. A code of an earlier version has no
+        // time.
+        if issued.0 > 0 && self.stamps.is_older(issued, CODE_LIFETIME, now) {
+            return Err(OAuthError::invalid_grant(
+                "the code is more than a minute old",
+            ));
+        }
         let found = self.add((client, may_refresh), scopes, signed_in).await?;
         match use_code(found.id.clone()).await {
             Ok(true) => {}
@@ -196,9 +214,15 @@ impl Grants {
             shown: scopes.shown.clone(),
             user: signed_in.user.clone(),
             upstream: signed_in.upstream.clone(),
-            generation: 0,
+            current: 0,
+            parent: None,
             rotated_at: now,
-            rotated_by: self.rotations.process.clone(),
+            rotated_by: self.stamps.process().to_owned(),
+            attempt: Some(Attempt {
+                at: now,
+                has_failed: false,
+                wait: 0,
+            }),
             ends_at: now.saturating_add(session.as_secs()),
             is_referred_to: true,
             numbers: signed_in.numbers,
@@ -311,14 +335,63 @@ impl Grants {
     }
 
     /// Replaces a client's refresh token by the next one, and issues tokens for its grant.
+    ///
+    /// The client is given by its id, the hash of its id, and whether it proved itself by a secret.
     pub(crate) async fn refresh(
         &self,
-        client: (&str, &str),
+        client: (&str, &str, bool),
         token: &RefreshToken,
         scope: Option<&str>,
         rate_limiter: &RateLimiter,
     ) -> Result<Value, OAuthError> {
         refresh::refresh(self, client, token, scope, rate_limiter).await
+    }
+
+    /// Returns the random name of this process among those that share the store.
+    pub(crate) fn process(&self) -> &str {
+        self.stamps.process()
+    }
+
+    /// Issues the first tokens of a grant again, for a client that did not receive them.
+    ///
+    /// `used` is the time at which the code was used, in seconds since 1970, and the process that
+    /// handled it. Returns `None` if that is too long ago, or if the grant was refreshed or has
+    /// ended meanwhile.
+    pub(crate) async fn repeat(
+        &self,
+        (client_id, client): (&str, &str),
+        id: &str,
+        used: (u64, &str),
+        rate_limiter: &RateLimiter,
+    ) -> Result<Option<Value>, OAuthError> {
+        if self.stamps.is_older(used, REPEATED, self.clock.now()) {
+            return Ok(None);
+        }
+        let found = self.users.grant_and_standing(id, client, None).await?;
+        let Some((grant, stored, standing)) = found else {
+            return Ok(None);
+        };
+        let is_active = standing.numbers == grant.numbers && self.clock.now() < grant.ends_at;
+        if grant.current > 0 || !is_active || !is_same(&grant.client, client) {
+            return Ok(None);
+        }
+        rate_limiter.admit(client, None)?;
+        let id = id.to_owned();
+        let found = FoundGrant {
+            id,
+            grant,
+            stored,
+            standing,
+            met: None,
+        };
+        record("grant", &found.id);
+        let scopes = self.downscoped(&found, None)?;
+        tracing::info!(
+            client,
+            grant = found.id,
+            "a code was redeemed again within seconds; its client receives the same grant's tokens"
+        );
+        issuer::tokens(self, client_id, &found, &scopes).map(Some)
     }
 
     /// Reads a refresh token, if this server made it.

@@ -214,7 +214,7 @@ async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
             now + 7_773_000
         )
     };
-    let grant = before.grant(3_000);
+    let grant = before.grant(3_660);
     let grant = format!(
         "{},\"is_referred_to\":true}}",
         grant.strip_suffix('}').unwrap()

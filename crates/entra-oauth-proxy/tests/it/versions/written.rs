@@ -120,7 +120,7 @@ pub(super) fn now(tenant: &DevTenant) -> u64 {
 }
 
 /// A record of a version that does not exist yet.
-pub(super) const LATER: &[u8] = b"\x03{\"all\":\"different\"}";
+pub(super) const LATER: &[u8] = b"\x04{\"all\":\"different\"}";
 
 /// Texts as version 0 wrote them, for ada and this client.
 pub(super) struct Before<'b> {
@@ -203,7 +203,7 @@ pub(super) async fn upstream(sealer: &Sealer, tenant: DevTenant) -> (DevTenant, 
     let grant = written.iter().find(|(key, _)| key.starts_with("grant/"));
     let (key, sealed) = grant.unwrap();
     let text = sealer.opened("record", key, sealed);
-    assert_eq!(text[0], 2, "the version");
+    assert_eq!(text[0], 3, "the version");
     let grant: Value = serde_json::from_slice(&text[1..]).unwrap();
     let token = |name: &str| grant["upstream"][name].as_str().unwrap().to_owned();
     let tokens = (token("access_token"), token("refresh_token"));

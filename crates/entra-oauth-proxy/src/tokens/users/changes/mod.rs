@@ -253,7 +253,7 @@ impl Users {
             return Ok(false);
         };
         let standing = self.standing(&grant.user, &grant.client).await?;
-        Ok(standing.numbers == grant.numbers)
+        Ok(standing.numbers == grant.numbers && self.clock.now() < grant.ends_at)
     }
 
     fn standing_of(
