@@ -4,10 +4,21 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::numbers::refine;
+
 /// The kind of a [`TokenError`](super::TokenError), by what can be done about it.
 ///
-/// The HTTP status and the response's `error`, `suberror` and `claims` decide the kind. AADSTS
-/// numbers never do, because Microsoft changes them.
+/// The HTTP status and the response's `error`, `suberror` and `claims` decide the kind. Microsoft
+/// changes its AADSTS numbers, so only a short list of them counts, with a source for each
+/// (`src/error/numbers.rs`):
+///
+/// - A number that passes by itself, such as 50196 or 90033, makes any refusal
+///   [`Throttled`](Self::Throttled) or [`Unavailable`](Self::Unavailable), unless the response has
+///   claims, or a suberror or number of the list that speaks against it.
+/// - Another number or suberror of the list makes an `invalid_grant` more precise, such as
+///   [`InteractionRequired`](Self::InteractionRequired) or [`AccessDenied`](Self::AccessDenied).
+///
+/// No number makes a refusal a success.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
@@ -17,12 +28,14 @@ pub enum TokenErrorKind {
     /// The user must do something that only an interactive sign-in can request: another factor, or
     /// what a policy demands.
     ///
-    /// The response has `interaction_required`, `login_required`, `account_selection_required`, or
-    /// `claims`. The claims belong in the next sign-in, or are passed to the client.
+    /// The response has `interaction_required`, `login_required`, `account_selection_required` or
+    /// `claims`, or is an `invalid_grant` about a factor or an expired password. The claims belong
+    /// in the next sign-in, or are passed to the client.
     InteractionRequired,
     /// A user or an administrator has not consented (`consent_required`).
     ConsentRequired,
-    /// The user or a policy denied access (`access_denied`).
+    /// The user, an administrator or a policy denied access (`access_denied`, or an
+    /// `invalid_grant` about an account that is disabled, not assigned or blocked).
     AccessDenied,
     /// Entra does not accept this application's id, secret, certificate or assertion
     /// (`invalid_client`, `unauthorized_client`).
@@ -37,9 +50,13 @@ pub enum TokenErrorKind {
     Misconfigured,
     /// The credential could not be read or made; nothing was sent.
     CredentialUnavailable,
-    /// Too many requests (429).
+    /// Too many requests (429), or the same one too often.
+    ///
+    /// Entra sends the latter as an `invalid_grant` with AADSTS50196, after 15 requests in 5
+    /// minutes. The refresh token stays valid: try again [later](super::TokenError::retry_after).
     Throttled,
-    /// Entra cannot respond now (5xx, 408, `temporarily_unavailable`, `server_error`).
+    /// Entra cannot respond now (5xx, 408, `temporarily_unavailable`, `server_error`, or a number
+    /// that says so).
     Unavailable,
     /// There was no response: no connection, or not in time.
     ///
@@ -108,14 +125,14 @@ impl TokenErrorKind {
         }
     }
 
-    /// Returns the kind of a refusal with this status, `error` and `suberror`, with or without
-    /// `claims`.
+    /// Returns the kind of a refusal with this status, `error` and `suberror`, with these AADSTS
+    /// numbers, and with or without `claims`.
     ///
     /// Source: Microsoft identity platform, "Handling error codes in your application".
     pub(super) fn of_refusal(
         status: StatusCode,
-        error: Option<&str>,
-        suberror: Option<&str>,
+        (error, suberror): (Option<&str>, Option<&str>),
+        codes: &[u64],
         has_claims: bool,
     ) -> Self {
         match status {
@@ -135,7 +152,7 @@ impl TokenErrorKind {
         if has_claims {
             return Self::InteractionRequired;
         }
-        match error {
+        let by_error = match error {
             "interaction_required" | "login_required" | "account_selection_required" => {
                 Self::InteractionRequired
             }
@@ -148,7 +165,8 @@ impl TokenErrorKind {
             }
             error if error.starts_with("unsupported_") => Self::Misconfigured,
             _ => Self::InvalidResponse,
-        }
+        };
+        refine(by_error, suberror, codes)
     }
 }
 
@@ -166,7 +184,7 @@ mod tests {
     fn of(status: u16, error: &str, suberror: &str, has_claims: bool) -> TokenErrorKind {
         let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
         let status = StatusCode::from_u16(status).unwrap();
-        TokenErrorKind::of_refusal(status, text(error), text(suberror), has_claims)
+        TokenErrorKind::of_refusal(status, (text(error), text(suberror)), &[], has_claims)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The error of a request that got no tokens, classified by what can be done about it.
 
 mod kind;
+mod numbers;
 mod refusal;
 mod remedy;
 
@@ -88,6 +89,9 @@ impl TokenError {
     /// Returns whether the same request may succeed later without any change.
     ///
     /// An authorization code may be used up nevertheless.
+    ///
+    /// It is `false` for [`InvalidResponse`](TokenErrorKind::InvalidResponse). A server between
+    /// this machine and Entra may cause it for a moment, but a wrong authority causes it for ever.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
@@ -106,6 +110,9 @@ impl TokenError {
     }
 
     /// Returns the time to wait that `Retry-After` demands (seconds or a date), at most five
+    /// minutes.
+    ///
+    /// If Entra received the same request too often (AADSTS50196) and names no time, it is five
     /// minutes.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -140,7 +147,8 @@ impl TokenError {
 
     /// Returns the AADSTS numbers of the response as text for a log, such as `AADSTS50173`.
     ///
-    /// Microsoft changes the numbers, so no decision should depend on them.
+    /// Microsoft changes the numbers, so no decision should depend on them. The few that count have
+    /// their effect on the [kind](TokenErrorKind).
     #[must_use]
     pub fn error_codes(&self) -> Option<String> {
         let codes = self.0.error_codes.iter();

@@ -6,11 +6,22 @@ use entra_http::retry_after;
 use http::Response;
 use serde_json::{Map, Value};
 
+use super::numbers::LOOP;
 use super::{ErrorParts, TokenError, TokenErrorKind};
 use crate::request::SentSecrets;
 
 /// Maximum wait that is passed on to the caller.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Length of Entra's window for counting equal requests, after which the earlier ones no longer
+/// count.
+///
+/// Source: <https://learn.microsoft.com/entra/identity-platform/reference-breaking-changes>, March
+/// 2019.
+const LOOP_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// Maximum number of AADSTS numbers that are kept for the log.
+const MAX_CODES: usize = 8;
 
 impl TokenError {
     /// Builds the error of a response whose status is not 200, with this document (RFC 6749 §5.2).
@@ -29,24 +40,33 @@ impl TokenError {
                 .map(str::to_owned)
         };
         let claims = text("claims").filter(|claims| !claims.is_empty());
-        let kind = TokenErrorKind::of_refusal(
-            response.status(),
-            word("error"),
-            word("suberror"),
-            claims.is_some(),
-        );
         let codes = document.get("error_codes").and_then(Value::as_array);
         let codes = codes.into_iter().flatten().filter_map(Value::as_u64);
+        let mut codes: Vec<u64> = codes.collect();
+        let kind = TokenErrorKind::of_refusal(
+            response.status(),
+            (word("error"), word("suberror")),
+            &codes,
+            claims.is_some(),
+        );
+        let retry_after = retry_after(response.headers()).map(|wait| wait.min(MAX_RETRY_AFTER));
+        let is_loop = codes.contains(&LOOP);
+        let passes = matches!(
+            kind,
+            TokenErrorKind::Throttled | TokenErrorKind::Unavailable
+        );
+        let wait = (is_loop && passes).then_some(LOOP_WINDOW);
+        codes.truncate(MAX_CODES);
         Self::of(ErrorParts {
             status: Some(response.status()),
             error: shown("error"),
             suberror: shown("suberror"),
             claims: claims.map(str::to_owned),
-            error_codes: codes.take(8).collect(),
+            error_codes: codes,
             correlation_id: shown("correlation_id"),
             trace_id: shown("trace_id"),
             timestamp: shown("timestamp"),
-            retry_after: retry_after(response.headers()).map(|wait| wait.min(MAX_RETRY_AFTER)),
+            retry_after: retry_after.or(wait),
             ..ErrorParts::new(kind)
         })
     }

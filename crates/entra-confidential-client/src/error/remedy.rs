@@ -1,7 +1,7 @@
 //! Remedies: the actions of an operator after a failed request.
 //!
-//! The kind decides. AADSTS numbers only choose a more precise text; if they change, the text of
-//! the kind remains.
+//! The kind decides. AADSTS numbers only choose a more precise text here; if they change, the text
+//! of the kind remains.
 
 use super::kind::TokenErrorKind;
 use crate::text::VALUE_NOT_ID;
@@ -134,7 +134,14 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
             "the user's tokens were revoked, for example by a new password: let the user sign in \
              again"
         }
-        (TokenErrorKind::InvalidGrant, 50_105) => {
+        (TokenErrorKind::Throttled, 50_196) => {
+            "the same request was sent 15 times within 5 minutes: wait 5 minutes, and cache tokens \
+             until they expire"
+        }
+        (TokenErrorKind::AccessDenied, 50_057) => {
+            "the user's account is disabled: an administrator can enable it"
+        }
+        (TokenErrorKind::AccessDenied, 50_105) => {
             "assign the user, or a group of the user, to the enterprise application"
         }
         (TokenErrorKind::InvalidGrant, 500_131) => {

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::support::{Script, Step, answer, error_of, json, refresh, refusal, tokens};
+use crate::support::{Script, Step, answer, code, error_of, json, refresh, refusal, tokens};
 
 #[tokio::test]
 async fn a_refusal_tells_the_operator_everything_but_the_description() {
@@ -39,19 +39,167 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
     assert_eq!(format!("{:?}", error.clone()), format!("{error:?}"));
 }
 
+/// Returns the refusal of a refresh with these members.
+fn refused(error: &str, suberror: &str, codes: &[u64]) -> Step {
+    let mut document = refusal(400, error, 0);
+    document["error_codes"] = json!(codes);
+    if !suberror.is_empty() {
+        document["suberror"] = json!(suberror);
+    }
+    json(400, &document)
+}
+
+async fn kind_of(error: &str, suberror: &str, codes: &[u64]) -> TokenErrorKind {
+    error_of(refused(error, suberror, codes)).await.kind()
+}
+
+const ERRORS: [(&str, TokenErrorKind); 4] = [
+    ("invalid_grant", TokenErrorKind::InvalidGrant),
+    ("invalid_client", TokenErrorKind::InvalidClient),
+    ("interaction_required", TokenErrorKind::InteractionRequired),
+    ("invalid_scope", TokenErrorKind::Misconfigured),
+];
+
+const PASSING: [(u64, TokenErrorKind); 8] = [
+    (50_196, TokenErrorKind::Throttled),
+    (90_055, TokenErrorKind::Throttled),
+    (50_033, TokenErrorKind::Unavailable),
+    (501_621, TokenErrorKind::Unavailable),
+    (90_006, TokenErrorKind::Unavailable),
+    (90_024, TokenErrorKind::Unavailable),
+    (90_033, TokenErrorKind::Unavailable),
+    (90_090, TokenErrorKind::Unavailable),
+];
+
+const LASTING: [(u64, TokenErrorKind); 17] = [
+    (50_132, TokenErrorKind::InvalidGrant),
+    (50_133, TokenErrorKind::InvalidGrant),
+    (50_173, TokenErrorKind::InvalidGrant),
+    (70_008, TokenErrorKind::InvalidGrant),
+    (700_082, TokenErrorKind::InvalidGrant),
+    (700_084, TokenErrorKind::InvalidGrant),
+    (70_043, TokenErrorKind::InvalidGrant),
+    (50_055, TokenErrorKind::InteractionRequired),
+    (50_072, TokenErrorKind::InteractionRequired),
+    (50_074, TokenErrorKind::InteractionRequired),
+    (50_076, TokenErrorKind::InteractionRequired),
+    (50_078, TokenErrorKind::InteractionRequired),
+    (50_079, TokenErrorKind::InteractionRequired),
+    (50_158, TokenErrorKind::InteractionRequired),
+    (65_001, TokenErrorKind::ConsentRequired),
+    (50_105, TokenErrorKind::AccessDenied),
+    (53_003, TokenErrorKind::AccessDenied),
+];
+
 #[tokio::test]
-async fn numbers_decide_nothing() {
-    // The numbers of an expired secret, missing consent, a multi-factor challenge and throttling.
-    for code in [7_000_222, 65_001, 50_076, 50_196, 90_033] {
-        for (error, expected) in [
-            ("invalid_grant", TokenErrorKind::InvalidGrant),
-            ("invalid_client", TokenErrorKind::InvalidClient),
-            ("interaction_required", TokenErrorKind::InteractionRequired),
-            ("invalid_scope", TokenErrorKind::Misconfigured),
-        ] {
-            let found = error_of(json(400, &refusal(400, error, code))).await;
-            assert_eq!(found.kind(), expected, "{error} {code}");
+async fn a_number_outside_the_table_decides_nothing() {
+    for code in [7_000_222, 54_005, 70_000, 90_002, 90_036, 9_002_313] {
+        for (error, expected) in ERRORS {
+            assert_eq!(
+                kind_of(error, "", &[code]).await,
+                expected,
+                "{error} {code}"
+            );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_passes_by_itself_is_retried_later_whatever_the_error() {
+    for (code, expected) in PASSING {
+        for (error, _) in ERRORS {
+            let found = error_of(refused(error, "", &[1, code, 2])).await;
+            assert_eq!(found.kind(), expected, "{error} {code}");
+            assert!(found.is_transient());
+            let five_minutes = Duration::from_secs(300);
+            let wait = (code == 50_196).then_some(five_minutes);
+            assert_eq!(found.retry_after(), wait, "{code}");
+        }
+    }
+    let found = error_of(refused("invalid_grant", "", &[50_196])).await;
+    assert!(found.remedy().contains("wait 5 minutes"), "{found}");
+    // The first of several decides.
+    let both = error_of(refused("invalid_grant", "", &[90_033, 50_196])).await;
+    assert_eq!(both.kind(), TokenErrorKind::Unavailable);
+    assert_eq!(both.retry_after(), Some(Duration::from_secs(300)));
+}
+
+#[tokio::test]
+async fn another_number_makes_only_an_invalid_grant_more_precise() {
+    let disabled = (50_057, TokenErrorKind::AccessDenied);
+    for (code, expected) in LASTING.into_iter().chain([disabled]) {
+        for (error, by_error) in ERRORS {
+            let expected = match error {
+                "invalid_grant" => expected,
+                _ => by_error,
+            };
+            let found = error_of(refused(error, "", &[1, code])).await;
+            assert_eq!(found.kind(), expected, "{error} {code}");
+            assert!(!found.is_transient() && found.retry_after().is_none());
+        }
+    }
+    let found = error_of(refused("invalid_grant", "", &[50_057])).await;
+    assert!(found.remedy().contains("disabled"), "{}", found.remedy());
+    let found = error_of(refused("invalid_grant", "", &[50_105])).await;
+    assert!(found.remedy().contains("assign"), "{}", found.remedy());
+}
+
+#[tokio::test]
+async fn a_suberror_of_the_table_makes_an_invalid_grant_more_precise() {
+    for (suberror, expected) in [
+        ("basic_action", TokenErrorKind::InteractionRequired),
+        ("additional_action", TokenErrorKind::InteractionRequired),
+        ("user_password_expired", TokenErrorKind::InteractionRequired),
+        ("consent_required", TokenErrorKind::ConsentRequired),
+        ("bad_token", TokenErrorKind::InvalidGrant),
+        ("token_expired", TokenErrorKind::InvalidGrant),
+        ("message_only", TokenErrorKind::AccessDenied),
+        ("client_mismatch", TokenErrorKind::InvalidGrant),
+    ] {
+        assert_eq!(kind_of("invalid_grant", suberror, &[]).await, expected);
+    }
+    let found = kind_of("interaction_required", "message_only", &[53_003]).await;
+    assert_eq!(found, TokenErrorKind::InteractionRequired);
+}
+
+/// Checks that a refusal for good is not retried because of another number in it.
+#[tokio::test]
+async fn a_number_that_passes_counts_only_if_nothing_speaks_against_it() {
+    for (code, expected) in LASTING {
+        for codes in [[50_196, code], [code, 50_196]] {
+            assert_eq!(kind_of("invalid_grant", "", &codes).await, expected);
+        }
+    }
+    // The ninth number is not logged, but counts.
+    let mut codes = vec![50_196; 8];
+    codes.push(50_173);
+    let found = kind_of("invalid_grant", "", &codes).await;
+    assert_eq!(found, TokenErrorKind::InvalidGrant);
+    for suberror in ["bad_token", "token_expired"] {
+        let found = kind_of("invalid_grant", suberror, &[50_196]).await;
+        assert_eq!(found, TokenErrorKind::InvalidGrant);
+    }
+    let found = kind_of("invalid_grant", "something_new", &[50_196]).await;
+    assert_eq!(found, TokenErrorKind::Throttled);
+
+    let mut document = refusal(400, "invalid_grant", 50_196);
+    document["claims"] = json!("{}");
+    let found = error_of(json(400, &document)).await;
+    assert_eq!(found.kind(), TokenErrorKind::InteractionRequired);
+    assert_eq!(found.retry_after(), None);
+
+    // A number counts only as a number, and only in a refusal of Entra's form.
+    for document in [
+        json!({"error": "invalid_grant", "error_description": "AADSTS50196: x"}),
+        json!({"error": "invalid_grant", "error_codes": ["50196"]}),
+        json!({"error": "invalid_grant", "error_codes": 50_196}),
+    ] {
+        let found = error_of(json(400, &document)).await;
+        assert_eq!(found.kind(), TokenErrorKind::InvalidGrant, "{document}");
+    }
+    for status in [200, 302, 400] {
+        let found = error_of(json(status, &json!({"error_codes": [50_196]}))).await;
+        assert_eq!(found.kind(), TokenErrorKind::InvalidResponse);
     }
 }
 
@@ -69,7 +217,7 @@ async fn claims_are_handed_on_unchanged() {
     let error = error_of(json(400, &document)).await;
     assert_eq!(
         (error.kind(), error.claims()),
-        (TokenErrorKind::InvalidGrant, None)
+        (TokenErrorKind::InteractionRequired, None)
     );
 }
 
@@ -157,7 +305,7 @@ async fn an_answer_is_read_up_to_its_limit() {
 async fn an_error_without_ids_has_the_one_that_was_sent() {
     let script = Script::new([Step::Answer(answer(502, "")), Step::Fail("broken".into())]);
     for _ in 0..2 {
-        let error = script.client().send(refresh()).await.unwrap_err();
+        let error = script.client().send(code()).await.unwrap_err();
         let sent = script.sent().pop().unwrap();
         let sent = sent.headers["client-request-id"].to_str().unwrap();
         assert_eq!(error.correlation_id(), Some(sent));

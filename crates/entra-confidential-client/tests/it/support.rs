@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use entra_confidential_client::{
-    BoxError, ConfidentialClient, ConfidentialClientBuilder, Credential, Secret, TokenError,
-    TokenRequest,
+    AuthorizationCode, BoxError, ConfidentialClient, ConfidentialClientBuilder, Credential, Secret,
+    TokenError, TokenRequest,
 };
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -227,10 +227,18 @@ pub(crate) fn refresh() -> TokenRequest {
     TokenRequest::refresh_token(REFRESH_TOKEN, SCOPES)
 }
 
-/// Returns the error of one refresh for which the endpoint does this step.
+/// Returns a request that redeems a code, and so is sent only once.
+pub(crate) fn code() -> TokenRequest {
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
+    TokenRequest::authorization_code(code, SCOPES)
+}
+
+/// Returns the error of one redemption of a code for which the endpoint does this step.
 pub(crate) async fn error_of(step: Step) -> TokenError {
     let script = Script::new([step]);
-    script.client().send(refresh()).await.unwrap_err()
+    script.client().send(code()).await.unwrap_err()
 }
 
 /// A certificate with its key.
