@@ -50,6 +50,9 @@ impl ConfidentialClient {
     /// caller.
     const MAX_WAIT: Duration = Duration::from_secs(2);
 
+    /// The pause before a repetition if Entra names no time.
+    const PAUSE: Duration = Duration::from_millis(500);
+
     /// Returns the "Application (client) ID".
     #[must_use]
     pub fn client_id(&self) -> &str {
@@ -77,10 +80,18 @@ impl ConfidentialClient {
     /// the repetition:
     ///
     /// - immediately, if the standard client could not even connect
+    /// - immediately, if the connection broke ([`NoResponse`](TokenErrorKind::NoResponse))
     /// - after a `Retry-After` of 2 s or less, if Entra is busy
     ///   ([`Throttled`](TokenErrorKind::Throttled) or [`Unavailable`](TokenErrorKind::Unavailable))
-    ///   and the request does not redeem an authorization code. Entra takes a second use of a code
-    ///   for theft.
+    /// - after half a second, if Entra is `Unavailable` and names no time, such as a 500, 502, 503
+    ///   or 504 without `Retry-After`
+    /// - after half a second, if the response has status 200, but no tokens: HTML, or JSON that ends
+    ///   in the middle ([`InvalidResponse`](TokenErrorKind::InvalidResponse))
+    ///
+    /// A request that redeems an authorization code is repeated in the first case only, because
+    /// Entra takes a second use of a code for theft. A longer `Retry-After` is respected: a server
+    /// that names a time is not asked sooner. `Throttled` without a time and AADSTS50196 are not
+    /// repeated: too many requests are their cause.
     ///
     /// Dropping the future ends the request.
     ///
@@ -186,12 +197,18 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
     if error.was_not_sent() {
         return Some(Duration::ZERO);
     }
-    let is_busy = matches!(
-        error.kind(),
-        TokenErrorKind::Throttled | TokenErrorKind::Unavailable
-    );
-    let wait = error.retry_after()?;
-    (is_busy && request.is_repeatable() && wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
+    if !request.is_repeatable() || error.is_loop() {
+        return None;
+    }
+    let wait = match error.kind() {
+        TokenErrorKind::Throttled => error.retry_after()?,
+        TokenErrorKind::Unavailable => error.retry_after().unwrap_or(ConfidentialClient::PAUSE),
+        // The time limit is not among these errors: it ends the repetition as well.
+        TokenErrorKind::NoResponse => Duration::ZERO,
+        TokenErrorKind::InvalidResponse if error.status() == Some(200) => ConfidentialClient::PAUSE,
+        _ => return None,
+    };
+    (wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
 }
 
 /// Builds the error of a request to this host and port that got no response.

@@ -37,6 +37,8 @@ struct ErrorParts {
     trace_id: Option<String>,
     timestamp: Option<String>,
     retry_after: Option<Duration>,
+    /// Entra received the same request too often.
+    is_loop: bool,
     /// The standard client knows that no connection was made.
     was_not_sent: bool,
     /// The name of the requested grant in OAuth.
@@ -213,6 +215,11 @@ impl TokenError {
         self.0.was_not_sent
     }
 
+    /// Returns `true` if Entra received the same request too often (AADSTS50196).
+    pub(crate) fn is_loop(&self) -> bool {
+        self.0.is_loop
+    }
+
     /// Writes the error to the log: at WARN with the count if a line is due, else at DEBUG.
     ///
     /// `tenant` is the tenant that the request named, if any.
@@ -264,6 +271,7 @@ impl ErrorParts {
             trace_id: None,
             timestamp: None,
             retry_after: None,
+            is_loop: false,
             was_not_sent: false,
             grant_type: "",
             is_local: false,

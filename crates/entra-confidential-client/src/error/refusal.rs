@@ -67,6 +67,7 @@ impl TokenError {
             trace_id: shown("trace_id"),
             timestamp: shown("timestamp"),
             retry_after: retry_after.or(wait),
+            is_loop,
             ..ErrorParts::new(kind)
         })
     }

@@ -9,6 +9,7 @@ mod errors;
 mod grants;
 mod redaction;
 mod remedies;
+mod repetition;
 mod settings;
 #[cfg(feature = "reqwest")]
 mod standard_client;

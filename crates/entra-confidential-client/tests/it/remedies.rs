@@ -103,7 +103,7 @@ async fn the_development_tenant_is_said_to_have_no_exchange_of_tokens() {
 
 #[tokio::test]
 async fn no_answer_names_host_and_port() {
-    let error = error_of(refresh(), Step::Fail("connection reset".into())).await;
+    let error = error_of(code(), Step::Fail("connection reset".into())).await;
     assert_eq!(error.kind(), TokenErrorKind::NoResponse);
     let text = "no response from login.microsoftonline.com:443: the HTTP client failed: \
         connection reset (";

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use entra_confidential_client::{AuthorizationCode, Secret, TokenErrorKind, TokenRequest};
+use entra_confidential_client::{Secret, TokenErrorKind, TokenRequest};
 use http::HeaderValue;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{
-    CLIENT_SECRET, CODE, Logs, SCOPES, Script, Step, USER_TOKEN, VERIFIER, answer, json, refresh,
-    refusal, tokens,
+    CLIENT_SECRET, Logs, SCOPES, Script, Step, USER_TOKEN, answer, code, json, refresh, refusal,
+    tokens,
 };
 
 fn busy(status: u16, retry_after: &'static str) -> Step {
@@ -20,13 +21,6 @@ fn busy(status: u16, retry_after: &'static str) -> Step {
 
 fn slow(seconds: u64, step: Step) -> Step {
     Step::Slow(Duration::from_secs(seconds), Box::new(step))
-}
-
-fn code() -> TokenRequest {
-    let code = AuthorizationCode::new(CODE)
-        .redirect_uri("https://app.contoso.com/callback")
-        .code_verifier(VERIFIER);
-    TokenRequest::authorization_code(code, SCOPES)
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,13 +80,65 @@ async fn nothing_is_repeated_that_a_wait_would_not_help() {
         busy(503, "3"),
         busy(400, "1"),
         busy(302, "1"),
-        Step::Answer(answer(503, "{}")),
         Step::Answer(answer(429, "{}")),
-        Step::Fail("reset".into()),
+        Step::Answer(answer(204, "")),
+        Step::Answer(answer(404, "<html>not found</html>")),
+        json(400, &refusal(400, "invalid_grant", 50_173)),
+        json(400, &refusal(400, "invalid_grant", 50_196)),
+        json(429, &refusal(429, "invalid_grant", 50_196)),
+        json(503, &refusal(503, "temporarily_unavailable", 50_196)),
         slow(4, busy(503, "2")),
+        slow(5, Step::Answer(answer(500, ""))),
+        slow(6, Step::Fail("reset".into())),
     ] {
         let script = Script::new([step]);
         script.client().send(refresh()).await.unwrap_err();
+        assert_eq!(script.sent().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_succeed_at_once_is_sent_once_more() {
+    let document = json!({"error": "temporarily_unavailable", "error_codes": [90_033]});
+    let cases: [(fn() -> Step, u64); 8] = [
+        (|| Step::Answer(answer(500, "<html>")), 500),
+        (|| Step::Answer(answer(502, "")), 500),
+        (|| Step::Answer(answer(503, "{}")), 500),
+        (|| Step::Answer(answer(504, "{}")), 500),
+        (|| Step::Answer(answer(200, "{\"access_to")), 500),
+        (|| Step::Answer(answer(200, "<html>sign in</html>")), 500),
+        (|| Step::Fail("reset".into()), 0),
+        (|| slow(4, Step::Fail("reset".into())), 4_000),
+    ];
+    for request in [
+        refresh(),
+        TokenRequest::client_credentials(["https://graph.microsoft.com/.default"]),
+        TokenRequest::on_behalf_of(USER_TOKEN, SCOPES),
+    ] {
+        for (step, pause) in cases {
+            let started = Instant::now();
+            let script = Script::new([step(), json(200, &tokens())]);
+            script.client().send(request.clone()).await.unwrap();
+            assert_eq!(started.elapsed().as_millis(), u128::from(pause));
+
+            let script = Script::new([step(), json(400, &document)]);
+            let error = script.client().send(request.clone()).await.unwrap_err();
+            assert_eq!(error.kind(), TokenErrorKind::Unavailable);
+            assert_eq!(script.sent().len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_entra_reports_is_not_fed_whatever_it_says() {
+    for status in [400, 429] {
+        let mut response = answer(status, refusal(status, "invalid_grant", 50_196).to_string());
+        let headers = response.headers_mut();
+        headers.insert("retry-after", HeaderValue::from_static("1"));
+        let script = Script::new([Step::Answer(response)]);
+        let error = script.client().send(refresh()).await.unwrap_err();
+        assert_eq!(error.kind(), TokenErrorKind::Throttled);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
         assert_eq!(script.sent().len(), 1);
     }
 }
@@ -102,6 +148,8 @@ async fn a_code_is_sent_once_whatever_happens() {
     for step in [
         busy(503, "0"),
         busy(429, "0"),
+        Step::Answer(answer(500, "")),
+        Step::Answer(answer(200, "<html>")),
         Step::Fail("reset".into()),
         slow(60, json(200, &tokens())),
     ] {
