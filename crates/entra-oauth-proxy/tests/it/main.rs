@@ -17,6 +17,7 @@ mod demands;
 mod discovery;
 mod disk;
 mod ended_by_operator;
+mod entras_words;
 mod floods;
 mod grants_of_users;
 mod hostile;
