@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A minimal browser with a simulated user.
 
-It opens the URL, keeps cookies, follows redirects, and presses the user's button in each form.
+It opens the URL, keeps cookies, follows redirects and the refreshes of pages, and presses the user's
+button in each form.
 
 usage: browser.py URL, with the variable PERSON set to a file that contains `approve` or `deny`, the
 user's decision. Returns immediately, as a command that opens a browser does.
@@ -18,11 +19,12 @@ from html.parser import HTMLParser
 
 
 class Form(HTMLParser):
-    """The form of a page, with those of the given buttons pressed that it has."""
+    """The form of a page, with those of the given buttons pressed that it has, or its refresh."""
 
     def __init__(self, page, buttons):
         super().__init__()
         self.buttons, self.action, self.fields, self.pressed = buttons, None, [], False
+        self.refresh = None
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -32,6 +34,8 @@ class Form(HTMLParser):
             self.action = attributes.get("action") or ""
         elif tag == "input" and attributes.get("type") == "hidden":
             self.fields.append(field)
+        elif tag == "meta" and (attributes.get("http-equiv") or "").lower() == "refresh":
+            _, _, self.refresh = attributes["content"].partition("url=")
         elif tag == "button" and field in self.buttons:
             self.fields.append(field)
             self.pressed = True
@@ -69,7 +73,7 @@ def browse(url, buttons):
     while True:
         with ask(browser, url, form) as answer:
             page = Form(answer.read().decode(errors="replace"), buttons)
-            location = answer.headers["location"]
+            location = answer.headers["location"] or page.refresh
         if location:
             url, form = urllib.parse.urljoin(url, location), None
         elif page.action is None:

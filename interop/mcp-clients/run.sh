@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs MCP clients of other projects against a server behind the proxy. Each signs in, calls a tool,
-# refreshes, and is refused after revocation. The Python packages include Node 22, so the version of
-# the machine's Node does not matter.
-# usage: run.sh [CLIENT...], such as rmcp, mcp, fastmcp, mcp-typescript
+# Runs MCP clients of other projects against a server behind the proxy, and compares what they do
+# with the table in `docs/clients.md` of the proxy. The Python packages include Node 22, so the
+# version of the machine's Node does not matter.
+# usage: run.sh [--write] [CLIENT...], such as rmcp, mcp, fastmcp, typescript-1, typescript-2,
+#   mcp-remote, inspector; --write updates the table
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -16,6 +17,6 @@ PATH=$work/venv/bin:$PATH
 export PYTHONDONTWRITEBYTECODE=1
 pip install --quiet --retries 10 --disable-pip-version-check -r requirements.txt
 cp package.json package-lock.json clients/typescript_sdk.mjs "$work"
-(cd "$work" && npm ci --loglevel=error --fetch-retries=5 --no-audit --no-fund >/dev/null)
+(cd "$work" && npm ci --ignore-scripts --loglevel=error --fetch-retries=5 --no-audit --no-fund >/dev/null)
 
 python play.py "$programs" "$work/node_modules" "$@"

@@ -19,7 +19,7 @@
 //! | `LISTEN` | the address to listen on; default: `127.0.0.1:8080` |
 //! | `PUBLIC_URL` | the URL at which browsers and clients reach the server; default: `http://` and the address it listens on |
 //! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, `ENTRA_CLIENT_SECRET` | with `--real`: the app registration |
-//! | `DATA_DIRECTORY` | with `--real`: an existing directory for sign-ins and keys, so that users stay signed in over a restart |
+//! | `DATA_DIRECTORY` | with `--real`: an existing directory for sign-ins and keys, so that clients stay registered and users signed in over a restart |
 //! | `ENTRA_PROXY_KEYS` | with `--real`: your own keys in place of those in the directory, made with `openssl rand -base64 32` |
 
 use std::error::Error;
@@ -242,10 +242,7 @@ fn of_real_tenant(
     let settings = settings
         .env()
         .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?);
-    let settings = match variable("DATA_DIRECTORY") {
-        Some(directory) => settings.data_directory(directory),
-        None => settings,
-    };
+    let settings = settings.data_directory(std::env::var("DATA_DIRECTORY")?);
     Ok(match variable("ENTRA_PROXY_KEYS") {
         Some(keys) => settings.keys(ProxyKeys::from_base64(&keys)?),
         None => settings,
@@ -259,6 +256,7 @@ fn tell_what_is_missing() -> Result<(), Box<dyn Error>> {
         "ENTRA_CLIENT_ID",
         "ENTRA_CLIENT_SECRET",
         "PUBLIC_URL",
+        "DATA_DIRECTORY",
     ];
     let missing: Vec<&str> = needed
         .into_iter()
@@ -295,6 +293,12 @@ fn introduce(proxy: &EntraOAuthProxy, public_url: &str, tenant: Option<&DevTenan
     println!("  claude mcp add --transport http notes {url}");
     println!("  code --add-mcp '{{\"name\":\"notes\",\"type\":\"http\",\"url\":\"{url}\"}}'");
     println!("  npx @modelcontextprotocol/inspector   # Streamable HTTP, {url}");
+    if tenant.is_some() {
+        println!(
+            "\nThe local tenant, sign-ins and keys end with this program: then remove the server"
+        );
+        println!("from the client, and add it again. With --real, DATA_DIRECTORY keeps them.");
+    }
     println!("\nServing, Ctrl-C ends it.");
 }
 

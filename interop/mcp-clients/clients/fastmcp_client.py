@@ -9,9 +9,9 @@ from repl import MCP_URL, obey
 client = Client(MCP_URL, auth="oauth")
 
 
-async def call():
+async def call(tool):
     async with client:
-        result = await client.call_tool("whoami")
+        result = await client.call_tool(tool)
         return result.content[0].text
 
 

@@ -52,14 +52,14 @@ async def come_back():
     return AuthorizationCodeResult(**listener.answer)
 
 
-async def call():
+async def call(tool):
     async with (
         httpx2.AsyncClient(auth=provider, timeout=30) as http,
         streamable_http_client(MCP_URL, http_client=http) as (read, write, *_),
         ClientSession(read, write) as session,
     ):
         await session.initialize()
-        result = await session.call_tool("whoami")
+        result = await session.call_tool(tool)
         return result.content[0].text
 
 

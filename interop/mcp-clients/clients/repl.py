@@ -11,15 +11,22 @@ import urllib.request
 MCP_URL = os.environ["MCP_URL"]
 
 
-async def obey(call, tokens_and_client_id):
+def jump():
+    """Moves this process's clock forward by 66 minutes, past the expiry of the token."""
+    before = time.time
+    time.time = lambda: before() + 66 * 60
+    return ""
+
+
+async def obey(call, tokens_and_client_id, let_an_hour_pass=jump):
     """Runs commands until the input ends.
 
-    `call` calls the tool; `tokens_and_client_id` reads the client's own storage.
+    `call` calls the tool that it is given; `tokens_and_client_id` reads the client's own storage.
     """
     while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
         try:
-            if command == "call":
-                said = await call()
+            if command.startswith("call "):
+                said = await call(command.removeprefix("call "))
             elif command == "an hour passes":
                 said = let_an_hour_pass()
             elif command == "revoke":
@@ -37,15 +44,8 @@ def leaves(error):
     return [leaf for each in inner for leaf in leaves(each)] or [f"{type(error).__name__}: {error}"]
 
 
-def let_an_hour_pass():
-    """Moves this process's clock forward by 66 minutes, past the expiry of the token."""
-    before = time.time
-    time.time = lambda: before() + 66 * 60
-    return ""
-
-
 def revoke(tokens, client_id):
-    """Revokes the refresh token (RFC 7009). Neither client has a function for this."""
+    """Revokes the refresh token (RFC 7009). No client has a function for this alone."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     origin = MCP_URL.removesuffix("/mcp")
     with opener.open(f"{origin}/.well-known/oauth-authorization-server", timeout=30) as answer:

@@ -1,16 +1,17 @@
 // The MCP SDK for TypeScript: its client and `OAuthClientProvider`, with the storage and the loopback
 // listener that its users must write.
+// usage: typescript_sdk.mjs VERSION, the major version: 1 or 2.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 
-import {
-  Client,
-  StreamableHTTPClientTransport,
-  UnauthorizedError,
-} from "@modelcontextprotocol/client";
+const one = process.argv[2] === "1";
+const sdk = one ? "@modelcontextprotocol/sdk/client" : "@modelcontextprotocol/client";
+const { Client } = await import(one ? `${sdk}/index.js` : sdk);
+const { StreamableHTTPClientTransport } = await import(one ? `${sdk}/streamableHttp.js` : sdk);
+const { UnauthorizedError } = await import(one ? `${sdk}/auth.js` : sdk);
 
 const url = new URL(process.env.MCP_URL);
 
@@ -61,12 +62,12 @@ class Provider {
 
 const provider = new Provider();
 
-async function callOnce() {
+async function callOnce(tool) {
   const client = new Client({ name: "interop", version: "0" });
   const transport = new StreamableHTTPClientTransport(url, { authProvider: provider });
   try {
     await client.connect(transport);
-    const result = await client.callTool({ name: "whoami" });
+    const result = await client.callTool({ name: tool });
     return result.content[0].text;
   } catch (error) {
     if (!(error instanceof UnauthorizedError)) throw error;
@@ -80,7 +81,7 @@ async function callOnce() {
 }
 
 const commands = {
-  call: async () => (await callOnce()) ?? (await callOnce()),
+  call: async (tool) => (await callOnce(tool)) ?? (await callOnce(tool)),
   // The client ignores the clock: it refreshes when the server refuses a token.
   "an hour passes": async () => "",
   // RFC 7009 revocation, for which the SDK has no function.
@@ -96,9 +97,10 @@ const commands = {
   },
 };
 
-for await (const command of createInterface({ input: process.stdin })) {
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = line.startsWith("call ") ? "call" : line;
   try {
-    console.log("ok", await commands[command]());
+    console.log("ok", await commands[command](line.slice("call ".length)));
   } catch (error) {
     console.log("failed", String(error).replaceAll("\n", " "));
   }

@@ -178,10 +178,10 @@ impl EntraOAuthProxyBuilder {
         );
         if proxy_keys.is_generated() {
             tracing::warn!(
-                "no keys are set, so this process generated its own: after a restart every client \
-                 must register again and every user must sign in again, and a second instance does \
-                 not know them; set data_directory(..), which stores the keys, or keys(..), with a \
-                 key from: openssl rand -base64 32"
+                "no keys are set, so this process generated its own: after a restart, and at a \
+                 second instance, no client is known, and some fail until their users remove this \
+                 server from them and add it again; set data_directory(..), which stores the keys \
+                 and the sign-ins, or keys(..), with a key from: openssl rand -base64 32"
             );
         }
         describe_metrics();

@@ -251,7 +251,7 @@ impl EntraOAuthProxyBuilder {
     /// Sets the keys of this server.
     ///
     /// They are needed if there is more than one instance. They are also needed if clients are to
-    /// stay signed in over a restart and no [data directory](Self::data_directory) keeps the keys.
+    /// stay registered over a restart and no [data directory](Self::data_directory) keeps the keys.
     pub fn keys(mut self, keys: ProxyKeys) -> Self {
         self.keys = Some(keys);
         self

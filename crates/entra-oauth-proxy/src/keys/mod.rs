@@ -90,8 +90,10 @@ impl ProxyKeys {
 
     /// Generates a key that exists only in this process.
     ///
-    /// After a restart, all clients must register and all users must sign in again. A second
-    /// instance does not know the key.
+    /// After a restart, no client is known, and all users must sign in again. Some clients register
+    /// again. Others [fail](crate::_guide::connecting_clients#what-clients-do) until their users remove
+    /// this server from them and add it again. A second instance does not know the key. A [data
+    /// directory](crate::EntraOAuthProxyBuilder::data_directory) keeps its keys over a restart.
     #[must_use]
     pub fn generate() -> Self {
         Self {

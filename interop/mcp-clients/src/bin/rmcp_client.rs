@@ -31,11 +31,11 @@ async fn main() -> Result<(), Failure> {
     };
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     while let Some(command) = commands.next_line().await? {
-        let done = match command.as_str() {
-            "call" => client.call().await,
-            "an hour passes" => client.let_an_hour_pass().await,
-            "revoke" => client.revoke().await,
-            other => Err(other.into()),
+        let done = match (command.as_str(), command.strip_prefix("call ")) {
+            (_, Some(tool)) => client.call(tool).await,
+            ("an hour passes", _) => client.let_an_hour_pass().await,
+            ("revoke", _) => client.revoke().await,
+            (other, _) => Err(other.into()),
         };
         match done {
             Ok(said) => println!("ok {said}"),
@@ -54,17 +54,17 @@ struct Client {
 
 impl Client {
     /// Calls the tool, and signs in first if the server requires it.
-    async fn call(&mut self) -> Result<String, Failure> {
+    async fn call(&mut self, tool: &str) -> Result<String, Failure> {
         let auth = match &self.auth {
             Some(auth) => auth.clone(),
             None => AuthClient::new(local_client()?, self.manager().await?),
         };
-        let refused = match whoami(&self.url, auth).await? {
+        let refused = match call_once(&self.url, tool, auth).await? {
             Ok(said) => return Ok(said),
             Err(challenge) => challenge,
         };
         let auth = self.sign_in(&refused).await?;
-        let said = whoami(&self.url, auth.clone()).await?;
+        let said = call_once(&self.url, tool, auth.clone()).await?;
         self.auth = Some(auth);
         said.map_err(Failure::from)
     }
@@ -127,8 +127,9 @@ impl Client {
 }
 
 /// Returns the tool's reply, or the challenge if the server refuses the client.
-async fn whoami(
+async fn call_once(
     url: &str,
+    tool: &str,
     auth: AuthClient<reqwest::Client>,
 ) -> Result<Result<String, String>, Failure> {
     let config = StreamableHttpClientTransportConfig::with_uri(url);
@@ -140,7 +141,9 @@ async fn whoami(
             None => return Err(error.into()),
         },
     };
-    let result = mcp.call_tool(CallToolRequestParams::new("whoami")).await;
+    let result = mcp
+        .call_tool(CallToolRequestParams::new(tool.to_owned()))
+        .await;
     mcp.cancel().await?;
     match result {
         Ok(result) => {
