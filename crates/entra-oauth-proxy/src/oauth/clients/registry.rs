@@ -22,6 +22,11 @@ use crate::crypto::{base64url, from_base64url, hash, is_same};
 use crate::keys::{Keyring, Purpose, Unreadable};
 use crate::telemetry::Finding;
 
+/// Description of `invalid_client` for an id that this server cannot read: the client's remedy, and
+/// its user's.
+const UNKNOWN: &str = "this client_id is not known here: register again, or remove this server \
+                       from the application and add it again";
+
 /// A client that the operator configures in advance.
 ///
 /// It is for products in which a user types in a client id, and perhaps a secret.
@@ -339,10 +344,7 @@ impl ClientRegistry {
         headers: &HeaderMap,
         parameters: &Parameters,
     ) -> Result<(String, Client), OAuthError> {
-        let refused = |found: &str| {
-            let finding = Finding::from("the client is unknown, or its secret is wrong");
-            OAuthError::new(ErrorCode::InvalidClient, finding.found(found))
-        };
+        let refused = |text: &'static str| OAuthError::new(ErrorCode::InvalidClient, text);
         let basic = basic_credentials(headers)?;
         let in_form = parameters.one("client_id")?;
         let secret_in_form = parameters.one("client_secret")?;
@@ -368,7 +370,7 @@ impl ClientRegistry {
                 vec![id.to_owned()],
                 secret_in_form.into_iter().map(str::to_owned).collect(),
             ),
-            (None, None) => return Err(refused("no client_id")),
+            (None, None) => return Err(refused("the request has no client_id")),
         };
         let mut found = Err(Unreadable::Malformed);
         for id in ids {
@@ -382,7 +384,7 @@ impl ClientRegistry {
             }
         }
         let (id, client) = found.map_err(|unreadable| match unreadable {
-            Unreadable::Malformed => refused("an unknown client_id"),
+            Unreadable::Malformed => refused(UNKNOWN),
             // With `invalid_client`, the client would discard its registration.
             Unreadable::Later => OAuthError::later(),
         })?;
@@ -401,9 +403,9 @@ impl ClientRegistry {
         match is_right {
             true => Ok((id, client)),
             false => Err(refused(match client.secret {
-                Secret::None => "a client_secret, but the client has none",
-                _ if secrets.iter().all(String::is_empty) => "no client_secret",
-                _ => "a wrong client_secret",
+                Secret::None => "this client has no secret, so send none",
+                _ if secrets.iter().all(String::is_empty) => "the client's secret is missing",
+                _ => "the client's secret is wrong",
             })),
         }
     }
