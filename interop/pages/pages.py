@@ -286,6 +286,8 @@ def cancels(browser, client):
     error = parameter(browser.arrives(client.redirect_uri), "error")
     assert error == "access_denied", error
     browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
+    # Without the session of the sign-in before, at which the tenant would not ask.
+    browser.driver.delete_cookie("ESTSAUTH")
     browser.tab_to("Continue to sign in")
     browser.press(SPACE)
     browser.arrives(f"{AUTHORITY}/authorize")

@@ -45,8 +45,8 @@
 //!   the content of the next JWKS documents: outdated keys, an empty set, or entries that should
 //!   not be there.
 //! - [`People`], returned by [`DevTenant::people`], signs users in without a browser, disables
-//!   them, ends their sessions and requires another sign-in. It also withdraws consent and approves
-//!   scopes.
+//!   them, starts and ends their sessions and requires another sign-in. It also withdraws consent
+//!   and approves scopes.
 //! - [`Time`], returned by [`DevTenant::time`], lets time pass, or moves only the wall clock.
 //! - [`SigningKeys::document_of`] and the shared endpoints hold the keys of personal accounts and
 //!   of another cloud, as Entra's shared documents do. [`DevTenantBuilder::external_id`] plays a
@@ -120,6 +120,26 @@
 //! - The tenant checks PKCE if the client uses it, and does not require it.
 //! - One request may authorize scopes of several APIs. Each token request is for one of the APIs.
 //!
+//! # Single sign-on
+//!
+//! A browser in which a user has signed in on the page has a session, by the cookie `ESTSAUTH`. The
+//! tenant responds to its next authorization request at once, with a code for this user. It shows
+//! the page in these cases, as Entra does:
+//!
+//! - `prompt` is `login`, `select_account` or `consent`.
+//! - `login_hint` names another user.
+//! - The user has not consented to a requested scope for this application, or an administrator must
+//!   approve it.
+//! - The user is [disabled](People::disable) or [must sign in again](People::require_interaction).
+//!
+//! With `prompt=none`, the response is the [refusal](#refusals) instead. If several users sign in
+//! in one browser, the last one has the session. The session ends when the browser signs out, when
+//! the user's [sessions are revoked](People::revoke_sessions), and with the tenant. Browsers do not
+//! separate cookies by port, so of two tenants on one host, a browser has a session at the one
+//! where the user signed in last.
+//!
+//! [`People::start_session`] starts a session without a page, in every browser that has none.
+//!
 //! # Single-page applications
 //!
 //! A script in a browser, such as MSAL.js or Swagger UI, redeems codes from its own origin. Entra
@@ -151,9 +171,9 @@
 //! | 50034, 50057 | | a user who does not exist; [`disable`](People::disable) |
 //! | 65004 | `access_denied` | `decline=1`, [`decline`](People::decline) |
 //! | 90094 | `access_denied` | [`require_admin_approval`](People::require_admin_approval), and `prompt=consent` after [`approve_as_admin`](People::approve_as_admin) |
-//! | 50058 | `login_required` | `prompt=none` before [`start_session`](People::start_session) |
+//! | 50058 | `login_required` | `prompt=none` without a [session](#single-sign-on), or with another user's `login_hint` |
 //! | 65001 | `consent_required` | `prompt=none` before the user has signed in on the page, or after [`withdraw_consent`](People::withdraw_consent) |
-//! | 50076 | `interaction_required` | `prompt=none` after [`require_interaction`](People::require_interaction) |
+//! | 50076, 50057 | `interaction_required` | `prompt=none` after [`require_interaction`](People::require_interaction); after [`disable`](People::disable) |
 //! | 70011 | `invalid_scope` | a malformed scope; `.default` together with another scope |
 //! | 650053 | `invalid_client` | a scope that its API does not expose; a scope without an API counts as Graph's |
 //! | 500011 | `invalid_resource` | an API that does not exist |

@@ -32,8 +32,9 @@ impl<'t> People<'t> {
 
     /// Signs this user in without a browser, and returns the URL to which the response redirects.
     ///
-    /// The method picks the user on the page to which the authorization request leads. The URL has
-    /// `code` and `state`, or `error`. No HTTP request is sent.
+    /// The method picks the user on the page to which the authorization request leads, even if
+    /// another user has a session. The URL has `code` and `state`, or `error`. No HTTP request is
+    /// sent, and no session starts.
     ///
     /// The call counts as a request to the [authorization endpoint](DevTenant::authorize_endpoint).
     /// The endpoint's faults do not affect it.
@@ -78,9 +79,10 @@ impl<'t> People<'t> {
             .unwrap_or_else(|error| panic!("{}", error.description(&self.0.issuer().clock)))
     }
 
-    /// Starts a session of this user, for requests with `prompt=none`.
+    /// Starts a session of this user in every browser that has no [session of its
+    /// own](crate#single-sign-on), and in every client without cookies.
     ///
-    /// The session lasts until another user's session starts, this user's [sessions are
+    /// The session lasts until this method starts another user's, this user's [sessions are
     /// revoked](Self::revoke_sessions), or a browser signs out at `/oauth2/v2.0/logout`. A new
     /// tenant has no session.
     ///
@@ -93,7 +95,7 @@ impl<'t> People<'t> {
             .change_user(user, UserChange::StartSession);
     }
 
-    /// Ends the user's sign-ins, as after a change of the password.
+    /// Ends the user's sessions and sign-ins, as after a change of the password.
     ///
     /// The tenant refuses the codes and refresh tokens of these sign-ins from now on (AADSTS50173).
     ///
@@ -128,7 +130,8 @@ impl<'t> People<'t> {
     /// Makes Conditional Access require another sign-in of this user.
     ///
     /// Codes, refresh tokens and `prompt=none` get `interaction_required` (AADSTS50076) with
-    /// `claims`, until the user has signed in again.
+    /// `claims`, and other requests get the page despite a session, until the user has signed in
+    /// there again.
     ///
     /// # Panics
     /// If no user has this name.
@@ -143,7 +146,8 @@ impl<'t> People<'t> {
     /// `User.Read`.
     ///
     /// The token endpoint refuses the scope from now on (AADSTS65001), and requests with
-    /// `prompt=none` get `consent_required`. A user who signs in on the page consents again.
+    /// `prompt=none` get `consent_required`. A user who signs in on the page, which is shown despite
+    /// a session, consents again.
     ///
     /// # Panics
     /// If the scope is malformed, or its API does not exist.

@@ -199,8 +199,8 @@ async fn authorize(
     request: Request<Body>,
 ) -> Response {
     let recorded = RecordedRequest::with_form(request).await;
-    let (query, form) = recorded.parameters();
-    let right = async { oauth::authorize(&served.tenant, &authority, query, form) };
+    let (headers, (query, form)) = (recorded.headers.clone(), recorded.parameters());
+    let right = async { oauth::authorize(&served.tenant, &authority, &headers, query, form) };
     served.authorize_endpoint.respond(recorded, right).await
 }
 
@@ -243,7 +243,7 @@ async fn sign_out(
     let recorded = RecordedRequest::with_form(request).await;
     let (mut parameters, form) = recorded.parameters();
     parameters.extend(form);
-    oauth::sign_out(&served.tenant, &authority, &parameters)
+    oauth::sign_out(&served.tenant, &authority, &recorded.headers, &parameters)
 }
 
 /// Returns whether tokio's clock is paused. tokio has no API for this. A running clock is never

@@ -1,6 +1,6 @@
 //! The state of the tenant's users: sessions, required sign-ins and consents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Permission, RequestedScopes, Resource, ScopeChange, UserChange};
 use crate::application::AppRegistration;
@@ -8,8 +8,9 @@ use crate::entra_error::EntraError;
 
 #[derive(Default)]
 pub(super) struct Directory {
-    /// The user who is signed in for requests with `prompt=none`.
-    pub(super) signed_in: Option<String>,
+    /// The user of each browser's session, by the value of its cookie. `None` is the session of the
+    /// browsers that have none of their own.
+    pub(super) sessions: HashMap<Option<String>, String>,
     disabled: BTreeSet<String>,
     must_interact: BTreeSet<String>,
     /// Number of times that each user's sign-ins were revoked.
@@ -35,10 +36,12 @@ impl Directory {
     pub(super) fn change_user(&mut self, user: &str, change: UserChange) {
         let name = user.to_owned();
         match change {
-            UserChange::StartSession => self.signed_in = Some(name),
+            UserChange::StartSession => {
+                self.sessions.insert(None, name);
+            }
             UserChange::RevokeSessions => {
                 *self.revocations.entry(name).or_default() += 1;
-                self.signed_in.take_if(|signed_in| signed_in == user);
+                self.sessions.retain(|_, signed_in| signed_in != user);
             }
             UserChange::Disable => {
                 self.disabled.insert(name);

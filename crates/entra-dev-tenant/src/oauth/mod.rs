@@ -36,9 +36,9 @@ pub(crate) struct Tenant {
 /// A change of one user.
 #[derive(Clone, Copy)]
 pub(crate) enum UserChange {
-    /// Signs the user in for requests with `prompt=none`, in place of any other user.
+    /// Starts a session of the user in every browser, in place of any other user's.
     StartSession,
-    /// Ends the user's session, and revokes all codes and refresh tokens so far.
+    /// Ends the user's sessions, and revokes all codes and refresh tokens so far.
     RevokeSessions,
     Disable,
     Enable,

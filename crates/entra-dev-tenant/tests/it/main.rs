@@ -23,4 +23,5 @@ mod refresh;
 mod scopes;
 mod sign_out;
 mod single_page;
+mod single_sign_on;
 mod support;

@@ -2,15 +2,17 @@
 //! end-session endpoint, at which the user signs out.
 //!
 //! A request passes these parts in order. [`request`] checks the request and finds the recipient of
-//! the response. [`page`] asks who signs in. This module handles the user's choice, and sends the
-//! result to the client by a [`Redirect`].
+//! the response. [`session`] finds the user who is already signed in in the browser. [`page`] asks
+//! who signs in. This module handles the user's choice, and sends the result to the client by a
+//! [`Redirect`].
 
 mod page;
 mod request;
+mod session;
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::{Challenge, ClaimsRequest, Code, RequestedScopes, Resource, SignIn, Tenant, opaque};
@@ -32,10 +34,20 @@ struct AuthorizationRequest<'t> {
     nonce: Option<String>,
     claims: ClaimsRequest,
     login_hint: Option<String>,
-    /// `prompt=none`.
-    is_silent: bool,
-    /// `prompt=consent`.
-    asks_consent_again: bool,
+    prompt: Option<Prompt>,
+}
+
+/// The values of `prompt`
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#request-an-authorization-code>,
+/// December 2026).
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Prompt {
+    /// No page is shown.
+    None,
+    Login,
+    SelectAccount,
+    /// The user consents again.
+    Consent,
 }
 
 /// The choice of the user on the sign-in page.
@@ -72,6 +84,8 @@ enum NextStep {
     Ask(Response),
     /// The client gets the result.
     Redirect(Redirect),
+    /// The user has signed in on the page, and the client gets the result.
+    SignedIn(String, Redirect),
     /// Only the user sees the error.
     Fail(EntraError),
 }
@@ -96,21 +110,28 @@ enum ResponseMode {
 pub(crate) fn authorize(
     tenant: &Tenant,
     authority: &str,
+    headers: &HeaderMap,
     query: Parameters,
     mut form: Parameters,
 ) -> Response {
     let choice = UserChoice::take(&mut form);
     let mut parameters = query;
     parameters.extend(form);
-    match next_step(tenant, authority, &parameters, &choice) {
+    let session = session::user(tenant, headers);
+    match next_step(tenant, authority, &parameters, &choice, session.as_deref()) {
         NextStep::Ask(page) => page,
         NextStep::Redirect(redirect) => redirect.into_response(),
+        NextStep::SignedIn(user, redirect) => {
+            let mut response = redirect.into_response();
+            session::replace(tenant, headers, Some(user), &mut response);
+            response
+        }
         NextStep::Fail(error) => page::trouble(&error.description(&tenant.issuer.clock)),
     }
 }
 
 /// Picks this user on the page, or declines if there is none, and returns the URL to which the
-/// browser is redirected.
+/// browser is redirected. No session starts.
 pub(crate) fn pick_user(
     tenant: &Tenant,
     authority: &str,
@@ -121,8 +142,8 @@ pub(crate) fn pick_user(
         Some(name) => UserChoice::SignsIn(name.to_owned()),
         None => UserChoice::Declines,
     };
-    match next_step(tenant, authority, parameters, &choice) {
-        NextStep::Redirect(redirect) => Ok(redirect.url()),
+    match next_step(tenant, authority, parameters, &choice, None) {
+        NextStep::Redirect(redirect) | NextStep::SignedIn(_, redirect) => Ok(redirect.url()),
         NextStep::Fail(error) => Err(error),
         NextStep::Ask(_) => unreachable!("the user has answered"),
     }
@@ -133,20 +154,27 @@ pub(crate) fn pick_user(
 ///
 /// No parameter names the application. Without such a URI, the response is a page
 /// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
-pub(crate) fn sign_out(tenant: &Tenant, authority: &str, parameters: &Parameters) -> Response {
+pub(crate) fn sign_out(
+    tenant: &Tenant,
+    authority: &str,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Response {
     if let Err(error) = tenant.issuer.realm.authority(authority) {
         return page::trouble(&error.description(&tenant.issuer.clock));
     }
-    tenant.directory().signed_in = None;
     let uri = parameters.get("post_logout_redirect_uri");
     let uri = uri.filter(|uri| {
         let mut applications = tenant.applications.iter();
         applications.any(|application| application.requested_redirect_uri(Some(uri)).is_ok())
     });
-    match uri.and_then(|uri| HeaderValue::from_str(uri).ok()) {
+    let mut response = match uri.and_then(|uri| HeaderValue::from_str(uri).ok()) {
         Some(uri) => (StatusCode::FOUND, [(header::LOCATION, uri)]).into_response(),
         None => page::signed_out(),
-    }
+    };
+    session::replace(tenant, headers, None, &mut response);
+    tenant.directory().sessions.remove(&None);
+    response
 }
 
 fn next_step(
@@ -154,6 +182,7 @@ fn next_step(
     authority: &str,
     parameters: &Parameters,
     choice: &UserChoice,
+    session: Option<&str>,
 ) -> NextStep {
     let request = match request::read(tenant, authority, parameters) {
         Ok(request) => request,
@@ -167,14 +196,15 @@ fn next_step(
             NextStep::Redirect(request.redirect.with_error(tenant, &error))
         }
         UserChoice::SignsIn(user) => signed_in(tenant, request, user),
-        UserChoice::Nothing if request.is_silent => {
-            let redirect = request.redirect.clone();
-            NextStep::Redirect(match silent_user(tenant, &request) {
-                Ok(user) => with_code(tenant, request, &user),
-                Err(error) => redirect.with_error(tenant, &error),
-            })
-        }
-        UserChoice::Nothing => NextStep::Ask(page::ask(tenant, &request, parameters)),
+        UserChoice::Nothing => match (request.prompt, silent_user(tenant, &request, session)) {
+            (None | Some(Prompt::None), Ok(user)) => {
+                NextStep::Redirect(with_code(tenant, request, user))
+            }
+            (Some(Prompt::None), Err(error)) => {
+                NextStep::Redirect(request.redirect.with_error(tenant, &error))
+            }
+            (_, _) => NextStep::Ask(page::ask(tenant, &request, parameters)),
+        },
     }
 }
 
@@ -195,7 +225,7 @@ fn signed_in(tenant: &Tenant, request: AuthorizationRequest<'_>, name: &str) -> 
             return NextStep::Fail(error);
         }
         let client_id = &request.client.id;
-        let asks_again = request.asks_consent_again;
+        let asks_again = request.prompt == Some(Prompt::Consent);
         if !directory.record_consent(user, client_id, request.scopes.clone(), asks_again) {
             let message = format!(
                 "{} needs permission to access resources in your organization that only an admin \
@@ -204,27 +234,40 @@ fn signed_in(tenant: &Tenant, request: AuthorizationRequest<'_>, name: &str) -> 
                 request.client.display_name(),
             );
             let error = EntraError::new("access_denied", 90_094, message);
-            return NextStep::Redirect(request.redirect.with_error(tenant, &error));
+            let redirect = request.redirect.with_error(tenant, &error);
+            return NextStep::SignedIn(user.to_owned(), redirect);
         }
     }
-    NextStep::Redirect(with_code(tenant, request, user))
+    NextStep::SignedIn(user.to_owned(), with_code(tenant, request, user))
 }
 
-/// Returns the user who is already signed in, if no interaction is needed (`prompt=none`).
-fn silent_user(tenant: &Tenant, request: &AuthorizationRequest<'_>) -> Result<String, EntraError> {
-    let directory = tenant.directory();
-    let user = directory.signed_in.clone().ok_or_else(|| {
-        let message = "Session information is not sufficient for single-sign-on.";
-        EntraError::new("login_required", 50_058, message)
+/// Returns the user of the browser's session, if no interaction is needed.
+fn silent_user<'s>(
+    tenant: &Tenant,
+    request: &AuthorizationRequest<'_>,
+    session: Option<&'s str>,
+) -> Result<&'s str, EntraError> {
+    let login_required = |message: &str| EntraError::new("login_required", 50_058, message);
+    let user = session.ok_or_else(|| {
+        login_required("Session information is not sufficient for single-sign-on.")
     })?;
+    let hint = request.login_hint.as_deref();
+    if hint.is_some_and(|hint| tenant.user(hint) != Some(user)) {
+        // In this wording in Azure/azure-digital-twins-graph-viewer#19 (June 2019).
+        return Err(login_required(
+            "A silent sign-in request was sent but none of the currently signed in user(s) match \
+             the requested login hint.",
+        ));
+    }
+    let directory = tenant.directory();
     let apis = request.requested.resources();
     let api = apis.first().map_or(&*request.client.id, |api| api.id());
     directory
-        .check_enabled(&user)
+        .check_enabled(user)
         .map_err(|error| error.renamed("interaction_required"))?;
-    directory.check_needs_no_interaction(&user, api)?;
+    directory.check_needs_no_interaction(user, api)?;
     directory
-        .check_consent(&user, request.client, &request.requested)
+        .check_consent(user, request.client, &request.requested)
         .map_err(|error| error.renamed("consent_required"))?;
     Ok(user)
 }

@@ -1,6 +1,6 @@
 //! Reads authorization requests, and refuses those that are wrong.
 
-use super::{AuthorizationRequest, Redirect, RequestRefusal, ResponseMode};
+use super::{AuthorizationRequest, Prompt, Redirect, RequestRefusal, ResponseMode};
 use crate::application::{AppRegistration, Platform};
 use crate::authority::Authority;
 use crate::endpoint::Parameters;
@@ -42,14 +42,7 @@ fn read_of<'t>(
     let requested = RequestedScopes::parse(tenant, parameters.required("scope")?)?;
     check_exists(tenant, client, &requested)?;
     requested.check_resource_parameter(tenant, parameters.get("resource"))?;
-    let prompt = parameters.get("prompt");
-    if !matches!(
-        prompt,
-        None | Some("none" | "login" | "consent" | "select_account")
-    ) {
-        let message = "Unsupported 'prompt' value.";
-        return Err(EntraError::new("invalid_request", 90_023, message));
-    }
+    let prompt = prompt(parameters.get("prompt"))?;
     // The redirect URI is registered.
     let platform = client.platform(&redirect.uri).unwrap_or(Platform::Web);
     let challenge = challenge(parameters)?;
@@ -64,8 +57,7 @@ fn read_of<'t>(
         nonce: parameters.get("nonce").map(str::to_owned),
         claims: ClaimsRequest::parse(parameters.get("claims"))?,
         login_hint: parameters.get("login_hint").map(str::to_owned),
-        is_silent: prompt == Some("none"),
-        asks_consent_again: prompt == Some("consent"),
+        prompt,
     })
 }
 
@@ -167,6 +159,20 @@ fn response_mode(mode: Option<&str>) -> Result<ResponseMode, EntraError> {
             Err(EntraError::new("invalid_request", 70_007, message))
         }
     }
+}
+
+fn prompt(prompt: Option<&str>) -> Result<Option<Prompt>, EntraError> {
+    Ok(Some(match prompt {
+        None => return Ok(None),
+        Some("none") => Prompt::None,
+        Some("login") => Prompt::Login,
+        Some("select_account") => Prompt::SelectAccount,
+        Some("consent") => Prompt::Consent,
+        Some(_) => {
+            let message = "Unsupported 'prompt' value.";
+            return Err(EntraError::new("invalid_request", 90_023, message));
+        }
+    }))
 }
 
 /// Reads the PKCE challenge. Without a method, it is `plain` (RFC 7636 §4.3).
