@@ -36,7 +36,7 @@ PROGRAMS, NODE_MODULES = Path(sys.argv[1]), Path(sys.argv[2])
 # Timeout in seconds, longer than any step takes: a process that is silent for this long is stuck.
 PATIENCE = 60
 # Timeout in seconds for a client that the browser does not come back to.
-WITHOUT_BROWSER = 20
+WITHOUT_BROWSER = 30
 
 
 class Failed(Exception):
@@ -44,7 +44,7 @@ class Failed(Exception):
 
 
 class Stuck(Failed):
-    pass
+    """The process did not respond in time, and was killed."""
 
 
 class Process:
@@ -72,18 +72,27 @@ class Process:
             self.process.wait()
 
     def read_line(self, patience=PATIENCE):
-        stuck = threading.Timer(patience, self.process.kill)
+        too_long = threading.Event()
+
+        def kill():
+            too_long.set()
+            self.process.kill()
+
+        stuck = threading.Timer(patience, kill)
         stuck.start()
         line = self.process.stdout.readline()
         stuck.cancel()
-        if not line:
-            raise Stuck("it ended, or was silent for too long")
-        return line.strip()
+        if line:
+            return line.strip()
+        raise Stuck("it was silent for too long") if too_long.is_set() else Failed("it ended")
 
     def told(self, command, patience=PATIENCE):
         """Sends a command. Returns whether it succeeded, and the rest of the response line."""
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed("it ended") from None
         done, _, said = self.read_line(patience).partition(" ")
         return done == "ok", said
 
