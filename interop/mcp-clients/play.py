@@ -204,8 +204,7 @@ class Play:
         asked.have("/.well-known/oauth-protected-resource/mcp", status=200)
         asked.have("/.well-known/oauth-authorization-server", status=200)
         asked.have("/register", status=201)
-        if not asked.had("/consent", status=200):
-            asked.have("/consent", status=303)
+        asked.have("/consent", status=200)
         asked.have("/callback", status=303)
         asked.have("/token", grant="authorization_code", status=200)
         self.step("sign in")

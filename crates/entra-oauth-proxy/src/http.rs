@@ -66,12 +66,12 @@ pub(crate) fn see_other(location: &str) -> Response {
     response
 }
 
-/// Purpose of a cookie. Each binds a step of a sign-in to the browser in which the step began.
+/// Purpose of a cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CookieKind {
-    /// A consent page that was shown.
+    /// A random secret, which binds a sign-in to its browser, from the consent page to the end.
     Consent,
-    /// A sign-in in progress at Entra.
+    /// A sign-in in progress at Entra that is too long for a URL.
     SignIn,
 }
 
@@ -91,6 +91,9 @@ impl CookieKind {
         }
     }
 }
+
+/// Maximum number of cookies that are read. A header with all that this server sets has fewer.
+const MAX_READ: usize = 160;
 
 /// This server's cookies in a request.
 pub(crate) struct Cookies {
@@ -112,7 +115,7 @@ impl Cookies {
             .filter(|(name, _)| ours.iter().any(|ours| name.starts_with(ours)))
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
-            sent: pairs.take(64).collect(),
+            sent: pairs.take(MAX_READ).collect(),
             is_secure,
         }
     }
@@ -134,7 +137,7 @@ impl Cookies {
             .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, &**value)))
     }
 
-    /// Sets a cookie that expires after the given number of seconds.
+    /// Sets a cookie that expires after the given number of seconds, or deletes it after 0.
     pub(crate) fn set(
         &self,
         response: &mut Response,
@@ -153,16 +156,11 @@ impl Cookies {
         }
     }
 
-    /// Deletes a cookie in the browser.
-    pub(crate) fn expire(&self, response: &mut Response, kind: CookieKind, id: &str) {
-        self.set(response, (kind, id), "", 0);
-    }
-
     /// Deletes all cookies of this server that the browser sent.
     pub(crate) fn expire_all(&self, response: &mut Response) {
         for kind in CookieKind::ALL {
             for (id, _) in self.all(kind) {
-                self.expire(response, kind, id);
+                self.set(response, (kind, id), "", 0);
             }
         }
     }

@@ -46,7 +46,7 @@
 //! 3. `GET /authorize`: the server checks client, redirect URI, resource and scopes. The user reads
 //!    which client asks, for what, and where the response goes. Nothing is stored.
 //! 4. `POST /consent`: the user agreed, in this browser. The server sends the browser to Entra,
-//!    with a cookie that contains the sign-in in progress, encrypted.
+//!    with the sign-in in progress, encrypted, as `state`. A cookie of the browser binds it.
 //! 5. `GET /callback`: the same browser returns. The server redeems the code, verifies the access
 //!    token by the rules of the Layer, and compares the id token's nonce. If a [claims
 //!    challenge](#claims-challenges) is pending for this user, the server sends the browser to
@@ -115,7 +115,8 @@
 //! |---|---|---|
 //! | a registration | in the client's id | until its key is removed from the list |
 //! | a request that a user is asked to agree to | in the page's form | 15 minutes |
-//! | a sign-in in progress at Entra | in the browser's cookie | 15 minutes |
+//! | a sign-in in progress at Entra | in Entra's `state`, or in the browser's cookie if it is long | 15 minutes |
+//! | the secret that binds it to the browser, and then its end | in the browser's cookie | 15 minutes |
 //! | the result for a browser that returned from Entra | in memory | 15 minutes |
 //! | the fact that a code was used | in the [`Store`](store::Store) | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |

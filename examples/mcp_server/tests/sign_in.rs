@@ -82,12 +82,16 @@ impl Stage {
         let page = page.text().await?;
         let consent = between(&page, "name=\"consent\" value=\"", "\"")?;
 
-        // The user consents, and signs in at Entra. Entra redirects the browser to the server.
+        // The user consents, and the browser goes on to Entra by itself. After the sign-in, Entra
+        // redirects it to the server.
         let form = [("decision", "approve"), ("consent", consent)];
         let consented = self.http.post(format!("{}/consent", self.url));
         let consented = consented.header(COOKIE, cookie).form(&form).send().await?;
-        let callback = self.tenant.people().sign_in("ada", &location(&consented)?);
-        let returned = self.http.get(callback).header(COOKIE, cookies(&consented));
+        let cookie = cookies(&consented);
+        let page = consented.text().await?;
+        let at_entra = between(&page, "content=\"0; url=", "\"")?.replace("&amp;", "&");
+        let callback = self.tenant.people().sign_in("ada", &at_entra);
+        let returned = self.http.get(callback).header(COOKIE, cookie);
         let answer = location(&returned.send().await?)?;
 
         // The server redirects the browser to the client, which redeems the code.

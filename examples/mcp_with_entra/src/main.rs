@@ -447,9 +447,12 @@ async fn sign_in(authorize: &str) -> Result<String, Box<dyn Error>> {
     let form = [("consent", sealed), ("decision", "approve")];
     let agreed = browser.post(consent).header(COOKIE, of_page).form(&form);
     let agreed = agreed.send().await?;
-    let at_entra = browser.post(location(&agreed)?).form(&[("user", "ada")]);
+    let of_page = cookies(&agreed);
+    let page = agreed.text().await?;
+    let at_entra = between(&page, "content=\"0; url=", "\"")?.replace("&amp;", "&");
+    let at_entra = browser.post(at_entra).form(&[("user", "ada")]);
     let back = browser.get(location(&at_entra.send().await?)?);
-    let back = back.header(COOKIE, cookies(&agreed));
+    let back = back.header(COOKIE, of_page);
     location(&back.send().await?)
 }
 

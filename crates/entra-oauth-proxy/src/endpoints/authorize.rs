@@ -18,10 +18,10 @@ use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
 use crate::pages::{ErrorPage, escaped};
 use crate::telemetry::{Finding, record};
 
-/// Maximum length of a client's `state` in bytes. A cookie carries it.
+/// Maximum length of a client's `state` in bytes. It travels to Entra and back.
 const MAX_STATE: usize = 1_024;
 
-/// Maximum length of a client's `claims` in bytes. A cookie carries them.
+/// Maximum length of a client's `claims` in bytes. They travel to Entra and back.
 const MAX_CLAIMS: usize = 512;
 
 /// Claims of Entra's access token that a client may request: an authentication context (`acrs`),
@@ -51,13 +51,52 @@ const UNREADABLE: ErrorPage = ErrorPage::new(
      application has an error: report it to its maker.",
 );
 
+/// Page for a client id that no key of this server opens.
+///
+/// The SDK for Python waits for the browser, so its user must end that first.
 const UNKNOWN_CLIENT: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "This application is not known here",
-    "You may have connected it long ago, or to another server. Remove this server from the \
-     application, add it again, and connect again.",
+    "This server does not know the application any more: it was restarted with other keys, or the \
+     application was connected to another server. If the application is still waiting, cancel \
+     there. Then remove this server from the application, add it again, and connect again.",
 );
 
+/// Page for an unknown client id while clients cannot register.
+const NOT_REGISTERED: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "This application is not registered here",
+    "Only applications that the administrator of this server has registered can connect. Ask the \
+     administrator for the client id, and enter it in the application.",
+);
+
+/// Page for a client id that is the URL of a client id metadata document.
+const DOCUMENT: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The application must register with this server",
+    "It sent the address of a document about itself (a client id metadata document), and this \
+     server does not read such documents. Remove this server from the application, add it again \
+     without a client id, and connect again. If this happens again, report it to the application's \
+     maker: the metadata of this server has a registration_endpoint.",
+);
+
+const NO_CLIENT: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The application's request does not name the application",
+    "Nothing was sent: the request has no client_id. Go back to the application and connect it \
+     again. If this happens again, the application has an error: report it to its maker.",
+);
+
+/// Page for a redirect URI that the client registered, and that the operator no longer permits.
+const FORBIDDEN_ADDRESS: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The return address is no longer allowed here",
+    "For your safety, nothing was sent. The settings of this server have changed since the \
+     application registered. If you were connecting it, ask the administrator of this server. \
+     Otherwise close this page.",
+);
+
+/// Page for a redirect URI that the client did not register.
 const UNKNOWN_ADDRESS: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "The return address is not allowed for this application",
@@ -128,13 +167,19 @@ fn parse(
     let unreadable = |error: OAuthError| page(UNREADABLE, error.finding().clone());
     let parameters = query.parse::<Parameters>().map_err(unreadable)?;
     let id = parameters.one("client_id").map_err(unreadable)?;
-    let id = id.ok_or_else(|| page(UNKNOWN_CLIENT, "client_id is missing".into()))?;
+    let id = id.ok_or_else(|| page(NO_CLIENT, "client_id is missing".into()))?;
     let unknown = "client_id is unknown: another server issued it, it was made under other keys, \
                    or it is not pre-registered";
     let client = server
         .clients
         .find(id)
         .map_err(|unreadable| match unreadable {
+            Unreadable::Malformed if !server.clients.can_register() => {
+                page(NOT_REGISTERED, "client_id is not pre-registered".into())
+            }
+            Unreadable::Malformed if id.starts_with("https://") => {
+                page(DOCUMENT, "client_id is the URL of a document".into())
+            }
             Unreadable::Malformed => page(UNKNOWN_CLIENT, unknown.into()),
             Unreadable::Later => page(LATER_VERSION, "a later version made client_id".into()),
         })?;
@@ -144,9 +189,13 @@ fn parse(
     let state = parameters.one("state");
     let known = state.as_ref().ok().copied().flatten();
     let target = server.clients.target(&client, uri, known);
-    let target = target.map_err(|finding| {
+    let target = target.map_err(|(is_registered, finding)| {
+        let page = match is_registered {
+            true => FORBIDDEN_ADDRESS,
+            false => UNKNOWN_ADDRESS,
+        };
         let more = addresses(uri, &finding, &client);
-        Refused::Page(Box::new((UNKNOWN_ADDRESS, finding, more)))
+        Refused::Page(Box::new((page, finding, more)))
     })?;
     // From here on, the client receives the errors.
     let request = state.and_then(|state| request(server, &client, &target, state, &parameters));

@@ -8,34 +8,74 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
+use super::jar::{End, Jar, Stopped};
+use super::sign_in::{self, NotFound, Returned};
 use super::{
-    AuthorizationRequest, CodeRecord, LATER_VERSION, NoCode, NotDone, PendingGrant,
-    RequestedClaims, Server, SignIn, cookie_id, is_over, sign_in,
+    CHANGED, CodeRecord, LATER_VERSION, NOTHING_TO_SEE, NoCode, NotDone, PendingGrant,
+    RequestedClaims, Server, SignIn, ended,
 };
-use crate::crypto::{hash, is_same, random_text};
-use crate::entra::NoTokens;
-use crate::http::{CookieKind, Cookies, Response};
-use crate::keys::Unreadable;
+use crate::crypto::{hash, random_text};
+use crate::entra::{NoTokens, unnamed_error};
+use crate::http::{Cookies, Response, see_other};
 use crate::oauth::{Parameters, RedirectTarget, merge_claims};
-use crate::pages::ErrorPage;
+use crate::pages::{ErrorPage, Then};
 use crate::telemetry::{record, throttled};
 
 /// A browser's return from Entra.
 struct Arrival {
-    sign_in: SignIn,
+    returned: Returned,
     target: RedirectTarget,
     /// Query parameters of the return.
     brought: Parameters,
-    /// Id of the sign-in cookie, which is no longer needed.
-    cookie: String,
 }
 
-/// Page for a return whose sign-in did not begin in this browser, or took too long.
+const LATE: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "This sign-in took too long",
+    "Nothing was connected. Go back to the application, connect it again, and finish within 15 \
+     minutes.",
+);
+
+/// Page for a return whose sign-in did not begin in this browser.
 const STRANGER: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
-    "This sign-in took too long, or began in another browser",
-    "Nothing was connected. Go back to the application, connect it again, and finish in the same browser \
-     within 15 minutes. If you were not connecting anything, close this page.",
+    "This sign-in did not begin in this browser",
+    "Nothing was connected. You followed a link from another browser, or this browser deletes or \
+     blocks cookies. Go back to the application, connect it again, and finish in the same browser. \
+     If that does not help, allow cookies for this site. If you were not connecting anything, \
+     close this page.",
+);
+
+/// Page for a return whose sign-in no key of this server opens.
+const UNKNOWN: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "This server does not know this sign-in",
+    "Nothing was connected. The server was restarted with other keys after the sign-in began, or \
+     the link that you followed is not from this server. Go back to the application and connect it \
+     again. If you were not connecting anything, close this page.",
+);
+
+const INCOMPLETE: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The address of this page is incomplete",
+    "Nothing was connected: a part of what Microsoft sends is missing or repeated. Go back to the \
+     application and connect it again.",
+);
+
+/// Page for an administrator who declined a consent that began at Entra.
+const NOT_GRANTED: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "The permission was not granted",
+    "If Microsoft has just sent you here, the permission was declined there, and nothing has \
+     changed. To grant it, begin again in the admin center. Nothing is connected.",
+);
+
+/// Page for another error that began at Entra.
+const UNNAMED: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "Microsoft reports an error and names no sign-in",
+    "Nothing was connected. If you were connecting an application, go back to it and connect it \
+     again. If this happens again, tell the administrator of this server.",
 );
 
 /// Page for a return while too many returns are in progress. The cookie stays.
@@ -59,7 +99,7 @@ pub(super) async fn answer(server: &Arc<Server>, head: &Parts) -> Response {
     let cookies = server.cookies(&head.headers);
     let arrival = match parse(server, head.uri.query().unwrap_or_default(), &cookies) {
         Ok(arrival) => arrival,
-        Err(page) => return page.response(),
+        Err(page) => return *page,
     };
     let work = {
         let server = Arc::clone(server);
@@ -72,50 +112,89 @@ pub(super) async fn answer(server: &Arc<Server>, head: &Parts) -> Response {
     }
 }
 
-fn parse(server: &Server, query: &str, cookies: &Cookies) -> Result<Arrival, ErrorPage> {
-    let parameters = query.parse::<Parameters>().map_err(|_| STRANGER)?;
-    let state = parameters.one("state").ok().flatten().ok_or(STRANGER)?;
-    let cookie = cookie_id(&hash(state)).to_owned();
-    let sealed = cookies.get(CookieKind::SignIn, &cookie).ok_or(STRANGER)?;
-    let sign_in = sign_in::open(server, sealed).map_err(|unreadable| match unreadable {
-        Unreadable::Malformed => STRANGER,
-        Unreadable::Later => LATER_VERSION,
+fn parse(server: &Server, query: &str, cookies: &Cookies) -> Result<Arrival, Box<Response>> {
+    let page = |page: ErrorPage| Box::new(page.response());
+    let parameters = query.parse::<Parameters>();
+    let parameters = parameters.map_err(|_| page(INCOMPLETE))?;
+    let state = parameters.one("state").map_err(|_| page(INCOMPLETE))?;
+    let found = state.map_or(Err(NotFound::NotOurs), |state| {
+        sign_in::find(server, state, cookies)
+    });
+    let returned = found.map_err(|not_found| match not_found {
+        NotFound::NotOurs => Box::new(without_sign_in(server, query, &parameters)),
+        NotFound::Unknown => page(UNKNOWN),
+        NotFound::Later => page(LATER_VERSION),
+        NotFound::Stopped(Stopped::Ended(end)) => page(ended(end)),
+        NotFound::Stopped(Stopped::Late) => page(LATE),
+        NotFound::Stopped(Stopped::Stranger) => page(STRANGER),
     })?;
-    if !is_same(&sign_in.state, state) || is_over(sign_in.at, server.clock.now()) {
-        return Err(STRANGER);
-    }
-    record("client", &sign_in.asked.client);
-    record("sign_in", &sign_in.asked.id);
-    record("scopes", &sign_in.asked.scopes.names.join(" "));
+    let asked = &returned.sign_in.asked;
+    record("scopes", &asked.scopes.names.join(" "));
     Ok(Arrival {
-        target: server.target_of(&sign_in.asked).ok_or(STRANGER)?,
+        target: server.target_of(asked).ok_or_else(|| page(CHANGED))?,
         brought: parameters,
-        cookie,
-        sign_in,
+        returned,
     })
+}
+
+/// Returns the page for a return that belongs to no sign-in of this server.
+///
+/// Entra also redirects here after an administrator consented, or declined, in the admin center
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-admin-consent>).
+fn without_sign_in(server: &Server, query: &str, parameters: &Parameters) -> Response {
+    let one = |name: &str| parameters.one(name);
+    let (Ok(code), Ok(error), Ok(state)) = (one("code"), one("error"), one("state")) else {
+        return INCOMPLETE.response();
+    };
+    match (code, error) {
+        (None, Some("access_denied" | "permission_denied")) => NOT_GRANTED.response(),
+        (None, Some(_)) => UNNAMED.response_about(unnamed_error(parameters), None, String::new()),
+        (None, None) if one("admin_consent").is_ok_and(|value| value.is_some()) => granted(server),
+        (None, None) if query.is_empty() => NOTHING_TO_SEE.response(),
+        (Some(_), None) if state.is_some() => UNKNOWN.response(),
+        _ => INCOMPLETE.response(),
+    }
+}
+
+/// Returns the page for an administrator who consented in the admin center.
+fn granted(server: &Server) -> Response {
+    // Any user can open this page directly. Nothing proves that the browser comes from Entra.
+    let body = "<h1>Permission for the organization</h1>\n\
+                <p>If Microsoft has just sent you here, the permission was granted for the \
+                organization, and you can close this page. If you opened this page yourself, \
+                nothing has changed.</p>\n\
+                <p>Nothing is connected yet. To connect an application, go to the application, \
+                and connect it there.</p>\n";
+    let title = "Permission for the organization";
+    server.brand.page(title, body, Then::Stay)
 }
 
 /// Redeems Entra's code, unless an earlier request did, and responds to the browser.
 async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Response {
     let Arrival {
-        sign_in,
+        returned,
         target,
         brought,
-        cookie,
     } = arrival;
+    let sign_in = &returned.sign_in;
     // Entra revokes the tokens of a code that it receives twice, and a browser that did not get the
     // response may retry. So the result is cached. It is not in the store, because users who have
     // not signed in must not be able to fill the store.
     let nonce = hash(&sign_in.nonce);
     let outcome = server.arrivals.0.get_with(nonce, Arc::default);
-    let outcome = outcome.get_or_init(|| redeem(server, &sign_in, &brought));
-    let asked = &sign_in.asked;
-    let mut response = match outcome.await.clone() {
-        Ok(code) => target.code_redirect(&code),
+    let outcome = outcome.get_or_init(|| redeem(server, sign_in, &brought));
+    let outcome = outcome.await.clone();
+    let now = server.clock.now();
+    let mut jar = Jar::new(cookies, now);
+    let answered = match outcome {
+        Ok(code) => {
+            returned.end(&mut jar, End::Done);
+            Ok(target.code_redirect(&code))
+        }
         Err(NoCode::Told(error)) => {
             // The function that found the cause has already logged it for the operator.
             tracing::debug!(error = error.code().as_str(), "a sign-in failed");
-            target.error_redirect(&error)
+            Err(error)
         }
         Err(NoCode::Demanded(claims)) => {
             let what = "Entra sent a claims challenge for a sign-in";
@@ -123,19 +202,20 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
                 info,
                 server.log,
                 (what, ""),
-                client = asked.client,
+                client = sign_in.asked.client,
                 "{what}"
             );
-            // The demanded claims include the client's own request.
-            let asked = AuthorizationRequest {
-                claims: None,
-                ..asked.clone()
-            };
             let claims = RequestedClaims::Demanded(claims);
-            sign_in::begin(server, asked, claims, &target, cookies)
+            let asked = returned.asked_again(&mut jar, now);
+            let url = sign_in::begin(server, asked, claims, cookies, &mut jar);
+            url.map(|url| see_other(&url))
         }
     };
-    cookies.expire(&mut response, CookieKind::SignIn, &cookie);
+    let mut response = answered.unwrap_or_else(|error| {
+        returned.end(&mut jar, End::Failed);
+        target.error_redirect(&error)
+    });
+    jar.write(&mut response);
     response
 }
 

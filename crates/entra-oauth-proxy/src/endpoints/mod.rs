@@ -5,6 +5,7 @@
 mod authorize;
 mod callback;
 mod consent;
+mod jar;
 mod metadata;
 mod register;
 mod revoke;
@@ -31,9 +32,10 @@ use tower_entra_auth::{EntraAuth, Tenancy, TenantId, resource_metadata::Resource
 use tracing::Instrument as _;
 use url::Url;
 
+use self::jar::End;
 pub use self::service::ProxyEndpoints;
 pub(crate) use self::service::paths_of;
-use crate::crypto::hash;
+use crate::crypto::{hash, random_text};
 use crate::entra::Entra;
 use crate::http::{Cookies, Response};
 use crate::keys::{Keyring, Versioned};
@@ -136,6 +138,57 @@ const LATER_VERSION: ErrorPage = ErrorPage::new(
      responded. Nothing was lost or changed. Load this page again in a minute. If that does not \
      help, tell the administrator of this server that an older version is still running.",
 );
+
+/// Page for a sign-in whose redirect URI or scopes are no longer offered.
+const CHANGED: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "This application can no longer connect",
+    "The settings of this server have changed since the sign-in began. Go back to the application \
+     and connect it again. If that does not help, ask the administrator of this server.",
+);
+
+/// Page for a user who opens an address that only this server's pages and Entra use.
+const NOTHING_TO_SEE: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "There is nothing to see at this address",
+    "A sign-in begins in the application that you want to connect. Go back to it, and connect it \
+     again.",
+);
+
+/// Returns the page for a sign-in that is over already.
+fn ended(end: End) -> ErrorPage {
+    const DONE: ErrorPage = ErrorPage::new(
+        StatusCode::FORBIDDEN,
+        "This sign-in is already complete",
+        "The application has received its answer, and you can close this page. If the application \
+         does not say that it is connected, connect it again there.",
+    );
+    const FAILED: ErrorPage = ErrorPage::new(
+        StatusCode::FORBIDDEN,
+        "This sign-in has already ended",
+        "It did not succeed, and the application was told why. Go back to the application to read \
+         the reason, or to connect it again.",
+    );
+    const DECLINED: ErrorPage = ErrorPage::new(
+        StatusCode::FORBIDDEN,
+        "You cancelled this sign-in",
+        "The application was told so, and you can close this page. If you want to connect the \
+         application after all, connect it again there.",
+    );
+    const PUSHED_OUT: ErrorPage = ErrorPage::new(
+        StatusCode::FORBIDDEN,
+        "Too many sign-ins were in progress in this browser",
+        "This one was dropped, because newer ones took its place. Finish the others first. Then go \
+         back to the application and connect it again.",
+    );
+
+    match end {
+        End::Done => DONE,
+        End::Failed => FAILED,
+        End::Declined => DECLINED,
+        End::PushedOut => PUSHED_OUT,
+    }
+}
 
 /// The work in progress. Browsers and clients have separate permits: any browser can send requests,
 /// but must not take permits from clients of signed-in users.
@@ -291,8 +344,8 @@ impl Urls {
     }
 }
 
-/// Maximum time from the consent page to the return from Entra, in seconds. Setting up a second
-/// factor takes time.
+/// Maximum time of each half of a sign-in, in seconds: from the consent page to the decision, and
+/// from there to the return from Entra. Setting up a second factor takes time.
 const SIGN_IN_LIFETIME: u64 = 15 * 60;
 
 /// Returns whether a page or a sign-in that began at `began_at` is expired.
@@ -302,7 +355,7 @@ fn is_over(began_at: u64, now: u64) -> bool {
 
 /// A valid authorization request of a client.
 ///
-/// Encrypted, it travels through the consent page's form and then through a cookie. The server
+/// Encrypted, it travels through the consent page's form, and then to Entra and back. The server
 /// stores the request only when it issues the code.
 #[derive(Clone, Deserialize, Serialize)]
 struct AuthorizationRequest {
@@ -320,7 +373,7 @@ struct AuthorizationRequest {
     id: String,
     /// Time of the request, in seconds since 1970.
     at: u64,
-    /// Hash of the consent cookie, which is in the browser that showed the page.
+    /// Hash of the secret in the consent cookie, which is in the browser that showed the page.
     cookie: String,
 }
 
@@ -331,13 +384,15 @@ impl Versioned for AuthorizationRequest {
 
 /// A sign-in in progress at Entra.
 ///
-/// It is encrypted in a cookie of the browser in which the user agreed. So only this browser can
-/// finish it, and the server stores nothing.
+/// It is encrypted in the `state` that Entra returns, or in a cookie if it is long, so the server
+/// stores nothing. Only the browser in which the user agreed can finish it, because only there is
+/// the secret of the consent page.
 #[derive(Deserialize, Serialize)]
 struct SignIn {
     asked: AuthorizationRequest,
-    /// The `state` that Entra returns.
-    state: String,
+    /// The `state` that Entra returns, if the sign-in is in a cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
     /// PKCE verifier of this server (RFC 7636), independent of the client's.
     verifier: String,
     nonce: String,
@@ -346,12 +401,12 @@ struct SignIn {
 }
 
 impl Versioned for SignIn {
-    const NAME: &'static str = "sign-in cookie";
-    const VERSION: u8 = 1;
+    const NAME: &'static str = "sign-in";
+    const VERSION: u8 = 2;
 }
 
 /// The claims request that this server sends to Entra, by origin.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Eq, PartialEq, Serialize)]
 enum RequestedClaims {
     None,
     /// The client's own claims request.
@@ -371,6 +426,11 @@ impl RequestedClaims {
             Self::Asked(claims) | Self::Demanded(claims) => Some(claims),
         }
     }
+}
+
+/// Returns the value of a new consent cookie: a secret after the time, by which the oldest is found.
+fn new_secret(now: u64) -> String {
+    format!("{now}.{}", random_text::<18>())
 }
 
 /// Returns the part of a hash that distinguishes the cookies of one kind.

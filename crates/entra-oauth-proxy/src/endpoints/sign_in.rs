@@ -1,50 +1,132 @@
-//! A sign-in in progress at Entra, whose state is in a cookie of the browser.
+//! A sign-in in progress at Entra, which the browser brings back.
 
+use super::jar::{self, End, Jar, Stopped};
 use super::{
-    AuthorizationRequest, RequestedClaims, SIGN_IN_LIFETIME, Server, SignIn, cookie_id,
-    invalid_request, is_over,
+    AuthorizationRequest, RequestedClaims, Server, SignIn, cookie_id, invalid_request, is_over,
+    new_secret,
 };
-use crate::crypto::{base64url, from_base64url, hash, random_text};
-use crate::http::{CookieKind, Cookies, Response, see_other};
+use crate::crypto::{base64url, from_base64url, hash, is_same, random_text};
+use crate::http::{CookieKind, Cookies};
 use crate::keys::{Purpose, Unreadable};
-use crate::oauth::RedirectTarget;
+use crate::oauth::OAuthError;
+use crate::telemetry::record;
 
-/// Maximum number of sign-ins in progress per browser. Each has its own cookie.
-const MAX_SIGN_INS: usize = 3;
+/// Length up to which an encrypted sign-in is Entra's `state`, in bytes. A longer one is in a
+/// cookie, if the browser has room for it.
+///
+/// Entra was reported to refuse a `state` of about 1,800 characters
+/// (<https://github.com/aspnet/Security/issues/978>, 2016; `AADSTS90015` in
+/// <https://github.com/bitwarden/server/issues/953>, 2020), and servers in between to refuse a query
+/// of 2,048 bytes.
+const SHORT_STATE: usize = 1_500;
 
-/// Maximum total length of the sign-in cookies in bytes: servers in between accept headers of 8
-/// KiB.
-const MAX_COOKIES: usize = 6_000;
+/// Maximum length of Entra's `state` in bytes, where a cookie is no choice.
+const LONG_STATE: usize = 4_096;
 
 /// Maximum length of a cookie's value: browsers keep 4096 bytes, including name and attributes.
 const MAX_COOKIE: usize = 3_800;
 
-/// Redirects the user's browser to Entra, and sets the sign-in cookie.
+/// Length of a `state` before version 2, in bytes: it was random, and each sign-in in a cookie.
+const RANDOM_STATE: usize = 24;
+
+/// Cause for which a return from Entra continues no sign-in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NotFound {
+    /// The `state` has no form that this server uses.
+    NotOurs,
+    /// No key of this server opens the sign-in.
+    Unknown,
+    /// A later version of this server made the sign-in.
+    Later,
+    Stopped(Stopped),
+}
+
+impl From<Unreadable> for NotFound {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Malformed => Self::Unknown,
+            Unreadable::Later => Self::Later,
+        }
+    }
+}
+
+/// A sign-in that a browser brought back, and its cookies.
+pub(super) struct Returned {
+    pub(super) sign_in: SignIn,
+    /// The secret of the consent page. `None` before version 2, where only the sign-in cookie binds
+    /// the sign-in to its browser.
+    secret: Option<String>,
+    /// Id of the sign-in cookie of version 1.
+    old_cookie: Option<String>,
+}
+
+impl Returned {
+    /// Ends the sign-in in the browser.
+    pub(super) fn end(&self, jar: &mut Jar<'_>, end: End) {
+        match &self.old_cookie {
+            Some(id) => jar.remove(CookieKind::SignIn, id),
+            None => jar.end(cookie_id(&self.sign_in.asked.cookie), end),
+        }
+    }
+
+    /// Returns the request of the sign-in with the secret that binds it to the browser. One of
+    /// version 1 gets a secret.
+    pub(super) fn asked_again(
+        &self,
+        jar: &mut Jar<'_>,
+        now: u64,
+    ) -> (AuthorizationRequest, String) {
+        let mut asked = self.sign_in.asked.clone();
+        let secret = self.secret.clone().unwrap_or_else(|| {
+            let secret = new_secret(now);
+            asked.cookie = hash(&secret);
+            secret
+        });
+        if let Some(id) = &self.old_cookie {
+            jar.remove(CookieKind::SignIn, id);
+        }
+        (asked, secret)
+    }
+}
+
+/// Begins a sign-in at Entra, and returns the URL for the browser.
+///
+/// The server stores nothing. The sign-in travels encrypted, and is worth nothing without the secret
+/// of the consent page, which is in the browser that showed it.
 pub(super) fn begin(
     server: &Server,
-    asked: AuthorizationRequest,
+    (asked, secret): (AuthorizationRequest, String),
     claims: RequestedClaims,
-    target: &RedirectTarget,
     cookies: &Cookies,
-) -> Response {
+    jar: &mut Jar<'_>,
+) -> Result<String, OAuthError> {
     let now = server.clock.now();
-    let sign_in = SignIn {
-        asked,
-        state: random_text::<24>(),
-        verifier: random_text::<48>(),
-        nonce: random_text::<24>(),
-        claims,
-        at: now,
-    };
-    let sealed = server.keys.seal(Purpose::SignIn, b"", &sign_in);
-    let sealed = sealed.map(|sealed| base64url(&sealed));
-    let Some(sealed) = sealed.filter(|sealed| sealed.len() <= MAX_COOKIE) else {
-        let error = invalid_request("the request is too long for a browser's cookie");
-        return target.error_redirect(&error);
+    let id = cookie_id(&asked.cookie).to_owned();
+    jar.keep_open(&id, secret);
+    let (sign_in, state) = match held(server, &asked, &claims, cookies) {
+        // The user clicked again, or went back: the same sign-in is sent on.
+        Some(held) => held,
+        None => {
+            let mut sign_in = SignIn {
+                // Those that count are in `claims`.
+                asked: AuthorizationRequest {
+                    claims: None,
+                    ..asked
+                },
+                state: None,
+                verifier: random_text::<48>(),
+                nonce: random_text::<24>(),
+                claims,
+                at: now,
+            };
+            let state = state_of(server, &mut sign_in, &id, jar);
+            let too_long = || invalid_request("the request is too long");
+            (sign_in, state.ok_or_else(too_long)?)
+        }
     };
     let challenge = hash(&sign_in.verifier);
     let mut parameters = vec![
-        ("state", &*sign_in.state),
+        ("state", &*state),
         ("nonce", &*sign_in.nonce),
         ("code_challenge", &*challenge),
         ("code_challenge_method", "S256"),
@@ -52,52 +134,127 @@ pub(super) fn begin(
     ];
     parameters.extend(sign_in.claims.text().map(|claims| ("claims", claims)));
     let names = &sign_in.asked.scopes.names;
-    let mut response = see_other(&server.entra.authorize_url(names, &parameters));
-    let consent = cookie_id(&sign_in.asked.cookie);
-    cookies.expire(&mut response, CookieKind::Consent, consent);
-    for old in superfluous(server, cookies, sealed.len(), now) {
-        cookies.expire(&mut response, CookieKind::SignIn, old);
-    }
-    let id = hash(&sign_in.state);
-    let of = (CookieKind::SignIn, cookie_id(&id));
-    cookies.set(&mut response, of, &sealed, SIGN_IN_LIFETIME);
-    response
+    Ok(server.entra.authorize_url(names, &parameters))
 }
 
-/// Returns the ids of the sign-in cookies to delete before a new one of this length is set.
-///
-/// These are the expired and unreadable ones, and the oldest ones beyond the limits on number and
-/// length.
-fn superfluous<'c>(server: &Server, cookies: &'c Cookies, length: usize, now: u64) -> Vec<&'c str> {
-    let mut all: Vec<_> = cookies
-        .all(CookieKind::SignIn)
-        .map(|(id, value)| {
-            let at = match open(server, value) {
-                Ok(sign_in) => (!is_over(sign_in.at, now)).then_some(sign_in.at),
-                // A later version of this server set the cookie. Do not delete it as unreadable.
-                Err(Unreadable::Later) => Some(now),
-                Err(Unreadable::Malformed) => None,
-            };
-            (at, id, value.len())
-        })
-        .collect();
-    // The latest first, expired ones last.
-    all.sort_by(|one, other| other.cmp(one));
-    let mut left = MAX_COOKIES.saturating_sub(length);
-    let mut kept = 1;
-    all.retain(|(at, _, length)| {
-        let fits = at.is_some() && *length <= left && kept < MAX_SIGN_INS;
-        if fits {
-            left -= length;
-            kept += 1;
+/// Returns the sign-in of this request that is in a cookie already, with its `state`.
+fn held(
+    server: &Server,
+    asked: &AuthorizationRequest,
+    claims: &RequestedClaims,
+    cookies: &Cookies,
+) -> Option<(SignIn, String)> {
+    let value = cookies.get(CookieKind::SignIn, cookie_id(&asked.cookie))?;
+    let held = open(server, sealed_in(value)).ok()?;
+    let is_same = held.asked.id == asked.id && held.claims == *claims;
+    let is_valid = is_same && !is_over(held.at, server.clock.now());
+    let state = held.state.clone().filter(|_| is_valid)?;
+    Some((held, state))
+}
+
+/// Encrypts a new sign-in, and returns its `state`. A long sign-in goes into a cookie.
+fn state_of(server: &Server, sign_in: &mut SignIn, id: &str, jar: &mut Jar<'_>) -> Option<String> {
+    let seal = |sign_in: &SignIn| {
+        let sealed = server.keys.seal(Purpose::SignIn, b"", sign_in)?;
+        Some(base64url(&sealed))
+    };
+    let sealed = seal(sign_in)?;
+    if sealed.len() > SHORT_STATE {
+        // The time tells a late return from that of another browser.
+        let state = format!("{}.{id}.{}", sign_in.at, random_text::<24>());
+        sign_in.state = Some(state.clone());
+        let value = format!("{}.{}", sign_in.at, seal(sign_in)?);
+        if value.len() <= MAX_COOKIE && jar.keep_sign_in(id, &value) {
+            return Some(state);
         }
-        !fits
-    });
-    all.into_iter().map(|(_, id, _)| id).collect()
+        sign_in.state = None;
+    }
+    Some(sealed).filter(|sealed| sealed.len() <= LONG_STATE)
 }
 
-/// Decrypts a sign-in from the value of its cookie.
-pub(super) fn open(server: &Server, sealed: &str) -> Result<SignIn, Unreadable> {
+/// Finds the sign-in that a browser brings back with this `state`.
+pub(super) fn find(server: &Server, state: &str, cookies: &Cookies) -> Result<Returned, NotFound> {
+    let now = server.clock.now();
+    if let [at, id, _] = state.split('.').collect::<Vec<_>>()[..] {
+        let at: u64 = at.parse().map_err(|_| NotFound::NotOurs)?;
+        let Some(value) = cookies.get(CookieKind::SignIn, id) else {
+            let stopped = match jar::end_of(cookies, id) {
+                Some(end) => Stopped::Ended(end),
+                None if is_over(at, now) => Stopped::Late,
+                None => Stopped::Stranger,
+            };
+            return Err(NotFound::Stopped(stopped));
+        };
+        return bound(
+            server,
+            open(server, sealed_in(value))?,
+            Some(state),
+            cookies,
+        );
+    }
+    let sealed = from_base64url(state).ok_or(NotFound::NotOurs)?;
+    match sealed.len() {
+        ..RANDOM_STATE => Err(NotFound::NotOurs),
+        RANDOM_STATE => of_version_1(server, state, cookies),
+        _ => bound(server, open(server, state)?, None, cookies),
+    }
+}
+
+/// Checks that a sign-in belongs to this browser, and to the `state` of its cookie, if it is in one.
+fn bound(
+    server: &Server,
+    sign_in: SignIn,
+    state: Option<&str>,
+    cookies: &Cookies,
+) -> Result<Returned, NotFound> {
+    record("client", &sign_in.asked.client);
+    record("sign_in", &sign_in.asked.id);
+    let is_of_state = match (state, sign_in.state.as_deref()) {
+        (Some(state), Some(own)) => is_same(state, own),
+        (None, None) => true,
+        _ => false,
+    };
+    if !is_of_state {
+        return Err(NotFound::Unknown);
+    }
+    let secret = jar::secret_of(cookies, &sign_in.asked, sign_in.at, server.clock.now());
+    Ok(Returned {
+        secret: Some(secret.map_err(NotFound::Stopped)?.to_owned()),
+        old_cookie: None,
+        sign_in,
+    })
+}
+
+/// Finds a sign-in that began before version 2.
+fn of_version_1(server: &Server, state: &str, cookies: &Cookies) -> Result<Returned, NotFound> {
+    let id = cookie_id(&hash(state)).to_owned();
+    let value = cookies.get(CookieKind::SignIn, &id);
+    let sign_in = open(server, value.ok_or(NotFound::Stopped(Stopped::Stranger))?)?;
+    record("client", &sign_in.asked.client);
+    record("sign_in", &sign_in.asked.id);
+    if !sign_in
+        .state
+        .as_deref()
+        .is_some_and(|own| is_same(own, state))
+    {
+        return Err(NotFound::Unknown);
+    }
+    if is_over(sign_in.at, server.clock.now()) {
+        return Err(NotFound::Stopped(Stopped::Late));
+    }
+    Ok(Returned {
+        sign_in,
+        secret: None,
+        old_cookie: Some(id),
+    })
+}
+
+/// Returns the encrypted sign-in in a cookie's value, after the time.
+fn sealed_in(value: &str) -> &str {
+    value.split_once('.').map_or(value, |(_, sealed)| sealed)
+}
+
+fn open(server: &Server, sealed: &str) -> Result<SignIn, Unreadable> {
     let sealed = from_base64url(sealed).ok_or(Unreadable::Malformed)?;
     server.keys.open(Purpose::SignIn, b"", &sealed)
 }

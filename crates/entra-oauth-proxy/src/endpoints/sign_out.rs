@@ -3,12 +3,11 @@
 //!
 //! Applications stay connected.
 
-use http::StatusCode;
 use http::request::Parts;
 
 use super::Server;
 use crate::http::{Response, see_other};
-use crate::pages::escaped;
+use crate::pages::{Then, escaped};
 
 /// Ends sign-ins that are in progress in this browser, and redirects it to Entra's sign-out.
 ///
@@ -35,7 +34,5 @@ pub(super) fn signed_out(server: &Server) -> Response {
          its access.</p>\n",
         path = escaped(&server.urls.path)
     );
-    server
-        .brand
-        .page(StatusCode::OK, "Signing out", &body, "'none'")
+    server.brand.page("Signing out", &body, Then::Stay)
 }

@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout};
 use tower_entra_auth::{Caller, EntraAuth};
 use tracing::Instrument as _;
 use tracing::field::Empty;
-use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::{
@@ -32,8 +31,6 @@ pub(crate) struct Entra {
     clock: Clock,
     /// Start of the URLs of Entra's endpoints.
     endpoints: String,
-    /// Origin of Entra's endpoints, for the content security policy of a page.
-    origin: String,
     redirect_uri: String,
     prompt: Option<&'static str>,
     /// Maximum size of a user's claims and scope names together, in bytes of JSON. `None` if this
@@ -81,10 +78,8 @@ impl Entra {
         max_calls: usize,
     ) -> Self {
         let endpoints = format!("{}/oauth2/v2.0", auth.authority_url());
-        let origin = Url::parse(&endpoints).map(|url| url.origin().ascii_serialization());
         Self {
             endpoints,
-            origin: origin.unwrap_or_default(),
             auth,
             client,
             scopes,
@@ -104,12 +99,6 @@ impl Entra {
         let mut query = Serializer::new(String::new());
         query.append_pair("post_logout_redirect_uri", back);
         format!("{}/logout?{}", self.endpoints, query.finish())
-    }
-
-    /// Returns Entra's origin, to which browsers are sent, for the content security policy of a
-    /// page.
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
     }
 
     /// Returns the URL where a browser signs in for these scopes.

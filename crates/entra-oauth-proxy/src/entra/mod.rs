@@ -11,7 +11,7 @@ use tower_entra_auth::entra_jwt_core::integration::Escaped;
 use tower_entra_auth::{Caller, Refusal};
 
 pub(crate) use self::client::{Entra, NoTokens};
-use crate::oauth::{ErrorCode, OAuthError};
+use crate::oauth::{ErrorCode, OAuthError, Parameters};
 use crate::telemetry::{Finding, ThrottledLog, throttled};
 
 /// Entra's tokens for a user. Clients receive them only if `issue_entra_tokens` is set.
@@ -227,21 +227,12 @@ fn refused_authorization(
     let finding = Finding::from(known.unwrap_or_default()).found(&*number);
     let remedy = remedy(error, &number);
     let shown = Escaped(error).to_string();
-    let (told, reference) = match (error, subcode) {
-        ("access_denied", _) | (_, Some("cancel")) => OAuthError::with_reference(
-            ErrorCode::AccessDenied,
-            "the user did not sign in or did not consent, or an administrator must consent",
-        ),
-        ("consent_required" | "interaction_required" | "login_required", _) => {
-            OAuthError::with_reference(
-                ErrorCode::AccessDenied,
-                "the user or an administrator must consent first",
-            )
-        }
-        ("temporarily_unavailable" | "server_error", _) => {
+    let (told, reference) = match (denial(error, subcode, &number), error) {
+        (Some(text), _) => OAuthError::with_reference(ErrorCode::AccessDenied, text),
+        (None, "temporarily_unavailable" | "server_error") => {
             (OAuthError::unavailable(None), String::new())
         }
-        _ => {
+        (None, _) => {
             let (told, reference) = misconfigured();
             let what = "Entra does not accept this server's authorization request";
             throttled!(
@@ -269,6 +260,50 @@ fn refused_authorization(
         "{what}"
     );
     told
+}
+
+/// Returns the text for a client whose user Entra did not sign in, or `None` for an error that is
+/// not about the user.
+///
+/// Entra's number is more exact than its error: `access_denied` has several causes
+/// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
+fn denial(error: &str, subcode: Option<&str>, number: &str) -> Option<&'static str> {
+    let is_of_user = matches!(
+        error,
+        "access_denied" | "consent_required" | "interaction_required" | "login_required"
+    );
+    match (error, number) {
+        _ if subcode == Some("cancel") => Some("the user declined at Entra"),
+        _ if !is_of_user => None,
+        (_, "AADSTS65004") => Some("the user declined at Entra"),
+        (_, "AADSTS90094" | "AADSTS90095") => {
+            Some("an administrator must consent to this application first")
+        }
+        (_, "AADSTS50105") => {
+            Some("this account is not assigned to the application; an administrator must assign it")
+        }
+        ("consent_required", _) | (_, "AADSTS65001") => {
+            Some("the user or an administrator must consent first")
+        }
+        ("interaction_required", _) => {
+            Some("Entra requires the user to sign in interactively; sign in again")
+        }
+        ("login_required", _) => Some("the user has no session at Entra; sign in again"),
+        _ => Some("Entra denied access to this account; the reason is in the server's log"),
+    }
+}
+
+/// Returns the finding for an error with which Entra sent a browser back outside of a sign-in.
+pub(crate) fn unnamed_error(brought: &Parameters) -> Finding {
+    let one = |name| brought.one(name).ok().flatten();
+    let error = one("error");
+    let known = ERRORS_OF_ENTRA
+        .into_iter()
+        .find(|known| error == Some(known));
+    let number = one("error_description")
+        .and_then(aadsts)
+        .unwrap_or_default();
+    Finding::from(known.unwrap_or_default()).found(number)
 }
 
 /// Returns the operator's remedy for an error of Entra's authorization endpoint with this number
@@ -325,8 +360,11 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
         TokenErrorKind::AccessDenied => {
             denied("the user declined, or a policy refused the sign-in")
         }
-        TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => {
-            denied("Entra requires further interaction or consent for this sign-in")
+        TokenErrorKind::InteractionRequired => {
+            denied("Entra requires the user to sign in interactively; sign in again")
+        }
+        TokenErrorKind::ConsentRequired => {
+            denied("the user or an administrator must consent first")
         }
         TokenErrorKind::InvalidGrant => denied("Entra did not accept this sign-in; sign in again"),
         // A response that is not in Entra's form comes from a server in between, and is temporary.

@@ -28,6 +28,17 @@ static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
     (style, hash)
 });
 
+/// Way on from a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Then<'u> {
+    /// The user reads the page, and may follow its links.
+    Stay,
+    /// The user sends the page's form to this server.
+    Form,
+    /// The browser goes to this URL at once.
+    GoOn(&'u str),
+}
+
 /// The operator's branding on every page. Empty by default.
 #[derive(Debug, Default)]
 pub(crate) struct Brand {
@@ -74,27 +85,36 @@ impl Brand {
 
     /// Builds a page with headers that prevent framing, scripts and referrers.
     ///
-    /// `body` is HTML, and contains the only `h1`. `form_action` lists the URLs that the page's
-    /// form may lead to, including redirects.
-    pub(crate) fn page(
-        &self,
-        status: StatusCode,
-        title: &str,
-        body: &str,
-        form_action: &str,
-    ) -> Response {
-        let mut response = empty(status);
-        self.write_page(&mut response, title, body, form_action);
+    /// `body` is HTML, and contains the only `h1`.
+    pub(crate) fn page(&self, title: &str, body: &str, then: Then<'_>) -> Response {
+        let mut response = empty(StatusCode::OK);
+        self.write_page(&mut response, title, body, then);
         response
     }
 
-    fn write_page(&self, response: &mut Response, title: &str, body: &str, form_action: &str) {
+    fn write_page(&self, response: &mut Response, title: &str, body: &str, then: Then<'_>) {
+        // Browsers apply `form-action` to every redirect that follows a form, through Entra and
+        // the client's site: Chromium 156 blocked a redirect from there to an application's scheme
+        // (December 2026). So no form is answered with a redirect, and `'self'` is enough. A
+        // refresh is a new navigation, to which `form-action` does not apply. Without
+        // `form-action`, as FastMCP does it, injected markup could send the form elsewhere.
+        let form_action = match then {
+            Then::Form => "'self'",
+            Then::Stay | Then::GoOn(_) => "'none'",
+        };
+        let refresh = match then {
+            Then::GoOn(url) => format!(
+                "<meta http-equiv=\"refresh\" content=\"0; url={}\">\n",
+                escaped(url)
+            ),
+            Then::Stay | Then::Form => String::new(),
+        };
         let (style, style_hash) = &*STYLE;
         let (title, header) = (escaped(title), &self.header);
         let text = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n\
+             <meta name=\"robots\" content=\"noindex\">\n{refresh}<title>{title}</title>\n\
              <style>{style}</style>\n</head>\n<body>\n<main>\n{header}{body}</main>\n</body>\n</html>\n"
         );
         *response.body_mut() = AnswerBody::from(text);
@@ -143,7 +163,7 @@ impl Brand {
             escaped(title),
             escaped(what_to_do)
         );
-        self.write_page(response, title, &body, "'none'");
+        self.write_page(response, title, &body, Then::Stay);
         let (what, status) = ("an error page was shown", response.status().as_u16());
         let page = Some((status, *title));
         log_refusal(

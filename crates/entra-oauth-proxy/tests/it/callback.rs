@@ -115,17 +115,24 @@ async fn a_return_without_the_state_that_was_sent_is_a_page() {
     let mut browser = Browser::new(&stage);
     let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
     let state = parameter(&at_entra, "state").unwrap();
-    for path in [
-        "/callback",
-        "/callback?code=x",
-        "/callback?code=x&state=",
-        "/callback?code=x&state=y",
-        "/callback?error=access_denied",
-        &format!("/callback?code=x&state={state}&state={state}"),
-        &format!("/callback?code=x&state={}", &state[1..]),
-        &format!("/callback?code=x&state={state}A"),
+    for (path, status) in [
+        ("", StatusCode::BAD_REQUEST),
+        ("code=x", StatusCode::BAD_REQUEST),
+        ("code=x&state=", StatusCode::BAD_REQUEST),
+        ("code=x&state=y", StatusCode::FORBIDDEN),
+        ("error=access_denied", StatusCode::FORBIDDEN),
+        (
+            &format!("code=x&state={state}&state={state}"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            &format!("code=x&state={}", &state[1..]),
+            StatusCode::FORBIDDEN,
+        ),
+        (&format!("code=x&state={state}A"), StatusCode::FORBIDDEN),
     ] {
-        is_page(&browser.get(path).await, StatusCode::FORBIDDEN, path);
+        let reply = browser.get(&format!("/callback?{path}")).await;
+        is_page(&reply, status, path);
     }
     assert_eq!(stage.tenant.token_endpoint().hits(), 0);
 }

@@ -172,7 +172,7 @@ async fn a_scope_that_was_dropped_while_the_user_is_at_entra_is_not_asked_for() 
     service.restart(&mut stage, &["read"], &[]);
     let mut browser = Browser::new(&stage);
     browser.cookies = cookies;
-    let at_entra = browser.answer(&page, "approve").await.location();
+    let at_entra = browser.answer(&page, "approve").await.onward();
     let url: Url = at_entra.parse().unwrap();
     assert!(
         !parameter(&url, "scope").unwrap().contains("write"),

@@ -224,8 +224,9 @@ async fn an_allow_list_bounds_where_answers_go() {
         .await;
     assert_eq!(
         (reply.status, reply.location()),
-        (StatusCode::FORBIDDEN, String::new())
+        (StatusCode::BAD_REQUEST, String::new())
     );
+    assert!(reply.text().contains("have changed"), "{}", reply.text());
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,24 +38,27 @@ async fn cookies_belong_to_this_host_alone_and_to_no_script() {
     let approved = browser.answer(&page, "approve").await;
     let mut cookies = page.cookies();
     cookies.extend(approved.cookies());
-    assert_eq!(cookies.len(), 3, "{cookies:?}");
+    // The secret of the page, again with the whole lifetime after the decision.
+    assert_eq!(cookies.len(), 2, "{cookies:?}");
+    assert_eq!(cookies[0], cookies[1]);
     for cookie in &cookies {
         let mut parts = cookie.split("; ");
         let (name, value) = parts.next().unwrap().split_once('=').unwrap();
+        assert!(value.len() < 40);
         assert!(name.starts_with("__Host-"), "{cookie}");
         let mut attributes: Vec<_> = parts.collect();
         attributes.sort_unstable();
-        let age = if value.is_empty() {
-            "Max-Age=0"
-        } else {
-            "Max-Age=900"
-        };
         assert_eq!(
             attributes,
-            ["HttpOnly", age, "Path=/", "SameSite=Lax", "Secure"],
+            [
+                "HttpOnly",
+                "Max-Age=900",
+                "Path=/",
+                "SameSite=Lax",
+                "Secure"
+            ],
             "{cookie}"
         );
-        assert!(value.len() < 4_000);
     }
 }
 
@@ -82,7 +85,7 @@ async fn without_tls_on_this_machine_cookies_are_plain_and_a_sign_in_works() {
     for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=900"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
-    let at_entra = browser.answer(&page, "approve").await.location();
+    let at_entra = browser.answer(&page, "approve").await.onward();
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let answered = browser.get(callback.strip_prefix(local).unwrap()).await;
     let answered: Url = answered.location().parse().unwrap();
@@ -98,8 +101,8 @@ async fn two_pages_in_one_browser_do_not_end_each_other() {
     // A client may look at the URL before it opens the browser, so the page is fetched twice.
     let first = browser.get(&client.authorize(&[("state", "1")])).await;
     let second = browser.get(&client.authorize(&[("state", "2")])).await;
-    let of_second = browser.answer(&second, "approve").await.location();
-    let of_first = browser.answer(&first, "approve").await.location();
+    let of_second = browser.answer(&second, "approve").await.onward();
+    let of_first = browser.answer(&first, "approve").await.onward();
     for (at_entra, state) in [(of_first, "1"), (of_second, "2")] {
         let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let answered: Url = browser
@@ -112,46 +115,6 @@ async fn two_pages_in_one_browser_do_not_end_each_other() {
         let code = parameter(&answered, "code").unwrap();
         assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn cookies_do_not_grow_without_bound() {
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    let mut browser = Browser::new(&stage);
-    let size = |browser: &Browser<'_>| -> usize {
-        browser
-            .cookies
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum()
-    };
-    for _ in 0..30 {
-        browser.get(&client.authorize(&[])).await;
-    }
-    assert!(browser.cookies.len() <= 8, "{}", browser.cookies.len());
-    assert!(size(&browser) < 2_000, "{}", size(&browser));
-    for n in 0..10_u64 {
-        stage
-            .tenant
-            .time()
-            .advance(std::time::Duration::from_secs(n))
-            .await;
-        let page = browser.get(&client.authorize(&[])).await;
-        let at_entra = browser.answer(&page, "approve").await;
-        assert_eq!(at_entra.status, StatusCode::SEE_OTHER);
-        assert!(size(&browser) < 8_000, "{}", size(&browser));
-        let names = browser.cookies.iter().map(|(name, _)| name);
-        let is_sign_in = |name: &&String| name.contains("entra-proxy-sign-in-");
-        let sign_ins = names.filter(is_sign_in).count();
-        assert_eq!(sign_ins as u64, (n + 1).min(3));
-        // The newest cookie is never the one that the proxy removes.
-        let callback = stage.tenant.people().sign_in("ada", &at_entra.location());
-        let mut copy = Browser::new(&stage);
-        copy.cookies.clone_from(&browser.cookies);
-        assert!(copy.come_back(&callback).await.location().contains("code="));
-    }
-    assert!(browser.cookies.len() <= 11, "{}", browser.cookies.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +165,7 @@ async fn an_answer_from_another_site_does_not_count() {
         let reply = browser
             .send(Method::POST, "/consent", &headers, form.into())
             .await;
-        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{headers:?}");
+        assert!(reply.onward().contains("/authorize?"), "{headers:?}");
     }
 }
 
@@ -235,7 +198,7 @@ async fn an_answer_without_the_pages_cookie_or_too_late_does_not_count() {
     );
 
     let changed = format!("{}A", page.field("consent"));
-    for consent in ["", "x", &changed] {
+    for consent in ["x", &changed] {
         let form = [("consent", consent), ("decision", "approve")];
         assert_eq!(
             browser.post("/consent", &form).await.status,
@@ -268,9 +231,12 @@ async fn who_says_no_is_not_sent_to_entra_and_the_client_learns_it() {
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
-    let denied = browser.answer(&page, "deny").await;
-    assert_eq!(denied.status, StatusCode::SEE_OTHER);
-    let url: Url = denied.location().parse().unwrap();
+    let url: Url = browser
+        .answer(&page, "deny")
+        .await
+        .onward()
+        .parse()
+        .unwrap();
     assert!(url.as_str().starts_with(&format!("{REDIRECT}?")));
     assert_eq!(parameter(&url, "error").as_deref(), Some("access_denied"));
     assert_eq!(
@@ -279,10 +245,12 @@ async fn who_says_no_is_not_sent_to_entra_and_the_client_learns_it() {
     );
     assert_eq!(parameter(&url, "iss").as_deref(), Some(PUBLIC));
     assert_eq!(stage.tenant.authorize_endpoint().hits(), 0);
-    // The page can be used only once.
-    assert!(browser.cookies.is_empty());
+    // The page leads no further. A second click on Cancel leads to the same denial.
+    assert_eq!(browser.told(), ["declined"]);
     let again = browser.answer(&page, "approve").await;
     assert_eq!(again.status, StatusCode::FORBIDDEN);
+    let again = browser.answer(&page, "deny").await;
+    assert_eq!(again.onward(), url.as_str());
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +261,7 @@ async fn nothing_is_written_before_a_person_has_come_back() {
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     assert_eq!(store.calls(), 0);
-    let at_entra = browser.answer(&page, "approve").await.location();
+    let at_entra = browser.answer(&page, "approve").await.onward();
     assert!(store.written().is_empty());
     Browser::new(&stage)
         .come_back(&stage.tenant.people().sign_in("ada", &at_entra))

@@ -398,10 +398,10 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     let callback = stage.tenant.people().sign_in("grace", &to_entra);
     let asked = stage.tenant.token_endpoint().requests().len();
     for told in [
-        at_page.answer(&page, "approve").await,
-        at_entra.come_back(&callback).await,
+        at_page.answer(&page, "approve").await.onward(),
+        at_entra.come_back(&callback).await.location(),
     ] {
-        let told = told.location().parse().unwrap();
+        let told = told.parse().unwrap();
         let said = |name: &str| parameter(&told, name).unwrap_or_default();
         assert_eq!(said("error"), "temporarily_unavailable", "{told}");
         let description = said("error_description");

@@ -84,7 +84,7 @@ async fn signed_in(stage: &Stage, client: &Client, secrets: &mut Secrets) -> (St
     let page = browser.get(&client.authorize(&[])).await;
     secrets.add("the consent", &page.field("consent"));
     secrets.add_cookies(&browser);
-    let at_entra = browser.answer(&page, "approve").await.location();
+    let at_entra = browser.answer(&page, "approve").await.onward();
     secrets.add_cookies(&browser);
     secrets.add_query(
         "our request",

@@ -13,6 +13,7 @@ use crate::logbook::Logbook;
 use crate::support::{
     Browser, Client, PUBLIC, REDIRECT, Reply, Stage, application, encoded, settings,
 };
+use crate::told::links;
 
 /// Returns the directives of the page's content security policy.
 fn policy(page: &Reply) -> Vec<(String, String)> {
@@ -137,20 +138,52 @@ async fn every_page_has_every_header_that_protects_it_and_nothing_from_elsewhere
 }
 
 #[tokio::test(start_paused = true)]
-async fn forms_lead_to_entra_and_the_client_and_from_other_pages_nowhere() {
+async fn forms_lead_to_this_server_and_from_other_pages_nowhere() {
     let stage = Stage::new().await;
     for (status, page) in pages(&stage).await {
-        let form_action = directive(&page, "form-action");
-        if !page.text().contains("<form") {
-            assert_eq!(form_action, "'none'", "{status}");
-            continue;
+        let expected = match page.text().contains("<form") {
+            true => "'self'",
+            false => "'none'",
+        };
+        assert_eq!(directive(&page, "form-action"), expected, "{status}");
+    }
+}
+
+/// Checks the pages from which a browser goes on by itself.
+#[tokio::test(start_paused = true)]
+async fn after_a_decision_a_page_goes_on_and_has_a_button_to_the_same_place() {
+    let stage = Stage::new().await;
+    let uri = "https://client.example/callback?x='&y=(1);z";
+    let client = stage.client_with(json!({ "redirect_uris": [uri] })).await;
+    for (decision, button, place) in [
+        ("approve", "Continue to Microsoft", stage.tenant.url()),
+        ("deny", "Go back to <bdi>client.example</bdi>", uri),
+    ] {
+        let mut browser = Browser::new(&stage);
+        let page = browser.get(&client.authorize(&[])).await;
+        let page = browser.answer(&page, decision).await;
+        let url = page.onward();
+        assert!(url.starts_with(place), "{url}");
+        assert_eq!(links(&page), [url]);
+        let text = page.text();
+        for shown in [
+            &*format!("{button}</a>"),
+            "rel=\"noreferrer\"",
+            "If nothing happens",
+        ] {
+            assert!(text.contains(shown), "{shown}: {text}");
         }
-        for source in ["'self'", "https://client.example", stage.tenant.url()] {
-            assert!(
-                form_action.split(' ').any(|other| other == source),
-                "{source}: {form_action}"
-            );
+        assert_eq!(text.matches("http-equiv").count(), 1, "{text}");
+        for attribute in [" id=", "autofocus", "tabindex", "accesskey", "<form", "x='"] {
+            assert!(!text.contains(attribute), "{attribute}");
         }
+        assert_eq!(directive(&page, "form-action"), "'none'");
+        is_readable(&page);
+        let without = text.replace("http-equiv", "");
+        is_protected(&Reply {
+            body: without.into(),
+            ..page
+        });
     }
 }
 

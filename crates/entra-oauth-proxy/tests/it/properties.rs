@@ -308,6 +308,24 @@ fn check(
             .iter()
             .any(|under| under.registered.contains(&&*place(location)))
     };
+    let entra = format!(
+        "{}/{}/oauth2/v2.0/authorize?",
+        stage.tenant.url(),
+        stage.tenant.id()
+    );
+    if reply.text().contains("http-equiv") {
+        prop_assert_eq!((sent.path, &*location), ("/consent", ""));
+        let onward = reply.onward();
+        prop_assert_eq!(links(&reply), std::slice::from_ref(&onward));
+        let is_entra = onward.starts_with(&entra);
+        let is_client = to_registered(&onward) && onward.contains("error=access_denied");
+        prop_assert!(is_entra || is_client, "{onward}");
+        return Ok(if is_entra {
+            Led::ToEntra
+        } else {
+            Led::ToAClient
+        });
+    }
     if location.is_empty() {
         let is_consent = reply.status == StatusCode::OK && sent.path == "/authorize";
         // The link of the button that carries an error to the client.
@@ -321,25 +339,14 @@ fn check(
             Led::Nowhere
         });
     }
-    let entra = format!(
-        "{}/{}/oauth2/v2.0/authorize?",
-        stage.tenant.url(),
-        stage.tenant.id()
-    );
-    let to_entra = sent.path == "/consent" && location.starts_with(&entra);
-    let to_client = to_registered(&location);
-    prop_assert!(to_entra || to_client, "{location}");
+    prop_assert!(to_registered(&location), "{location}");
     // Before the user agrees, the proxy redirects only to loopback addresses and pre-registered
     // clients.
     let is_vouched_for = ["http://localhost", "https://second.example"]
         .into_iter()
         .any(|beginning| location.starts_with(beginning));
     prop_assert!(sent.path != "/authorize" || is_vouched_for, "{location}");
-    Ok(if to_entra {
-        Led::ToEntra
-    } else {
-        Led::ToAClient
-    })
+    Ok(Led::ToAClient)
 }
 
 #[test]

@@ -107,7 +107,7 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
         let log = Logbook::begin();
         let reply = browser.come_back(url.as_str()).await;
         is_told(&reply, told, error);
-        assert!(browser.cookies.is_empty());
+        assert_eq!(browser.told(), ["failed"]);
         // The log has one line, at WARN or ERROR.
         let said = [log.lines("WARN"), log.lines("ERROR")].concat();
         let [said] = &*said else {
@@ -274,7 +274,8 @@ async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
             true => is_told(&reply, "access_denied", "demanded twice"),
             false => assert!(reply.location().contains("code="), "{}", reply.location()),
         }
-        assert!(browser.cookies.is_empty());
+        let end = if demands_again { "failed" } else { "done" };
+        assert_eq!(browser.told(), [end]);
     }
 }
 

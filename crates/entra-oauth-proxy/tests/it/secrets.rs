@@ -38,13 +38,11 @@ async fn every_secret_and_every_id_has_its_length_and_is_another_each_time() {
         let (_, cookie) = &browser.cookies[0];
         let (_, value) = cookie.split_once('.').unwrap();
         check("the value of the consent's cookie", value, 18);
-        let at_entra = browser.answer(&page, "approve").await.location();
+        let at_entra = browser.answer(&page, "approve").await.onward();
         let url: Url = at_entra.parse().unwrap();
-        check(
-            "the state for Entra",
-            &parameter(&url, "state").unwrap(),
-            24,
-        );
+        let state = parameter(&url, "state").unwrap();
+        check("the whole sign-in, encrypted", &state, bytes(&state));
+        assert!(bytes(&state) > 500, "{state}");
         check("the nonce", &parameter(&url, "nonce").unwrap(), 24);
         let correlation = parameter(&url, "client-request-id").unwrap();
         assert_eq!(correlation.len(), 36);

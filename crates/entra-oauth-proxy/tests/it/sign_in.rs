@@ -1,7 +1,5 @@
 //! Tests of a complete sign-in, its tokens and its cookies.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,8 +48,8 @@ async fn a_client_registers_signs_a_user_in_and_calls() {
     let hash = digest(&SHA256, client.id.as_bytes());
     let hash = URL_SAFE_NO_PAD.encode(hash);
     assert_eq!(caller.registered_client(), Some(&*hash));
-    // A browser whose sign-in is complete has no cookie of it.
-    assert!(browser.cookies.is_empty(), "{:?}", browser.cookies);
+    // A browser whose sign-in is complete has no secret of it.
+    assert_eq!(browser.told(), ["done"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,47 +101,4 @@ async fn a_refresh_replaces_the_token_and_asks_entra_with_the_scopes_said() {
     let scope = format!("api://{APP}/read openid profile offline_access");
     assert_eq!(asked.parameter("scope"), Some(&*scope));
     assert_eq!(asked.parameter("resource"), None);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_sign_in_that_was_not_ended_in_time_leaves_its_browser_with_the_next() {
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    let mut browser = Browser::new(&stage);
-    for (seconds, left) in [(0, 1), (900, 2), (1, 2)] {
-        stage
-            .tenant
-            .time()
-            .advance(Duration::from_secs(seconds))
-            .await;
-        browser.goes_to_entra(&client, &[]).await;
-        assert_eq!(browser.cookies.len(), left, "{:?}", browser.cookies);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_that_no_cookie_holds_is_refused_before_entra() {
-    let scopes: Vec<String> = (0..12).map(|n| format!("{n:0>100}")).collect();
-    let asked = format!("read {}", scopes.join(" "));
-    let stage = Stage::with_resource(|resource| resource.optional_scopes(scopes)).await;
-    let client = stage.client().await;
-    let state = "s".repeat(900);
-    let mut browser = Browser::new(&stage);
-    for (scope, is_refused) in [("read", false), (&*asked, true)] {
-        let request = client.authorize(&[("scope", scope), ("state", &state)]);
-        let page = browser.get(&request).await;
-        let answered = browser.answer(&page, "approve").await;
-        let is_told = answered.location().starts_with(&client.redirect_uri);
-        assert_eq!(is_told, is_refused, "{}", answered.location());
-        for cookie in answered.cookies() {
-            assert!(cookie.len() < 4_096, "{}", cookie.len());
-        }
-        if is_refused {
-            let told = answered.location().parse().unwrap();
-            assert_eq!(
-                parameter(&told, "error").as_deref(),
-                Some("invalid_request")
-            );
-        }
-    }
 }

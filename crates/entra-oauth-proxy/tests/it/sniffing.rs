@@ -60,9 +60,8 @@ async fn no_answer_on_the_way_of_a_sign_in_is_sniffed() {
     assert_eq!(page.status, StatusCode::OK);
     is_not_sniffed(&page, "the consent page");
     let to_entra = browser.answer(&page, "approve").await;
-    assert_eq!(to_entra.status, StatusCode::SEE_OTHER);
     is_not_sniffed(&to_entra, "the way to Entra");
-    let callback = stage.tenant.people().sign_in("ada", &to_entra.location());
+    let callback = stage.tenant.people().sign_in("ada", &to_entra.onward());
     let to_client = browser.come_back(&callback).await;
     assert_eq!(to_client.status, StatusCode::SEE_OTHER);
     is_not_sniffed(&to_client, "the way to the client");

@@ -254,6 +254,16 @@ impl<'s> Browser<'s> {
         cookies.collect::<Vec<_>>().join("; ")
     }
 
+    /// Returns what the cookies tell of each sign-in: `open`, or its end.
+    pub(crate) fn told(&self) -> Vec<&str> {
+        let words = self.cookies.iter().map(|(_, value)| {
+            let (time, word) = value.split_once('.').unwrap();
+            assert!(time.parse::<u64>().is_ok(), "{value}");
+            if word.len() < 24 { word } else { "open" }
+        });
+        words.collect()
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
@@ -303,14 +313,7 @@ impl<'s> Browser<'s> {
     ) -> String {
         let page = self.get(&client.authorize(changes)).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text());
-        let answered = self.answer(&page, "approve").await;
-        assert_eq!(
-            answered.status,
-            StatusCode::SEE_OTHER,
-            "{}",
-            answered.text()
-        );
-        answered.location()
+        self.answer(&page, "approve").await.onward()
     }
 
     /// Submits a decision on a consent page.
@@ -390,6 +393,19 @@ impl Reply {
 
     pub(crate) fn location(&self) -> String {
         self.header(LOCATION.as_str()).to_owned()
+    }
+
+    /// Returns the URL to which a browser goes on from this page by itself.
+    ///
+    /// The page is the response to a decision on the consent page.
+    #[track_caller]
+    pub(crate) fn onward(&self) -> String {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text());
+        assert_eq!(self.location(), "");
+        let refresh = "<meta http-equiv=\"refresh\" content=\"0; url=";
+        let (_, rest) = self.text().split_once(refresh).expect("a refresh");
+        let url = rest.split_once('"').unwrap().0;
+        url.replace("&#39;", "'").replace("&amp;", "&")
     }
 
     pub(crate) fn cookies(&self) -> Vec<String> {

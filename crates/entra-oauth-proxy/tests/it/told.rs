@@ -1,9 +1,15 @@
-//! Helpers for error pages that appear before the user agreed, and whose button carries the error.
+//! Helpers for pages: their titles, and the links by which they lead on.
 
 use http::StatusCode;
 use url::Url;
 
 use crate::support::Reply;
+
+/// Returns the title of a page.
+pub(crate) fn title(page: &Reply) -> &str {
+    let (_, rest) = page.text().split_once("<title>").unwrap_or_default();
+    rest.split_once("</title>").unwrap_or_default().0
+}
 
 /// Returns the addresses of all links of a page.
 pub(crate) fn links(page: &Reply) -> Vec<String> {

@@ -11,25 +11,17 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 
+use super::jar::{self, End, Jar, Stopped};
 use super::{
-    AuthorizationRequest, LATER_VERSION, RequestedClaims, SIGN_IN_LIFETIME, Server, cookie_id,
-    is_over, sign_in,
+    AuthorizationRequest, CHANGED, LATER_VERSION, NOTHING_TO_SEE, RequestedClaims, Server,
+    cookie_id, ended, new_secret, sign_in,
 };
-use crate::crypto::{base64url, from_base64url, hash, is_same, random_text};
-use crate::http::{CookieKind, Cookies, Response, UnreadBody, set_static};
+use crate::crypto::{base64url, from_base64url, hash};
+use crate::http::{Response, UnreadBody, set_static};
 use crate::keys::{Purpose, Unreadable};
 use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
-use crate::pages::ErrorPage;
+use crate::pages::{ErrorPage, Then};
 use crate::telemetry::{record, throttled};
-
-/// Page for a user who agreed to something that is no longer offered.
-const CHANGED: ErrorPage = ErrorPage::new(
-    StatusCode::BAD_REQUEST,
-    "This application can no longer connect",
-    "The settings of this server have changed since you opened the page. Go back to the \
-     application and connect it again. If that does not help, ask the administrator of this \
-     server.",
-);
 
 /// Page for a form that another site sent.
 const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
@@ -39,13 +31,27 @@ const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
      connect it again. Otherwise close this page.",
 );
 
-/// Page for a browser in which this consent page was not shown, or was shown too long ago.
-const NOT_ASKED: ErrorPage = ErrorPage::new(
+const LATE: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
-    "Your answer came too late, or from another browser",
-    "You have not agreed to anything. Go back to the application, connect it again, and answer in \
-     the same browser within 15 minutes. If that does not help, this browser may block cookies: \
-     allow them for this site.",
+    "Your answer came too late",
+    "You have not agreed to anything. Go back to the application, connect it again, and answer \
+     within 15 minutes.",
+);
+
+const STRANGER: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "This browser does not have the cookie of that page",
+    "You have not agreed to anything. The page was opened in another browser, or this browser \
+     deletes or blocks cookies. Go back to the application, connect it again, and answer in the \
+     same browser. If that does not help, allow cookies for this site.",
+);
+
+/// Page for a form that no key of this server opens.
+const UNKNOWN: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "This server does not know that page",
+    "You have not agreed to anything. The server was restarted with other keys after you opened \
+     the page. Go back to the application and connect it again.",
 );
 
 const NO_DECISION: ErrorPage = ErrorPage::new(
@@ -61,19 +67,6 @@ const CANNOT_BEGIN: ErrorPage = ErrorPage::new(
      minutes and connect it again.",
 );
 
-/// Page for a user who opens the URL that the form is sent to.
-const NOTHING_TO_SEE: ErrorPage = ErrorPage::new(
-    StatusCode::METHOD_NOT_ALLOWED,
-    "There is nothing to see at this address",
-    "A sign-in begins in the application that you want to connect. Go back to it, and connect it again.",
-);
-
-/// Maximum number of consent pages that one browser may have open.
-///
-/// Each page has its own cookie, so that two pages do not end each other. Browsers send all of
-/// these cookies with every request.
-const MAX_PAGES: usize = 8;
-
 /// Returns the consent page for the browser that brought a client's request.
 pub(super) fn show(
     server: &Server,
@@ -82,48 +75,24 @@ pub(super) fn show(
     mut request: AuthorizationRequest,
     headers: &HeaderMap,
 ) -> Response {
-    // The value begins with the time of the request, so that the oldest cookies can be deleted.
-    let value = format!("{}.{}", request.at, random_text::<18>());
-    request.cookie = hash(&value);
+    let secret = new_secret(request.at);
+    request.cookie = hash(&secret);
     let Some(sealed) = server.keys.seal(Purpose::Consent, b"", &request) else {
         return CANNOT_BEGIN.response();
     };
     let body = page::body(server, client, target, &request, &base64url(&sealed));
-    // A browser applies `form-action` to every redirect that follows the form: to Entra, to a
-    // company's identity provider that Entra redirects to, and to the client. This server does not
-    // know the host of the identity provider, so it allows `https:`.
-    let form_action = format!(
-        "'self' https: {} {}",
-        server.entra.origin(),
-        target.form_source()
-    );
     let title = format!("Sign in to {}", server.resource.shown_name());
-    let brand = &server.brand;
-    let mut response = brand.page(StatusCode::OK, &title, &body, &form_action);
+    let mut response = server.brand.page(&title, &body, Then::Form);
     let cookies = server.cookies(headers);
-    for old in superfluous(&cookies) {
-        cookies.expire(&mut response, CookieKind::Consent, old);
-    }
-    let of = (CookieKind::Consent, cookie_id(&request.cookie));
-    cookies.set(&mut response, of, &value, SIGN_IN_LIFETIME);
+    let mut jar = Jar::new(&cookies, request.at);
+    jar.keep_open(cookie_id(&request.cookie), secret);
+    jar.write(&mut response);
     response
 }
 
-/// Returns the ids of the oldest cookies to delete, so that a new one does not exceed
-/// [`MAX_PAGES`].
-fn superfluous(cookies: &Cookies) -> Vec<&str> {
-    let age = |value: &str| {
-        let at = value.split('.').next();
-        at.and_then(|at| at.parse::<u64>().ok())
-    };
-    let all = cookies.all(CookieKind::Consent);
-    let mut all: Vec<_> = all.map(|(id, value)| (age(value), id)).collect();
-    all.sort_unstable();
-    all.truncate(all.len().saturating_sub(MAX_PAGES - 1));
-    all.into_iter().map(|(_, id)| id).collect()
-}
-
 /// Responds to the user's decision.
+///
+/// The response is a page, from which the browser goes on by itself. See [`Then`] for the reason.
 pub(super) async fn answer<B>(server: &Server, head: &Parts, body: UnreadBody<'_, B>) -> Response
 where
     B: Body,
@@ -131,6 +100,7 @@ where
 {
     if head.method == Method::GET {
         let mut response = NOTHING_TO_SEE.response();
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         set_static(&mut response, ALLOW, "POST");
         return response;
     }
@@ -146,65 +116,82 @@ where
     if !is_own_page(server, headers) {
         return NOT_OWN_PAGE.response();
     }
-    let (request, decision) = match parse(server, &cookies, &form) {
+    let (request, decision) = match parse(server, &form) {
         Ok(parsed) => parsed,
         Err(page) => return page.response(),
     };
     record("client", &request.client);
     record("sign_in", &request.id);
-    let target = server.target_of(&request);
-    match decision.as_deref() {
-        Some("approve") if server.scopes.has_required(&request.scopes.names) => {
-            let Some(target) = target else {
-                return CHANGED.response();
-            };
-            if let Err(error) = can_sign_in(server).await {
-                return target.error_redirect(&error);
-            }
-            // The user is not known yet, so only the client's own claims are requested.
-            let claims = request.claims.clone();
-            let claims = claims.map_or(RequestedClaims::None, RequestedClaims::Asked);
-            sign_in::begin(server, request, claims, &target, &cookies)
-        }
-        Some("approve") => CHANGED.response(),
-        Some("deny") => {
-            let Some(target) = target else {
-                return NOT_ASKED.response();
-            };
+    let now = server.clock.now();
+    let secret = jar::secret_of(&cookies, &request, request.at, now);
+    let secret = match (secret, decision) {
+        (Ok(secret), _) => secret.to_owned(),
+        // The user clicked Cancel again. The client may not have received the first response.
+        (Err(Stopped::Ended(End::Declined)), Decision::Deny) => String::new(),
+        (Err(Stopped::Ended(end)), _) => return ended(end).response(),
+        (Err(Stopped::Late), _) => return LATE.response(),
+        (Err(Stopped::Stranger), _) => return STRANGER.response(),
+    };
+    let Some(target) = server.target_of(&request) else {
+        return CHANGED.response();
+    };
+    let mut jar = Jar::new(&cookies, now);
+    match decision {
+        Decision::Deny => {
             let what = "a sign-in was declined on the consent page";
             throttled!(info, server.log, (what, ""), "{what}");
             let error = OAuthError::new(ErrorCode::AccessDenied, "the user did not agree");
-            let mut response = target.error_redirect(&error);
-            // The cookie is no longer needed.
-            let id = cookie_id(&request.cookie);
-            cookies.expire(&mut response, CookieKind::Consent, id);
+            let mut response = page::to_client(server, &target, &error, "You have not agreed.");
+            jar.end(cookie_id(&request.cookie), End::Declined);
+            jar.write(&mut response);
             response
         }
-        _ => NO_DECISION.response(),
+        Decision::Approve if !server.scopes.has_required(&request.scopes.names) => {
+            CHANGED.response()
+        }
+        Decision::Approve => {
+            // The user is not known yet, so only the client's own claims are requested.
+            let claims = request.claims.clone();
+            let claims = claims.map_or(RequestedClaims::None, RequestedClaims::Asked);
+            let can_begin = can_sign_in(server).await;
+            let url = can_begin.and_then(|()| {
+                sign_in::begin(server, (request, secret), claims, &cookies, &mut jar)
+            });
+            match url {
+                Ok(url) => {
+                    let mut response = page::to_entra(server, &url);
+                    jar.write(&mut response);
+                    response
+                }
+                Err(error) => page::to_client(server, &target, &error, "The sign-in cannot begin."),
+            }
+        }
     }
 }
 
+/// The user's decision.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Decision {
+    Approve,
+    Deny,
+}
+
 /// Reads the request that the user was asked about, and the decision.
-fn parse(
-    server: &Server,
-    cookies: &Cookies,
-    form: &str,
-) -> Result<(AuthorizationRequest, Option<String>), ErrorPage> {
-    let parameters = form.parse::<Parameters>().map_err(|_| NOT_ASKED)?;
+fn parse(server: &Server, form: &str) -> Result<(AuthorizationRequest, Decision), ErrorPage> {
+    let parameters = form.parse::<Parameters>().map_err(|_| NO_DECISION)?;
     let sealed = parameters.one("consent").ok().flatten();
-    let sealed = sealed.and_then(from_base64url).ok_or(NOT_ASKED)?;
+    let sealed = from_base64url(sealed.ok_or(NO_DECISION)?).ok_or(UNKNOWN)?;
     let request = server.keys.open(Purpose::Consent, b"", &sealed);
-    let request: AuthorizationRequest = request.map_err(|unreadable| match unreadable {
-        Unreadable::Malformed => NOT_ASKED,
+    let request = request.map_err(|unreadable| match unreadable {
+        Unreadable::Malformed => UNKNOWN,
         Unreadable::Later => LATER_VERSION,
     })?;
-    let cookie = cookies.get(CookieKind::Consent, cookie_id(&request.cookie));
-    let is_asked = cookie.is_some_and(|value| is_same(&hash(value), &request.cookie));
-    if !is_asked || is_over(request.at, server.clock.now()) {
-        return Err(NOT_ASKED);
-    }
-    let decision = parameters.one("decision").ok().flatten();
-    Ok((request, decision.map(str::to_owned)))
+    let decision = match parameters.one("decision").ok().flatten() {
+        Some("approve") => Decision::Approve,
+        Some("deny") => Decision::Deny,
+        _ => return Err(NO_DECISION),
+    };
+    Ok((request, decision))
 }
 
 /// Returns whether the form comes from this server's page, as far as the browser says so.

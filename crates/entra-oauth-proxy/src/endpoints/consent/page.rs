@@ -1,8 +1,51 @@
-//! The HTML of the consent page.
+//! The HTML of the consent page, and of the pages after it.
 
 use super::super::{AuthorizationRequest, Server};
-use crate::oauth::{Client, RedirectTarget, RedirectUriKind};
-use crate::pages::escaped;
+use crate::http::Response;
+use crate::oauth::{Client, OAuthError, RedirectTarget, RedirectUriKind};
+use crate::pages::{Then, escaped};
+use crate::telemetry::set_outcome;
+
+/// Returns the page from which a browser goes on to Entra.
+///
+/// The button is for browsers that do not go on by themselves, and for a second attempt.
+pub(super) fn to_entra(server: &Server, url: &str) -> Response {
+    let body = format!(
+        "<h1>You are sent on to sign in</h1>\n\
+         <p>If nothing happens, use the button.</p>\n\
+         <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{}\">Continue to \
+         Microsoft</a></p>\n\
+         <p class=\"note\">When the application says that it is connected, you can close this \
+         page.</p>\n",
+        escaped(url)
+    );
+    let title = "You are sent on to sign in";
+    server.brand.page(title, &body, Then::GoOn(url))
+}
+
+/// Returns the page from which a browser goes on to the client with an error. `why` is a sentence
+/// for the user.
+pub(super) fn to_client(
+    server: &Server,
+    target: &RedirectTarget,
+    error: &OAuthError,
+    why: &str,
+) -> Response {
+    let url = target.error_url(error);
+    let body = format!(
+        "<h1>You are sent back to the application</h1>\n\
+         <p>{why} The application is told so. If nothing happens, use the button, or close this \
+         page.</p>\n\
+         <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Go back to \
+         <bdi>{host}</bdi></a></p>\n",
+        href = escaped(&url),
+        host = escaped(target.shown_host()),
+    );
+    let title = "You are sent back to the application";
+    let mut response = server.brand.page(title, &body, Then::GoOn(&url));
+    set_outcome(&mut response, error.code().as_str());
+    response
+}
 
 /// Builds the HTML of the page.
 ///

@@ -144,16 +144,6 @@ impl RedirectTarget {
         self.uri.kind
     }
 
-    /// Returns the CSP `form-action` source that permits a form to end at this target.
-    ///
-    /// For an IPv6 address it is `http:`, because CSP cannot express such an address.
-    pub(crate) fn form_source(&self) -> String {
-        match self.uri.host.starts_with('[') {
-            true => "http:".to_owned(),
-            false => self.uri.source(),
-        }
-    }
-
     /// Redirects the browser to the target with a code.
     pub(crate) fn code_redirect(&self, code: &str) -> Response {
         see_other(&self.url(&[("code", code)]))
@@ -245,8 +235,6 @@ impl RedirectUri {
                 if host.is_empty() || written != host {
                     return Err("has a host that is not in the normalized form that browsers use");
                 }
-                // The host becomes part of the consent page's CSP, in which `;` and `,` are
-                // separators.
                 let is_of_host =
                     |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
                 if !host.bytes().all(is_of_host) {

@@ -295,21 +295,22 @@ impl ClientRegistry {
     }
 
     /// Returns the redirect target of a request, if the client registered its URI and the operator
-    /// permits it today.
+    /// permits it today. The error says whether the client registered the URI.
     pub(crate) fn target(
         &self,
         client: &Client,
         uri: &str,
         state: Option<&str>,
-    ) -> Result<RedirectTarget, Finding> {
+    ) -> Result<RedirectTarget, (bool, Finding)> {
         let registered = &client.redirect_uris;
         let uri = match RedirectUri::parse(uri, &self.allow_list) {
             Ok(parsed) if registered.iter().any(|other| parsed.is(other)) => parsed,
             Err(fault) if registered.iter().any(|other| other == uri) => {
                 let reason = format!("redirect_uri is registered, but {fault}");
-                return Err(Finding::from(reason).found(EscapedUrl(uri).to_string()));
+                let finding = Finding::from(reason).found(EscapedUrl(uri).to_string());
+                return Err((true, finding));
             }
-            _ => return Err(difference(uri, registered)),
+            _ => return Err((false, difference(uri, registered))),
         };
         Ok(self.target_at(uri, state))
     }
@@ -373,6 +374,7 @@ impl ClientRegistry {
             (None, None) => return Err(refused("the request has no client_id")),
         };
         let mut found = Err(Unreadable::Malformed);
+        let is_document = ids.iter().any(|id| id.starts_with("https://"));
         for id in ids {
             match self.find(&id) {
                 Ok(client) => {
@@ -384,6 +386,12 @@ impl ClientRegistry {
             }
         }
         let (id, client) = found.map_err(|unreadable| match unreadable {
+            // The URL of such a document is `https` (draft-ietf-oauth-client-id-metadata-document).
+            Unreadable::Malformed if is_document && self.can_register => OAuthError::new(
+                ErrorCode::InvalidClient,
+                "this server does not read client id metadata documents; register at its \
+                 registration_endpoint",
+            ),
             Unreadable::Malformed => refused(UNKNOWN),
             // With `invalid_client`, the client would discard its registration.
             Unreadable::Later => OAuthError::later(),

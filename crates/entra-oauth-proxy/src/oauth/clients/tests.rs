@@ -273,29 +273,6 @@ fn parameters_are_added_to_those_that_are_there() {
     );
 }
 
-#[test]
-fn browsers_are_told_origins_and_schemes() {
-    let source = |text: &str| {
-        let target = RedirectTarget {
-            uri: parse(text).unwrap(),
-            state: None,
-            issuer: String::new(),
-        };
-        target.form_source()
-    };
-    assert_eq!(
-        source("https://example.com:8443/cb?x"),
-        "https://example.com:8443"
-    );
-    assert_eq!(
-        source("http://localhost:51234/cb"),
-        "http://localhost:51234"
-    );
-    assert_eq!(source("http://[::1]:1?x"), "http:");
-    assert_eq!(source("cursor://a.b/cb"), "cursor:");
-    assert_eq!(source("com.example.app:/cb"), "com.example.app:");
-}
-
 fn parse_with<'l>(list: &'l AllowList) -> impl Fn(&str) -> Result<RedirectUri, UnfitUri> + 'l {
     |text| RedirectUri::parse(text, list)
 }

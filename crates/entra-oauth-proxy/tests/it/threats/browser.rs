@@ -39,8 +39,8 @@ async fn confused_deputy_through_a_static_upstream_client() {
         (page.status, page.location()),
         (StatusCode::OK, String::new())
     );
-    let denied = browser.answer(&page, "deny").await;
-    assert!(!denied.location().contains("code="));
+    let denied = browser.answer(&page, "deny").await.onward();
+    assert!(!denied.contains("code="));
     assert_eq!(stage.tenant.authorize_endpoint().hits(), at_entra);
     // Consent to one client is not consent to another.
     let page = browser.get(&honest.authorize(&[])).await;
@@ -51,7 +51,7 @@ async fn confused_deputy_through_a_static_upstream_client() {
         ("client_id", &evil.id),
         ("redirect_uri", "https://evil.example/callback"),
     ];
-    let at_entra = browser.post("/consent", &form).await.location();
+    let at_entra = browser.post("/consent", &form).await.onward();
     let answered = browser
         .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
         .await;
@@ -136,7 +136,7 @@ async fn authorization_server_in_the_middle() {
             page.text()
                 .contains("<dd class=\"host\">client.example</dd>")
         );
-        let at_entra = browser.answer(&page, "approve").await.location();
+        let at_entra = browser.answer(&page, "approve").await.onward();
         browser
             .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
             .await;
@@ -163,7 +163,7 @@ async fn mix_up_of_authorization_servers() {
     let denied: Url = browser
         .answer(&page, "deny")
         .await
-        .location()
+        .onward()
         .parse()
         .unwrap();
     let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
@@ -276,11 +276,8 @@ async fn open_redirect() {
     let answered = browser
         .send(Method::POST, "/consent", &headers, form.into())
         .await;
-    assert!(
-        !answered.location().contains("evil"),
-        "{}",
-        answered.location()
-    );
+    let onward = answered.onward();
+    assert!(!onward.contains("evil"), "{onward}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -361,13 +358,15 @@ async fn a_307_that_replays_credentials() {
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     let approved = browser.answer(&page, "approve").await;
-    let callback = stage.tenant.people().sign_in("ada", &approved.location());
+    let callback = stage.tenant.people().sign_in("ada", &approved.onward());
     let answered = browser.come_back(&callback).await;
+    assert_eq!(answered.status, StatusCode::SEE_OTHER);
+    assert!(answered.body.is_empty());
     let page = browser.get(&client.authorize(&[])).await;
     let denied = browser.answer(&page, "deny").await;
-    for reply in [approved, answered, denied] {
-        assert_eq!(reply.status, StatusCode::SEE_OTHER);
-        assert!(reply.body.is_empty());
+    // No form is answered with a redirect at all.
+    for reply in [approved, denied] {
+        assert_eq!((reply.status, &*reply.location()), (StatusCode::OK, ""));
     }
 }
 
@@ -378,7 +377,7 @@ async fn leaks_by_referrer_and_cache() {
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     let approved = browser.answer(&page, "approve").await;
-    let callback = stage.tenant.people().sign_in("ada", &approved.location());
+    let callback = stage.tenant.people().sign_in("ada", &approved.onward());
     let answered = browser.come_back(&callback).await;
     let stranger = Browser::new(&stage).come_back(&callback).await;
     for reply in [page, approved, answered, stranger] {
@@ -403,4 +402,145 @@ async fn denial_of_service_by_idle_flows() {
     }
     assert!(store.written().is_empty());
     assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+}
+
+/// Checks that a `state` continues a sign-in only beside the secret of its own consent page.
+///
+/// The `state` is no secret: it is in URLs, histories and logs of servers in between.
+#[tokio::test(start_paused = true)]
+async fn a_state_without_the_secret_of_its_consent_page() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let evil = stage
+        .client_with(json!({ "redirect_uris": ["https://evil.example/callback"] }))
+        .await;
+    let returns = |at_entra: &str| stage.tenant.people().sign_in("ada", at_entra);
+    let mut attacker = Browser::new(&stage);
+    let attackers = attacker.goes_to_entra(&evil, &[]).await;
+    let mut victim = Browser::new(&stage);
+    let victims = victim.goes_to_entra(&client, &[]).await;
+    let refuses = async |browser: &mut Browser<'_>, callback: &str, case: &str| {
+        let reply = browser.come_back(callback).await;
+        let seen = (reply.status, reply.location());
+        assert_eq!(seen, (StatusCode::FORBIDDEN, String::new()), "{case}");
+    };
+    refuses(&mut victim, &returns(&attackers), "the attacker's approval").await;
+    refuses(&mut attacker, &returns(&victims), "the victim's state").await;
+    // The attacker's cookie under the name of the victim's, as another server on this host can set
+    // it without TLS, and the other way round.
+    let mut planted = Browser::new(&stage);
+    let name = victim.cookies[0].0.clone();
+    planted.cookies = vec![(name, attacker.cookies[0].1.clone())];
+    refuses(
+        &mut planted,
+        &returns(&victims),
+        "another secret by this name",
+    )
+    .await;
+    // Beside the victim's own, a second one of the same name.
+    planted.cookies.push(victim.cookies[0].clone());
+    refuses(&mut planted, &returns(&victims), "two by one name").await;
+    // What was a secret once is none any more.
+    for end in ["done", "failed", "declined", "pushed-out", "", "x"] {
+        let mut over = Browser::new(&stage);
+        let (name, value) = &victim.cookies[0];
+        let (time, _) = value.split_once('.').unwrap();
+        over.cookies = vec![(name.clone(), format!("{time}.{end}"))];
+        refuses(&mut over, &returns(&victims), end).await;
+    }
+    assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+    let answered = victim.come_back(&returns(&victims)).await;
+    assert!(answered.location().starts_with(REDIRECT));
+    let callback = returns(&victims);
+    refuses(&mut victim, &callback, "a replay").await;
+    assert_eq!(stage.tenant.token_endpoint().hits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_changed_or_made_for_something_else() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let at_entra = browser.answer(&page, "approve").await.onward();
+    let callback: Url = stage
+        .tenant
+        .people()
+        .sign_in("ada", &at_entra)
+        .parse()
+        .unwrap();
+    let state = parameter(&callback, "state").unwrap();
+    let code = parameter(&callback, "code").unwrap();
+    // Every byte in turn would be slow: each part of the sealed value, and both of its ends.
+    let step = state.len() / 40;
+    let mut states: Vec<String> = (0..state.len())
+        .step_by(step)
+        .chain([state.len() - 2])
+        .map(|at| {
+            let mut bytes = state.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            String::from_utf8(bytes).unwrap()
+        })
+        .collect();
+    states.push(page.field("consent"));
+    states.push(client.id.clone());
+    states.push(browser.cookies[0].1.clone());
+    for state in states {
+        let reply = browser
+            .get(&format!("/callback?code={code}&state={state}"))
+            .await;
+        let seen = (reply.status, reply.location());
+        assert_eq!(seen, (StatusCode::FORBIDDEN, String::new()), "{state}");
+    }
+    // The sealed sign-in is no consent form either.
+    let form = [("consent", &*state), ("decision", "approve")];
+    let reply = browser.post("/consent", &form).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+    let answered = browser.come_back(callback.as_str()).await;
+    assert!(answered.location().contains("code="));
+}
+
+/// Checks that the cookie of a long sign-in belongs to the secret and to its own `state`.
+#[tokio::test(start_paused = true)]
+async fn the_cookie_of_a_long_sign_in_is_worth_nothing_by_itself() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let state = "s".repeat(1_024);
+    let long = [("state", &*state)];
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &long).await;
+    let callback: Url = stage
+        .tenant
+        .people()
+        .sign_in("ada", &at_entra)
+        .parse()
+        .unwrap();
+    let is_long = |cookie: &&(String, String)| cookie.0.contains("sign-in");
+    let of_long = browser.cookies.iter().find(is_long).unwrap().clone();
+    // The cookie alone, in a browser without the secret.
+    let mut other = Browser::new(&stage);
+    other.cookies.push(of_long.clone());
+    let reply = other.come_back(callback.as_str()).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    // Its content as `state`, and another `state` of its form.
+    let code = parameter(&callback, "code").unwrap();
+    let sent = parameter(&callback, "state").unwrap();
+    let (_, sealed) = of_long.1.split_once('.').unwrap();
+    let (head, _) = sent.rsplit_once('.').unwrap();
+    for state in [sealed, &format!("{head}.x"), &format!("{sent}A"), head] {
+        let reply = browser
+            .get(&format!("/callback?code={code}&state={state}"))
+            .await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{state}");
+    }
+    assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+    let answered = browser.come_back(callback.as_str()).await;
+    assert!(answered.location().contains("code="));
+    assert!(
+        !browser
+            .cookies
+            .iter()
+            .any(|(name, _)| name.contains("sign-in"))
+    );
 }

@@ -19,7 +19,7 @@ async fn a_code_is_caught(registered: &str, used: &str) {
         let page = browser.get(&client.authorize(&changes)).await;
         assert_eq!(page.status, StatusCode::OK, "{used}");
         assert!(page.text().contains("class=\"warning\""), "{used}");
-        let at_entra = browser.answer(&page, "approve").await.location();
+        let at_entra = browser.answer(&page, "approve").await.onward();
         let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let answered = browser.come_back(&callback).await.location();
         assert!(answered.starts_with(&format!("{used}?code=")), "{answered}");

@@ -357,7 +357,7 @@ async fn skew_of_clocks() {
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     stage.tenant.time().jump_back(Duration::from_secs(60));
-    let at_entra = browser.answer(&page, "approve").await.location();
+    let at_entra = browser.answer(&page, "approve").await.onward();
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
     assert!(
         browser

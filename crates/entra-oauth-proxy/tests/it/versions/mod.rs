@@ -98,15 +98,16 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
     let kept: Value = serde_json::from_str(&kept).unwrap();
     let kept = json!({ "Kept": kept["claims"] }).to_string();
     for (name, claims) in [("none", "\"None\""), ("kept", &kept)] {
-        let cookie = before.sign_in(name, name, claims);
-        let reply = comes_back(&stage, &sealer, name, &cookie).await;
+        let state = &hash(name)[..32];
+        let cookie = before.sign_in(state, state, claims);
+        let reply = comes_back(&stage, &sealer, state, &cookie).await;
         let url: Url = reply.location().parse().unwrap();
         let code = parameter(&url, "code").unwrap_or_else(|| panic!("{url}"));
         let redeemed = stage.redeem(&client, &code).await;
         assert_eq!(redeemed.status, StatusCode::OK, "{}", redeemed.text());
     }
     let reply = agrees(&stage, &sealer, before.asked("value").as_bytes()).await;
-    assert!(reply.location().contains("/authorize?"), "{}", reply.text());
+    assert!(reply.onward().contains("/authorize?"), "{}", reply.text());
     // A client of the earlier version can sign a user in. The proxy does not send the claims that
     // Entra demanded of some user.
     let mut browser = Browser::new(&stage);
@@ -387,7 +388,11 @@ async fn ids_forms_and_cookies_of_a_later_version_have_a_page_of_their_own() {
     let text = LATER;
     is_page(&agrees(&stage, &sealer, text).await, "form");
     let text = std::str::from_utf8(text).unwrap();
-    is_page(&comes_back(&stage, &sealer, "state", text).await, "cookie");
+    let state = &hash("state")[..32];
+    is_page(&comes_back(&stage, &sealer, state, text).await, "cookie");
+    let sealed = URL_SAFE_NO_PAD.encode(sealer.sealed("sign-in", "", text.as_bytes()));
+    let path = format!("/callback?code=x&state={sealed}");
+    is_page(&stage.get(&path).await, "state");
     // Another sign-in in this browser keeps a cookie that it cannot read.
     let mut browser = Browser::new(&stage);
     let sealed = sealer.sealed("sign-in", "", text.as_bytes());
