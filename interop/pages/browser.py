@@ -20,7 +20,7 @@ ENTER, SPACE = Keys.ENTER, Keys.SPACE
 
 
 class Browser:
-    def __init__(self, profile):
+    def __init__(self, profile, *arguments, environment=None):
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium")
         for argument in [
@@ -35,14 +35,16 @@ class Browser:
             "--no-first-run",
             "--no-proxy-server",
             # No page can send requests to another machine.
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
             f"--user-data-dir={profile}",
+            *arguments,
         ]:
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"), env=environment)
         self.driver = webdriver.Chrome(options=options, service=service)
         self.driver.set_page_load_timeout(PATIENCE)
+        self.hosts = set()
         # Discards the requests of the browser's own start page.
         self.open("about:blank")
         self.requested_hosts()
@@ -77,20 +79,61 @@ class Browser:
         find = lambda: self.driver.find_element(By.CSS_SELECTOR, selector)
         self.wait(selector, lambda: find().click() is None, ignored)
 
+    def focus(self, selector):
+        """Gives the focus to the first element that matches a selector, once it is there."""
+        focus = (
+            "const found = document.querySelector(arguments[0]); found?.focus();"
+            "return found !== null && document.activeElement === found;"
+        )
+        self.wait(selector, lambda: self.run(focus, selector))
+
+    def push(self, selector):
+        """Presses a button by Enter, which needs no time in which the button ignores clicks."""
+        self.focus(selector)
+        self.press(ENTER)
+
+    def push_for_a_tab(self, selector):
+        """Presses a button by Ctrl and Enter, so that its response is in a new tab."""
+        self.focus(selector)
+        ActionChains(self.driver).key_down(Keys.CONTROL).send_keys(ENTER).key_up(Keys.CONTROL).perform()
+
+    def double_click(self, selector):
+        """Clicks twice as fast as a double click, once the button does not ignore clicks."""
+        events = "return getComputedStyle(document.querySelector(arguments[0])).pointerEvents"
+        self.wait(selector, lambda: self.run(events, selector) == "auto")
+        ActionChains(self.driver).double_click(self.driver.find_element(By.CSS_SELECTOR, selector)).perform()
+
+    def has_title(self, title):
+        """Waits until a page with this title has loaded."""
+        found = "return document.readyState === 'complete' && document.querySelector('h1')?.innerText"
+        self.wait(title, lambda: self.run(found) == title)
+
+    def delete_cookie(self, name, url):
+        self.driver.execute_cdp_cmd("Network.deleteCookies", {"name": name, "url": url})
+
     def text(self, selector):
         """Waits until the first element that matches the selector has text. Returns the text."""
         text = "return document.querySelector(arguments[0])?.innerText"
         return self.wait(selector, lambda: self.run(text, selector))
 
     @contextlib.contextmanager
+    def other_window(self):
+        """Switches to the only other window, and back."""
+        first = self.driver.current_window_handle
+        self.driver.switch_to.window(self.wait("another window", lambda: self.others(first))[0])
+        yield
+        self.driver.switch_to.window(first)
+
+    @contextlib.contextmanager
     def new_window(self):
         """Switches to the window that was just opened, and back once it has closed itself."""
         first = self.driver.current_window_handle
-        others = lambda: [handle for handle in self.driver.window_handles if handle != first]
-        self.driver.switch_to.window(self.wait("another window", others)[0])
-        yield
-        self.wait("the end of the other window", lambda: not others())
-        self.driver.switch_to.window(first)
+        with self.other_window():
+            yield
+            self.wait("the end of the other window", lambda: not self.others(first))
+
+    def others(self, window):
+        return [handle for handle in self.driver.window_handles if handle != window]
 
     def looks(self, width, height=800, scheme="light", forced_colors="none"):
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -139,16 +182,20 @@ class Browser:
             passed.append(focused["text"])
         raise AssertionError(f"Tab does not get to {text!r}: {passed}")
 
+    def requested_urls(self):
+        """Returns the URLs of all requests since the last call."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+        urls = [params["request"]["url"] for params in sent]
+        split = map(urllib.parse.urlsplit, urls)
+        # A `data:` URL is part of the page, and causes no request to a server.
+        self.hosts |= {f"{url.scheme}://{url.netloc}" for url in split if url.scheme != "data"}
+        return urls
+
     def requested_hosts(self):
         """Returns the origins of all requests since the last call."""
-        hosts = set()
-        for entry in self.driver.get_log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                url = urllib.parse.urlsplit(message["params"]["request"]["url"])
-                # A `data:` URL is part of the page, and causes no request to a server.
-                if url.scheme != "data":
-                    hosts.add(f"{url.scheme}://{url.netloc}")
+        self.requested_urls()
+        hosts, self.hosts = self.hosts, set()
         return hosts
 
     def complaints(self):

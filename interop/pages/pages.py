@@ -3,20 +3,16 @@
 usage: pages.py AXE_JS SCREENSHOTS PROFILE, with the server's settings in the environment (see run.sh)
 """
 
-import base64
 import contextlib
-import hashlib
-import http.server
 import json
 import os
 import sys
-import threading
 import urllib.error
-import urllib.parse
-import urllib.request
 
 import swagger_ui
 from browser import ENTER, SPACE, Browser
+from client import LOOPBACK, Client, authorize, encoded, parameter, redeem
+from later_pages import LaterPages
 
 AXE_JS, SCREENSHOTS, PROFILE = sys.argv[1:]
 USUAL, LONG, TENANT = (os.environ[name] for name in ["USUAL_URL", "LONG_URL", "TENANT_URL"])
@@ -29,8 +25,6 @@ WIDTHS = [320, 1280]
 TELEPHONE = (390, 844)
 SCHEMES = ["light", "dark"]
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def main():
@@ -43,7 +37,10 @@ def main():
         for name, url in pages(client):
             browser.open(url)
             looks_good(browser, name, axe)
-            done(f"{name}: no violation, nothing cut off, light and dark, {WIDTHS} px")
+        for name, title, opens in LaterPages(browser, client).all():
+            opens()
+            browser.has_title(title)
+            looks_good(browser, name, axe)
         stays_here(browser, origins)
         buttons_wait(browser, client)
         signs_in(browser, client)
@@ -78,7 +75,8 @@ def pages(client):
         ("error-other-address-long", with_address(LONG, long_uri, long_uri.upper())),
         ("error-too-many", BUSY),
         ("error-unknown-client", f"{USUAL}/authorize?client_id=x"),
-        ("error-of-return", f"{USUAL}/callback?state=x&code=y"),
+        ("error-document", f"{USUAL}/authorize?client_id=https://client.example/client.json"),
+        ("error-no-client", f"{USUAL}/authorize"),
         ("error-nothing-here", f"{USUAL}/consent"),
         ("signed-out", f"{USUAL}/signed-out"),
         ("tenant-sign-in", f"{AUTHORITY}/authorize?{encoded(entra)}"),
@@ -140,6 +138,7 @@ def looks_good(browser, name, axe):
     browser.looks(1280)
     complaints = browser.complaints()
     assert not complaints, f"{name}: {complaints}"
+    done(f"{name}: no violation, nothing cut off, light and dark, {WIDTHS} px")
 
 
 def is_the_page_itself(browser, name):
@@ -271,9 +270,7 @@ def signs_in(browser, client):
     browser.tab_to("grace")
     browser.press(SPACE)
     code = parameter(browser.arrives(client.redirect_uri), "code")
-    form = {"grant_type": "authorization_code", "client_id": parameter(at, "client_id"), "code": code,
-            "redirect_uri": client.redirect_uri, "code_verifier": VERIFIER}
-    tokens = json.load(LOOPBACK.open(f"{USUAL}/token", encoded(form).encode()))
+    tokens = redeem(USUAL, at, code)
     assert tokens["scope"] == "Notes.Write Mcp.Access", tokens["scope"]
     no_complaints(browser)
     done("a sign-in by Tab, Enter and Space, to the tokens")
@@ -287,7 +284,7 @@ def cancels(browser, client):
     assert error == "access_denied", error
     browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
     # Without the session of the sign-in before, at which the tenant would not ask.
-    browser.driver.delete_cookie("ESTSAUTH")
+    browser.delete_cookie("ESTSAUTH", TENANT)
     browser.tab_to("Continue to sign in")
     browser.press(SPACE)
     browser.arrives(f"{AUTHORITY}/authorize")
@@ -355,57 +352,6 @@ def signs_out(browser, client):
 def no_complaints(browser):
     complaints = browser.complaints()
     assert not complaints, complaints
-
-
-class Client:
-    """The loopback listener of a client on this machine."""
-
-    def __init__(self):
-        referrers = self.referrers = set()
-
-        class Answer(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                # Ignores the requests of its own page, such as for an icon.
-                if self.path.startswith("/callback"):
-                    referrers.add(self.headers["referer"])
-                self.send_response(200)
-                self.send_header("content-type", "text/html")
-                self.end_headers()
-                self.wfile.write(b"<!doctype html><title>Connected</title>")
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        self.origin = f"http://127.0.0.1:{self.server.server_port}"
-        self.redirect_uri = f"{self.origin}/callback"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def authorize(url, name, redirect_uri, scope):
-    """Registers a client, and returns the URL of its authorization request."""
-    metadata = json.dumps({"client_name": name, "redirect_uris": [redirect_uri]}).encode()
-    try:
-        request = urllib.request.Request(f"{url}/register", metadata, {"content-type": "application/json"})
-        registered = json.load(LOOPBACK.open(request))
-    except urllib.error.HTTPError as error:
-        raise AssertionError(f"{name}: {error.read()}") from error
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
-    request = {"response_type": "code", "client_id": registered["client_id"], "redirect_uri": redirect_uri,
-               "code_challenge": challenge, "code_challenge_method": "S256", "state": "x", "scope": scope}
-    return f"{url}/authorize?{encoded(request)}"
-
-
-def encoded(parameters):
-    return urllib.parse.urlencode(parameters)
-
-
-def parameter(url, name):
-    return urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get(name, [None])[0]
 
 
 def done(what):

@@ -1,14 +1,17 @@
 //! Starts three proxies in front of one tenant, for tests of the pages in browsers.
 //!
 //! The first proxy has ordinary settings, the second one the longest texts that a page may have to
-//! show. The third one permits one sign-in per minute and address. The program prints their URLs as
-//! `NAME=value`, and serves until its standard input ends.
+//! show. The third one permits one sign-in per minute and address. A fourth server controls the
+//! tenant. The program prints their URLs as `NAME=value`, and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::routing::post;
 use entra_dev_tenant::{AppRegistration, DevTenant};
 use entra_oauth_proxy::{
     Branding, EntraOAuthProxy, EntraOAuthProxyBuilder, Rate, RateLimits, Resource, Secret,
@@ -27,6 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let usual = TcpListener::bind("127.0.0.1:0").await?;
     let long = TcpListener::bind("127.0.0.1:0").await?;
     let busy = TcpListener::bind("127.0.0.1:0").await?;
+    let control = TcpListener::bind("127.0.0.1:0").await?;
     let url = |listener: &TcpListener| {
         let address = listener.local_addr();
         address.map(|address| format!("http://{address}"))
@@ -42,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         },
     );
     let tenant = DevTenant::builder().register(application).start().await?;
+    let tenant = Arc::new(tenant);
     let settings = |url: &str| {
         EntraOAuthProxy::builder()
             .tenant(tenant.id())
@@ -62,6 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("USUAL_URL={usual_url}");
     println!("LONG_URL={long_url}");
     println!("BUSY_URL={busy_url}");
+    println!("CONTROL_URL={}", url(&control)?);
     println!("TENANT_URL={}", tenant.url());
     println!("TENANT_ID={}", tenant.id());
     println!("APP_ID={APP}");
@@ -85,6 +91,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         served = async { axum::serve(usual, usual_app).await } => served?,
         served = async { axum::serve(long, long_app).await } => served?,
         served = async { axum::serve(busy, busy_app).await } => served?,
+        served = async { axum::serve(control, controls(&tenant)).await } => served?,
         ended = tokio::task::spawn_blocking(wait_for_the_end_of_input) => ended??,
     }
     Ok(())
@@ -92,6 +99,30 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn app(settings: EntraOAuthProxyBuilder) -> Result<Router, Box<dyn Error>> {
     Ok(settings.build()?.routes())
+}
+
+/// Returns a server whose requests change what the tenant does.
+fn controls(tenant: &Arc<DevTenant>) -> Router {
+    let still = {
+        let tenant = Arc::clone(tenant);
+        async move || {
+            // On this response a browser stays on the page from which it went on.
+            let authorize = tenant.authorize_endpoint();
+            authorize.answer_with(204, "text/plain", "").for_next(1);
+        }
+    };
+    let recover = {
+        let tenant = Arc::clone(tenant);
+        async move || tenant.authorize_endpoint().recover()
+    };
+    let later = {
+        let tenant = Arc::clone(tenant);
+        async move || tenant.time().jump_forward(Duration::from_secs(16 * 60))
+    };
+    Router::new()
+        .route("/still", post(still))
+        .route("/recover", post(recover))
+        .route("/later", post(later))
 }
 
 fn with_long_texts(resource: Resource) -> Resource {
