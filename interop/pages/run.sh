@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks the pages of the proxy and of the development tenant in headless Chromium: with axe-core,
-# narrow and wide, light and dark, and with the keyboard alone. Then signs in with the Swagger UI of
-# the example openapi.
+# Plays whole sign-ins in headless Chromium. Then checks the pages of the proxy and of the development
+# tenant: with axe-core, narrow and wide, light and dark, and with the keyboard alone. Then signs in
+# with the Swagger UI of the example openapi.
 # usage: run.sh, with ARTIFACTS=DIRECTORY for the screenshots (default: a new temporary directory)
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -38,5 +38,8 @@ python3 -m venv "$work/venv"
 cp package.json package-lock.json "$work"
 npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=5 >/dev/null
 
-NO_PROXY='*' no_proxy='*' "$work/venv/bin/python" -B pages.py "$work/node_modules/axe-core/axe.min.js" "$screenshots" "$work/profile"
+export NO_PROXY='*' no_proxy='*'
+mkdir "$work/chain"
+"$work/venv/bin/python" -B chain.py "$work/chain"
+"$work/venv/bin/python" -B pages.py "$work/node_modules/axe-core/axe.min.js" "$screenshots" "$work/profile"
 echo "screenshots: $screenshots"
