@@ -66,7 +66,8 @@ impl TokenError {
             correlation_id: shown("correlation_id"),
             trace_id: shown("trace_id"),
             timestamp: shown("timestamp"),
-            retry_after: retry_after.or(wait),
+            // For a loop, never earlier than its window: each request before that is part of it.
+            retry_after: retry_after.max(wait),
             is_loop,
             ..ErrorParts::new(kind)
         })

@@ -91,10 +91,10 @@ impl Lifetimes {
     /// the response however late it comes. Its holder then receives a new token, and the one that
     /// was issued before is dead. Any older token is dead, too. The use of a dead token ends the
     /// sign-in, because two parties have tokens of it (RFC 9700 §4.14.2). Zero disables the grace
-    /// period, except for requests that arrived at the same time.
+    /// period, except for requests that arrived before the token was rotated.
     ///
-    /// For tokens that another instance rotated, the grace period is longer by the [clock
-    /// skew](tower_entra_auth::EntraAuthBuilder::clock_skew), because that instance's clock may
+    /// For tokens that another process rotated, the grace period is longer by the [clock
+    /// skew](tower_entra_auth::EntraAuthBuilder::clock_skew), because that process's clock may
     /// differ. Clients with a secret can [share a sign-in](crate::Clients::shared_sign_ins).
     pub fn rotation_grace(mut self, span: Duration) -> Self {
         self.rotation_grace = span;

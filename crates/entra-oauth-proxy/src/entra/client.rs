@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entra_confidential_client::{
-    AuthorizationCode, ConfidentialClient, Secret, TokenError, TokenRequest, TokenResponse,
+    AuthorizationCode, ConfidentialClient, Secret, TokenError, TokenErrorKind, TokenRequest,
+    TokenResponse,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::crypto::{from_base64url, is_same};
 use crate::oauth::{ErrorCode, OAuthError, Parameters, Scopes};
-use crate::telemetry::{Event, ThrottledLog, count};
+use crate::telemetry::{Event, ThrottledLog, count, throttled};
 use crate::time::Clock;
 
 /// Access to Entra, where this server is one confidential client.
@@ -138,8 +139,8 @@ impl Entra {
             .code_verifier(verifier);
         let request = TokenRequest::authorization_code(code, self.scopes.for_tokens(names));
         let request = request.correlation_id(sign_in);
-        let asked = self.ask("authorization_code", request);
-        let tokens = self.redeeming.call(asked).await?.map_err(|error| {
+        let asked = self.ask("authorization_code", request, None);
+        let tokens = self.redeeming.call(asked).await??.map_err(|error| {
             match error.claims().filter(|_| may_demand) {
                 Some(demanded) => NoTokens::Demanded(demanded.to_owned()),
                 None => refused_tokens(&self.log, &error).into(),
@@ -178,14 +179,15 @@ impl Entra {
 
     /// Renews the tokens of a user.
     ///
-    /// `demanded` are the claims to request. The request names the scopes. Without them, Entra
-    /// guesses the scopes and refuses the request. If Entra refuses the user, the error has the
-    /// claims that Entra demands, or else those that were requested.
+    /// `demanded` are the claims to request, and `patience` is the maximum wait for Entra, if it is
+    /// shorter than usual. The request names the scopes. Without them, Entra guesses the scopes and
+    /// refuses the request. If Entra refuses the user, the error has the claims that Entra demands,
+    /// or else those that were requested.
     pub(crate) async fn renew(
         &self,
         (user, tokens): (&User, &EntraTokens),
         names: &[String],
-        demanded: Option<&str>,
+        (demanded, patience): (Option<&str>, Option<Duration>),
         grant: &str,
     ) -> Result<(User, EntraTokens), NoTokens> {
         let over = || OAuthError::new(ErrorCode::AccessDenied, "the sign-in has ended");
@@ -194,8 +196,8 @@ impl Entra {
         if let Some(demanded) = demanded {
             request = request.claims(demanded);
         }
-        let asked = self.ask("refresh_token", request);
-        let renewed = self.renewing.call(asked).await?.map_err(|error| {
+        let asked = self.ask("refresh_token", request, patience);
+        let renewed = self.renewing.call(asked).await??.map_err(|error| {
             let claims = error.claims().or(demanded);
             match (refused_tokens(&self.log, &error).into(), claims) {
                 (NoTokens::Denied(_), Some(claims)) => NoTokens::Demanded(claims.to_owned()),
@@ -215,17 +217,29 @@ impl Entra {
     }
 
     /// Sends a token request, and records it in a span and in the metrics.
+    ///
+    /// The outer error says that Entra took longer than `patience`.
     async fn ask(
         &self,
         grant_type: &'static str,
         request: TokenRequest,
-    ) -> Result<TokenResponse, TokenError> {
+        patience: Option<Duration>,
+    ) -> Result<Result<TokenResponse, TokenError>, OAuthError> {
         let span = tracing::info_span!("entra_token_request", grant_type, outcome = Empty);
         let began = Instant::now();
-        let result = self.client.send(request).instrument(span.clone()).await;
+        let sent = self.client.send(request).instrument(span.clone());
+        let result = match patience {
+            None => Ok(sent.await),
+            Some(patience) => timeout(patience, sent).await.map_err(|_| {
+                let what = "Entra did not respond to a refresh in time; its last token serves";
+                throttled!(warn, self.log, (what, ""), "{what}");
+                OAuthError::unavailable(None)
+            }),
+        };
         let outcome = match &result {
-            Ok(_) => "ok",
-            Err(error) => error.code(),
+            Ok(Ok(_)) => "ok",
+            Ok(Err(error)) => error.code(),
+            Err(_) => TokenErrorKind::NoResponse.code(),
         };
         span.record("outcome", outcome);
         count(Event::EntraRequest {

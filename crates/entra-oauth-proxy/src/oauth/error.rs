@@ -156,6 +156,14 @@ impl OAuthError {
         }
     }
 
+    /// Turns the refusal of a sign-in into that of its refresh token, with the same text.
+    pub(crate) fn into_invalid_grant(self) -> Self {
+        Self {
+            code: ErrorCode::InvalidGrant,
+            ..self
+        }
+    }
+
     /// Returns the time after which the client may retry.
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.retry_after

@@ -198,6 +198,11 @@ async fn where_sign_ins_are_shared_every_token_of_a_client_with_a_secret_gets_th
         let process = &mut processes[round % 3];
         process.0 = token_of(proven(&stage, &client, &process.0).await).await;
     }
+    // A process that never keeps its new token does not let the sign-in become idle.
+    for _ in 0..3 {
+        stage.tenant.time().advance(20 * 24 * HOUR).await;
+        token_of(proven(&stage, &client, &processes[0].0).await).await;
+    }
     // A client without a secret is treated as ever.
     let (client, first) = signed_in(&stage).await;
     let second = token_of(stage.refresh(&client, &first).await).await;

@@ -91,6 +91,26 @@ async fn a_number_that_passes_by_itself_ends_no_sign_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_loop_during_an_early_renewal_is_noticed_by_nobody_and_not_fed() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let time = stage.tenant.time();
+    time.advance(30 * MINUTE).await;
+    refuses(
+        &stage,
+        &json!({ "error": "invalid_grant", "error_codes": [50_196] }),
+    );
+    let endpoint = stage.tenant.token_endpoint();
+    let before = endpoint.requests().len();
+    for minute in 0..20_usize {
+        token = token_of(stage.refresh(&client, &token).await).await;
+        assert_eq!(endpoint.requests().len() - before, 1 + minute / 10);
+        time.advance(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_other_word_of_entra_ends_the_sign_in_however_good_its_token_is() {
     let numbers = END.map(|number| json!({ "error_codes": [number] }));
     let suberrors = END_BY_SUBERROR.map(|suberror| json!({ "suberror": suberror }));

@@ -23,6 +23,7 @@ mod entras_words;
 mod floods;
 mod grants_of_users;
 mod hostile;
+mod instances;
 mod layer;
 mod limits;
 mod log_floods;

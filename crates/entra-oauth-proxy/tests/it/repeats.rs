@@ -121,10 +121,19 @@ async fn a_repeat_is_held_in_trouble_and_put_off_as_a_refresh_is() {
         settings.lifetimes(Lifetimes::default().rotation_grace(2 * MINUTE))
     })
     .await;
-    replaced.stage.tenant.start_outage();
+    let endpoint = replaced.stage.tenant.token_endpoint();
+    endpoint.throttle(429, "1");
     replaced.stage.tenant.time().advance(100 * SECOND).await;
-    assert_eq!(token_of(replaced.again().await).await, replaced.tokens[1]);
-    replaced.stage.tenant.end_outage();
+    let asked = replaced.asked();
+    for _ in 0..2 {
+        assert_eq!(token_of(replaced.again().await).await, replaced.tokens[1]);
+        let now = replaced.asked();
+        assert!(
+            now > asked && now <= asked + 2,
+            "one attempt, repeated once"
+        );
+    }
+    endpoint.recover();
     replaced.store.goes_down();
     let put_off = replaced.again().await;
     assert_eq!(put_off.error(), (503, "temporarily_unavailable".to_owned()));

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{
     Browser, Client, HOUR, REDIRECT, RESOURCE, Reply, Stage, VERIFIER, encoded, post, request,
 };
-use crate::watched_store::WatchedStore;
+use crate::watched_store::{Swaps, WatchedStore};
 
 const GRANT_CHECK: Duration = Duration::from_secs(31);
 
@@ -341,6 +341,29 @@ async fn a_used_code_that_comes_without_its_proof_gets_and_ends_nothing() {
         assert!(reply.json()["access_token"].is_null());
     }
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+}
+
+/// Checks a use of the code that the store did not confirm, so that the client repeats it.
+#[tokio::test(start_paused = true)]
+async fn a_code_whose_use_the_store_did_not_confirm_can_be_sent_again() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    store.swaps_are(Swaps::CodeDoneUnsaid);
+    let put_off = stage.redeem(&client, &code).await;
+    assert_eq!(put_off.error(), (503, "temporarily_unavailable".to_owned()));
+    store.swaps_are(Swaps::Done);
+    stage.tenant.time().advance(Duration::from_secs(5)).await;
+    let tokens = stage.redeem(&client, &code).await;
+    assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.text());
+    assert_eq!(store.count("grant/").await, 1);
+    // The grant has its full lifetime, although the first request did not get so far.
+    stage.tenant.time().advance(29 * 24 * HOUR).await;
+    let refreshed = stage
+        .refresh(&client, &tokens.json()["refresh_token"])
+        .await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
 }
 

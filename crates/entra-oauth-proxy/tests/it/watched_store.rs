@@ -29,13 +29,15 @@ struct Inner {
     calls: AtomicUsize,
     swaps: Mutex<Swaps>,
     delay: Mutex<Duration>,
+    /// Number of calls that are delayed now.
+    waiting: AtomicUsize,
     /// An earlier value of a record, for the next read of its key.
     older: Mutex<Option<(String, Bytes)>>,
     /// A key prefix, and the signal for which the next write with such a key waits.
     held: Mutex<Option<(&'static str, oneshot::Receiver<()>)>>,
 }
 
-/// Outcome of a swap that replaces a grant.
+/// Outcome of a swap that replaces a grant or a code.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Swaps {
     #[default]
@@ -46,6 +48,8 @@ pub(crate) enum Swaps {
     Lost,
     /// The store writes, and reports an error.
     DoneUnsaid,
+    /// The same, when a code is marked as used.
+    CodeDoneUnsaid,
 }
 
 impl WatchedStore {
@@ -116,8 +120,15 @@ impl WatchedStore {
         yield_now().await;
         let delay = *self.0.delay.lock().unwrap();
         if !delay.is_zero() {
+            self.0.waiting.fetch_add(1, Ordering::SeqCst);
             sleep(delay).await;
+            self.0.waiting.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// Returns whether a call is delayed now.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.waiting.load(Ordering::SeqCst) > 0
     }
 
     async fn shown(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -265,6 +276,10 @@ impl Store for WatchedStore {
                 Swaps::Forgotten if key.starts_with("grant/") => Ok(true),
                 Swaps::Lost if key.starts_with("grant/") => Ok(false),
                 Swaps::DoneUnsaid if key.starts_with("grant/") => {
+                    records.compare_and_swap(key, expected, value, ttl).await?;
+                    Err(StoreError::new("connection reset"))
+                }
+                Swaps::CodeDoneUnsaid if key.starts_with("code/") => {
                     records.compare_and_swap(key, expected, value, ttl).await?;
                     Err(StoreError::new("connection reset"))
                 }

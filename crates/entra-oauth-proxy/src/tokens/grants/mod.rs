@@ -183,11 +183,9 @@ impl Grants {
                     .await;
                 return Ok(None);
             }
-            Err(error) => {
-                // If the store does not respond at all, the grant expires.
-                let _ = self.abandon(&found).await;
-                return Err(error.into());
-            }
+            // The code may be marked with this grant, and the client will send it again. Otherwise
+            // the grant expires soon.
+            Err(error) => return Err(error.into()),
         }
         self.confirm(&found).await?;
         let scopes = self.downscoped(&found, None)?;
@@ -252,8 +250,7 @@ impl Grants {
         }
     }
 
-    /// Ends a grant if the store did not confirm that the grant was written, or that its code was
-    /// used.
+    /// Ends a grant if the store did not confirm that the grant was written.
     async fn abandon(&self, found: &FoundGrant) -> Result<(), StoreError> {
         // A grant that was not there may still be on its way to the store. It keeps its reference,
         // and ends like any other unused grant.
@@ -296,14 +293,19 @@ impl Grants {
         }
         let (key, ttl) = (grant_key(id), self.time_to_live(grant));
         let swapped = self.records.swap(&key, stored.clone(), grant, ttl);
-        let is_there = swapped.await.unwrap_or_else(|error| {
-            tracing::debug!(
-                %error,
-                grant = id,
-                "a sign-in gets its full lifetime only at its first refresh"
-            );
-            true
-        });
+        let is_there = match swapped.await {
+            Ok(true) => true,
+            // Another request with the same code may have extended it.
+            Ok(false) => self.records.get::<Grant>(&key).await?.0.is_some(),
+            Err(error) => {
+                tracing::debug!(
+                    %error,
+                    grant = id,
+                    "a sign-in gets its full lifetime only at its first refresh"
+                );
+                true
+            }
+        };
         let ended = || OAuthError::invalid_grant("the sign-in was ended");
         is_there.then_some(()).ok_or_else(ended)
     }
@@ -356,7 +358,7 @@ impl Grants {
     ///
     /// `used` is the time at which the code was used, in seconds since 1970, and the process that
     /// handled it. Returns `None` if that is too long ago, or if the grant was refreshed or has
-    /// ended meanwhile.
+    /// ended meanwhile. The error says that it may be too long ago, by the clock of another process.
     pub(crate) async fn repeat(
         &self,
         (client_id, client): (&str, &str),
@@ -364,8 +366,12 @@ impl Grants {
         used: (u64, &str),
         rate_limiter: &RateLimiter,
     ) -> Result<Option<Value>, OAuthError> {
-        if self.stamps.is_older(used, REPEATED, self.clock.now()) {
+        let now = self.clock.now();
+        if self.stamps.is_older(used, REPEATED, now) {
             return Ok(None);
+        }
+        if now.saturating_sub(used.0) > REPEATED.as_secs() {
+            return Err(OAuthError::invalid_grant("the code was used before"));
         }
         let found = self.users.grant_and_standing(id, client, None).await?;
         let Some((grant, stored, standing)) = found else {
@@ -385,6 +391,8 @@ impl Grants {
             met: None,
         };
         record("grant", &found.id);
+        // The first request may have ended before it did so.
+        self.confirm(&found).await?;
         let scopes = self.downscoped(&found, None)?;
         tracing::info!(
             client,
@@ -440,6 +448,7 @@ impl Grants {
         self.left(grant, access_token.saturating_add(MORE))
     }
 
+    /// Returns the remaining time of a sign-in, at most `most`.
     fn left(&self, grant: &Grant, most: Duration) -> Duration {
         let left = grant.ends_at.saturating_sub(self.clock.now());
         Duration::from_secs(left.min(most.as_secs()))

@@ -264,6 +264,47 @@ async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
     assert_eq!(store.get(&format!("grant/{other}")).await.unwrap(), None);
 }
 
+/// Checks a client that lost the response to its last refresh before an update of the server.
+#[tokio::test(start_paused = true)]
+async fn the_parent_of_a_grant_of_version_2_is_the_token_before_the_current_one() {
+    for is_late in [false, true] {
+        let sealer = Sealer::new();
+        let tenant = tenant().start().await.unwrap();
+        let (tenant, access_token, refresh_token) = upstream(&sealer, tenant).await;
+        let store = WatchedStore::default();
+        let proxy = settings(&tenant).keys(sealer.keys()).store(store.clone());
+        let proxy = proxy.build().unwrap();
+        let stage = Stage { tenant, proxy };
+        let client = sealer.client(b"\x01");
+        let mut before = Before {
+            client: &client,
+            now: now(&stage.tenant),
+            access_token,
+            refresh_token,
+        };
+        if !is_late {
+            // The text says that the current token was made 3,000 s before this time.
+            before.now += 3_000;
+        }
+        let one = id("one");
+        let text = format!("\x02{}", before.grant(3_660));
+        let (key, value) = sealer.record(&format!("grant/{one}"), &text);
+        store.put(&key, value.into(), 90 * 24 * HOUR).await.unwrap();
+        let [parent, current] = [0, 1].map(|number| sealer.refresh_token(number, &one));
+        let first = token_of(stage.refresh(&client, &parent).await).await;
+        assert_ne!(first, parent);
+        let again = token_of(stage.refresh(&client, &parent).await).await;
+        assert_eq!(again, first);
+        if is_late {
+            // The parent pushed out the token that was lost.
+            let dead = stage.refresh(&client, &current).await;
+            assert_eq!(dead.error(), invalid_grant());
+        } else {
+            token_of(stage.refresh(&client, &first).await).await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
     for kind in ["grant/", "code/", "user/", "standing/", "client/"] {

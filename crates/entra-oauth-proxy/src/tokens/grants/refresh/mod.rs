@@ -10,6 +10,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,17 +22,18 @@ pub(super) use self::steps::refresh;
 use super::super::{Attempt, Grant, RefreshToken, Stamps};
 use crate::entra::EntraTokens;
 use crate::oauth::OAuthError;
-use crate::telemetry::{Event, count};
 
 /// Role of a refresh token in its grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Role {
     /// The current token: its successor replaces it.
     Current,
-    /// A token that was replaced a moment ago: its holder receives the current token.
+    /// The parent of the current token within its grace period, or a token that was replaced after
+    /// its arrival: its holder receives the current token.
     Repeated,
     /// The parent of the current token, after its grace period: its holder receives a new token in
-    /// place of the current one, which was perhaps never received.
+    /// place of the current one, which was perhaps never received. In a shared sign-in, this is so
+    /// for every earlier token.
     Late,
     /// Neither the current token nor its parent: two parties have tokens of the grant, and one of
     /// them is not the client.
@@ -75,16 +77,23 @@ struct Rotation {
 struct Arrival {
     /// Seconds since 1970.
     at: u64,
-    /// Number of the current token at that time.
-    current: u32,
+    /// Number of the current token in the record that was read first.
+    found: u32,
+    /// Number that the current token had at most when the request arrived.
+    at_most: u32,
     has_secret: bool,
 }
 
 impl Arrival {
-    fn new(at: u64, grant: &Grant, has_secret: bool) -> Self {
+    /// Describes a request that arrived at this time.
+    ///
+    /// `rotations` is the number of times that this process has replaced the grant's token since
+    /// then, before the record was read.
+    fn new(at: u64, grant: &Grant, rotations: u32, has_secret: bool) -> Self {
         Self {
             at,
-            current: grant.current,
+            found: grant.current,
+            at_most: grant.current.saturating_sub(rotations),
             has_secret,
         }
     }
@@ -106,31 +115,25 @@ impl Rotation {
             grace.is_some_and(|grace| !stamps.is_older(grant.rotated(), grace, arrival.at))
         };
         let is_parent = grant.parent() == Some(token.number);
+        let is_shared = self.is_shared && arrival.has_secret;
         match () {
             () if token.number >= grant.current => Role::Current,
             // The token was good when it arrived, and another request has replaced it since.
-            () if grant.current != arrival.current => Role::Repeated,
-            () if self.is_shared && arrival.has_secret => Role::Repeated,
-            () if is_parent && is_in_grace() => Role::Repeated,
-            () if is_parent => Role::Late,
+            () if token.number >= arrival.at_most => Role::Repeated,
+            () if grant.current != arrival.found => Role::Repeated,
+            () if (is_parent || is_shared) && is_in_grace() => Role::Repeated,
+            () if is_parent || is_shared => Role::Late,
             () => Role::Dead,
         }
     }
 
     /// Replaces the current token of a grant by a new one, for the holder of `token`.
     fn rotate(&self, grant: &mut Grant, token: &RefreshToken, now: u64, stamps: &Stamps) {
-        if token.number > grant.current {
-            count(Event::LostWrite);
-            tracing::warn!(
-                presented = token.number,
-                stored = grant.current,
-                "a refresh token is later than the stored one: the store has lost a write, perhaps \
-                 because a backup was restored; the token counts as the current one"
-            );
-        }
-        if token.number >= grant.current {
-            grant.parent = Some(token.number);
-        }
+        grant.parent = match token.number >= grant.current {
+            true => Some(token.number),
+            // Records of earlier versions do not name it.
+            false => grant.parent(),
+        };
         grant.current = grant.current.max(token.number).saturating_add(1);
         grant.rotated_at = now;
         stamps.process().clone_into(&mut grant.rotated_by);
@@ -167,6 +170,10 @@ const EARLY: u64 = 10 * 60;
 /// Time after a failure while the stored token is valid, in seconds.
 const PATIENT: u64 = 2 * 60;
 
+/// Maximum wait for Entra while the stored token is valid. claude.ai waits 10 s for everything
+/// (<https://github.com/anthropics/claude-ai-mcp/issues/473>).
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// Time after a failure while clients wait for Entra, in seconds.
 const IMPATIENT: u64 = 10;
 
@@ -181,8 +188,12 @@ impl Situation<'_> {
     /// Entra's token is renewed as early as the client's new token would outlive it, so that the
     /// client works on through an outage of Entra.
     fn plan(self, now: u64) -> Plan {
-        // An attempt in the future was made by another clock, and says nothing.
-        let since = |attempt: &Attempt| now.checked_sub(attempt.at);
+        // An attempt in the future was made by another clock, and counts as made now, unless that
+        // clock is wrong.
+        let since = |attempt: &Attempt| match attempt.at.checked_sub(now) {
+            Some(ahead) => (ahead <= self.skew).then_some(0),
+            None => Some(now - attempt.at),
+        };
         let last = self.attempt.as_ref().and_then(since);
         let failed = self.attempt.filter(|attempt| attempt.has_failed);
         let paused_for = |pause: u64| {
@@ -223,11 +234,15 @@ struct RefreshLock {
     /// Number of failures of the store, and the last one, which requests that waited for the lock
     /// receive, too.
     failures: Mutex<(u64, Option<OAuthError>)>,
+    /// Number of times that this process has replaced the grant's token.
+    rotations: AtomicU32,
 }
 
 /// The permit of one request to hold the lock or wait for it.
 struct QueuedRefresh<'l> {
     lock: &'l RefreshLock,
+    /// Number of rotations before the request.
+    rotations: u32,
     _permit: SemaphorePermit<'l>,
 }
 
@@ -254,6 +269,7 @@ impl RefreshLocks {
                 lock: tokio::sync::Mutex::default(),
                 permits: Semaphore::new(RefreshLock::PERMITS),
                 failures: Mutex::default(),
+                rotations: AtomicU32::default(),
             })
         })
     }
@@ -279,6 +295,7 @@ impl RefreshLock {
         let permit = self.permits.try_acquire();
         Ok(QueuedRefresh {
             lock: self,
+            rotations: self.rotations.load(Ordering::Relaxed),
             _permit: permit.map_err(|_| OAuthError::unavailable(None))?,
         })
     }
@@ -289,11 +306,18 @@ impl RefreshLock {
 }
 
 impl<'l> QueuedRefresh<'l> {
+    /// Returns the number of times that this process has replaced the grant's token since the
+    /// request.
+    fn rotations_since(&self) -> u32 {
+        let rotations = self.lock.rotations.load(Ordering::Relaxed);
+        rotations.wrapping_sub(self.rotations)
+    }
+
     /// Waits until no other request of this process refreshes the grant.
     ///
     /// The error is that of the store if it failed while this request waited.
     async fn hold(self) -> Result<HeldRefreshLock<'l>, OAuthError> {
-        let Self { lock, _permit } = self;
+        let Self { lock, _permit, .. } = self;
         let before = lock.failures().0;
         let (guard, has_waited) = match lock.lock.try_lock() {
             Ok(guard) => (guard, false),
@@ -313,6 +337,11 @@ impl<'l> QueuedRefresh<'l> {
 }
 
 impl HeldRefreshLock<'_> {
+    /// Records that this request has replaced the grant's token.
+    fn record_rotation(&self) {
+        self.lock.rotations.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Returns whether another request held the lock, and may have changed the grant.
     fn has_waited(&self) -> bool {
         self.has_waited

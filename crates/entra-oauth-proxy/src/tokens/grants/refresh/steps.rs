@@ -14,7 +14,7 @@ use super::super::super::users::{demand_of, keep_demand, remove_demand};
 use super::super::super::{Attempt, Grant, RefreshToken, grant_key};
 use super::super::issuer::tokens;
 use super::super::{FoundGrant, Grants};
-use super::{Arrival, HeldRefreshLock, IMPATIENT, Plan, Role, Situation};
+use super::{Arrival, HeldRefreshLock, IMPATIENT, PATIENCE, Plan, Role, Situation};
 use crate::crypto::is_same;
 use crate::entra::NoTokens;
 use crate::limits::RateLimiter;
@@ -56,7 +56,8 @@ pub(in super::super) async fn refresh(
     let lock = grants.refreshes.locks.of(id);
     let queued = lock.enter()?;
     let mut found = find(grants, request).await?;
-    let arrival = Arrival::new(arrived_at, &found.grant, has_secret);
+    let rotations = queued.rotations_since();
+    let arrival = Arrival::new(arrived_at, &found.grant, rotations, has_secret);
     check(grants, &found, request, arrival).await?;
     let role = |found: &FoundGrant| {
         let (grant, token) = (&found.grant, request.token);
@@ -166,8 +167,10 @@ async fn check(
     if !is_same(&grant.client, request.client) {
         return invalid("the refresh token belongs to another client");
     }
-    if arrival.at >= grant.ends_at {
-        return invalid("the sign-in has reached its maximum lifetime");
+    match grant.ends_at {
+        0 => return invalid("the sign-in has ended"),
+        end if arrival.at >= end => return invalid("the sign-in has reached its maximum lifetime"),
+        _ => {}
     }
     let [_, idle, _] = grants.lifetimes;
     if grants.stamps.is_older(grant.rotated(), idle, arrival.at) {
@@ -252,10 +255,13 @@ async fn renew(
         tokens: &found.grant.upstream,
         attempt: found.grant.attempt,
         is_demanded: demanded.is_some(),
-        lifetime: grants.lifetimes[0],
+        // A token does not outlive the sign-in.
+        lifetime: grants.left(&found.grant, grants.lifetimes[0]),
         skew: grants.skew,
     };
-    match situation.plan(grants.clock.now()) {
+    let now = grants.clock.now();
+    let patience = situation.can_hold(now).then_some(PATIENCE);
+    match situation.plan(now) {
         Plan::Hold => return Ok(Renewal::NotDue),
         Plan::Refuse(left) => return Err(OAuthError::unavailable(Some(left))),
         Plan::Ask => {}
@@ -269,7 +275,7 @@ async fn renew(
     let of = (user, upstream);
     let renewed = grants
         .entra
-        .renew(of, names, demanded.as_deref(), &found.id)
+        .renew(of, names, (demanded.as_deref(), patience), &found.id)
         .await;
     let now = grants.clock.now();
     match renewed {
@@ -299,16 +305,20 @@ async fn renew(
             }
         }
         Err(over) => {
-            // The claims are kept for the next sign-in, which this error starts.
-            if let NoTokens::Demanded(claims) = over {
-                keep_demand(&grants.users, &found.standing, &claims).await;
+            if !end_unchanged(grants, found, lock).await? {
+                return Ok(Renewal::Overtaken);
             }
-            match end_unchanged(grants, found, lock).await? {
-                true => Err(OAuthError::invalid_grant(
-                    "Microsoft Entra no longer accepts the sign-in",
-                )),
-                false => Ok(Renewal::Overtaken),
-            }
+            Err(match over {
+                NoTokens::Demanded(claims) => {
+                    // The claims are kept for the next sign-in, which this error starts.
+                    keep_demand(&grants.users, &found.standing, &claims).await;
+                    OAuthError::invalid_grant(
+                        "Microsoft Entra requires more of the user than the sign-in has; sign in \
+                         again",
+                    )
+                }
+                NoTokens::Denied(error) | NoTokens::Failed(error) => error.into_invalid_grant(),
+            })
         }
     }
 }
@@ -338,6 +348,7 @@ async fn replace(
         let (standing, id) = (&found.standing, &found.id);
         found.grant.is_referred_to = grants.users.adopt(standing, id, &found.grant).await;
     }
+    let before = found.grant.current;
     if let Some(token) = replaces {
         let now = grants.clock.now();
         grants
@@ -349,10 +360,31 @@ async fn replace(
     let stored = found.stored.clone();
     let replaced = grants.records.swap(&key, stored, &found.grant, ttl).await;
     let replaced = replaced.map_err(|error| lock.record_store_failure(error))?;
-    if let (true, Some(sent)) = (replaced, &found.met) {
+    if !replaced {
+        return Ok(false);
+    }
+    if let Some(token) = replaces {
+        lock.record_rotation();
+        warn_of_lost_write(&found.id, token.number, before);
+    }
+    if let Some(sent) = &found.met {
         remove_demand(&grants.users, &found.standing, Some(sent)).await;
     }
-    Ok(replaced)
+    Ok(true)
+}
+
+/// Logs a presented token that is later than the stored one.
+fn warn_of_lost_write(grant: &str, presented: u32, stored: u32) {
+    if presented > stored {
+        count(Event::LostWrite);
+        tracing::warn!(
+            grant,
+            presented,
+            stored,
+            "a refresh token is later than the stored one: the store has lost a write, perhaps \
+             because a backup was restored; the token counted as the current one"
+        );
+    }
 }
 
 /// Ends a grant, unless another request has changed it. Returns whether it ended.

@@ -84,19 +84,21 @@ fn while_clients_wait_entra_is_asked_every_ten_seconds_or_when_it_says() {
 }
 
 #[test]
-fn an_attempt_by_a_clock_that_is_ahead_puts_nothing_off() {
-    let situation = Situation {
-        tokens: &expiring_at(NOW),
-        attempt: Some(Attempt {
-            at: NOW + 1,
-            has_failed: true,
-            wait: 300,
-        }),
-        is_demanded: false,
-        lifetime: HOUR,
-        skew: 300,
-    };
-    assert_eq!(situation.plan(NOW), Plan::Ask);
+fn an_attempt_by_a_clock_that_is_ahead_counts_as_made_now_within_the_skew() {
+    for (ahead, expected) in [(1, refuse(10)), (300, refuse(10)), (301, Plan::Ask)] {
+        let situation = Situation {
+            tokens: &expiring_at(NOW),
+            attempt: Some(Attempt {
+                at: NOW + ahead,
+                has_failed: true,
+                wait: 0,
+            }),
+            is_demanded: false,
+            lifetime: HOUR,
+            skew: 300,
+        };
+        assert_eq!(situation.plan(NOW), expected, "{ahead}");
+    }
 }
 
 #[test]
