@@ -166,12 +166,12 @@ async fn redeem_code(
         CodeRecord::Used { .. } => return used_again(server, request, &code).await,
     };
     server.rate_limiter.admit(&client.hash, None)?;
-    let use_code = async |grant: String| {
+    let use_code = async |grant: String, used_by: String| {
         let used = CodeRecord::Used {
             grant,
             asked: Box::new(asked.clone()),
             used_at: server.clock.now(),
-            used_by: grants.process().to_owned(),
+            used_by,
         };
         records.swap(&key, stored.clone(), &used, REMEMBERED).await
     };

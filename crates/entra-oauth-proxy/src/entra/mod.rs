@@ -282,6 +282,8 @@ fn denial(error: &str, subcode: Option<&str>, number: &str) -> Option<&'static s
         (_, "AADSTS50105") => {
             Some("this account is not assigned to the application; an administrator must assign it")
         }
+        (_, "AADSTS50057") => Some("this account is disabled at Entra"),
+        (_, "AADSTS53003") => Some("a Conditional Access policy of Entra blocks this sign-in"),
         ("consent_required", _) | (_, "AADSTS65001") => {
             Some("the user or an administrator must consent first")
         }
@@ -289,9 +291,11 @@ fn denial(error: &str, subcode: Option<&str>, number: &str) -> Option<&'static s
             Some("Entra requires the user to sign in interactively; sign in again")
         }
         ("login_required", _) => Some("the user has no session at Entra; sign in again"),
-        _ => Some("Entra denied access to this account; the reason is in the server's log"),
+        _ => Some(DENIED),
     }
 }
+
+const DENIED: &str = "Entra denied access to this account; the reason is in the server's log";
 
 /// Returns the finding for an error with which Entra sent a browser back outside of a sign-in.
 pub(crate) fn unnamed_error(brought: &Parameters) -> Finding {
@@ -358,7 +362,9 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     let finding = Finding::from(error.code()).found(error.error_codes().unwrap_or_default());
     let (told, reference) = match error.kind() {
         TokenErrorKind::AccessDenied => {
-            denied("the user declined, or a policy refused the sign-in")
+            let numbers = error.error_codes().unwrap_or_default();
+            let number = numbers.split(", ").next().unwrap_or_default();
+            denied(denial("access_denied", error.suberror(), number).unwrap_or(DENIED))
         }
         TokenErrorKind::InteractionRequired => {
             denied("Entra requires the user to sign in interactively; sign in again")

@@ -29,6 +29,12 @@ static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
 });
 
 /// Way on from a page.
+///
+/// Browsers apply `form-action` to every redirect that follows a form, through Entra and the
+/// client's site: Chromium 156 blocked a redirect from there to an application's scheme (December
+/// 2026). So no form is answered with a redirect, and `'self'` is enough. A refresh is a new
+/// navigation, to which `form-action` does not apply. Without `form-action`, as FastMCP does it,
+/// injected markup could send the form elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Then<'u> {
     /// The user reads the page, and may follow its links.
@@ -93,11 +99,6 @@ impl Brand {
     }
 
     fn write_page(&self, response: &mut Response, title: &str, body: &str, then: Then<'_>) {
-        // Browsers apply `form-action` to every redirect that follows a form, through Entra and
-        // the client's site: Chromium 156 blocked a redirect from there to an application's scheme
-        // (December 2026). So no form is answered with a redirect, and `'self'` is enough. A
-        // refresh is a new navigation, to which `form-action` does not apply. Without
-        // `form-action`, as FastMCP does it, injected markup could send the form elsewhere.
         let form_action = match then {
             Then::Form => "'self'",
             Then::Stay | Then::GoOn(_) => "'none'",

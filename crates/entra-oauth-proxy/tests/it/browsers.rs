@@ -139,6 +139,8 @@ async fn the_oldest_of_too_many_is_pushed_out_and_its_pages_say_so() {
         let page = browser.get(&client.authorize(&[])).await;
         let at_entra = browser.answer(&page, "approve").await.onward();
         open.push((page, at_entra));
+        // The time in the cookies counts, not their order.
+        browser.cookies.reverse();
         stage.tenant.time().advance(Duration::from_secs(1)).await;
     }
     let told = browser.told();
@@ -317,4 +319,26 @@ async fn a_request_that_neither_a_cookie_nor_a_url_holds_is_told_to_the_client()
     assert!(told.as_str().starts_with(REDIRECT), "{told}");
     let error = parameter(&told, "error");
     assert_eq!(error.as_deref(), Some("invalid_request"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_sign_ins_that_are_over_a_browser_keeps_the_newest_ends() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let mut pages = Vec::new();
+    for _ in 0..26 {
+        let page = browser.get(&client.authorize(&[])).await;
+        browser.answer(&page, "deny").await.onward();
+        pages.push(page);
+        stage.tenant.time().advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(browser.told(), ["declined"; 24]);
+    for (number, page) in pages.iter().enumerate() {
+        let expected = match number < 2 {
+            true => "This browser does not have the cookie of that page",
+            false => "You cancelled this sign-in",
+        };
+        assert_eq!(title(&browser.answer(page, "approve").await), expected);
+    }
 }

@@ -373,7 +373,8 @@ async fn each_answer_of_entra_about_the_user_has_its_text() {
         ("consent", "interaction_required", "", "65001"),
         ("interaction", "interaction_required", "", "50076"),
         ("no session", "login_required", "", "50058"),
-        ("denied", "access_denied", "", "53003"),
+        ("policy", "access_denied", "", "53003"),
+        ("disabled", "access_denied", "", "50057"),
         ("denied", "access_denied", "", "no number"),
     ] {
         let mut browser = Browser::new(&stage);
@@ -396,7 +397,7 @@ async fn each_answer_of_entra_about_the_user_has_its_text() {
         let before = *causes.entry(text.to_owned()).or_insert(cause);
         assert_eq!(before, cause, "{text}");
     }
-    assert_eq!(causes.len(), 7, "{causes:?}");
+    assert_eq!(causes.len(), 9, "{causes:?}");
     let page = include_str!("../../docs/clients.md");
     for text in causes.keys() {
         let begin = text.split("; an administrator").next().unwrap();

@@ -131,6 +131,29 @@ async fn every_other_word_of_entra_ends_the_sign_in_however_good_its_token_is() 
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_client_reads_why_its_sign_in_ended() {
+    for (number, text) in [
+        (50_057, "this account is disabled at Entra"),
+        (50_105, "this account is not assigned to the application"),
+        (53_003, "a Conditional Access policy of Entra blocks this"),
+        (50_076, "Entra requires the user to sign in interactively"),
+        (65_001, "the user or an administrator must consent first"),
+        (50_173, "Entra did not accept this sign-in; sign in again"),
+    ] {
+        let stage = Stage::new().await;
+        let client = stage.client().await;
+        let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        stage.tenant.time().advance(57 * MINUTE).await;
+        let body = json!({ "error": "invalid_grant", "error_codes": [number] });
+        refuses(&stage, &body);
+        let reply = stage.refresh(&client, &token).await;
+        assert_eq!(reply.error(), invalid_grant());
+        let found = reply.json()["error_description"].to_string();
+        assert!(found.contains(text), "{number}: {found}");
+    }
+}
+
 /// Checks that this file has each row of the table.
 #[test]
 fn the_rows_are_those_of_the_table() {

@@ -151,6 +151,7 @@ impl Grants {
 
     /// Makes a grant from a code, marks the code as used, and issues the first tokens.
     ///
+    /// `use_code` marks the code, with the id of the grant and the random name of this process.
     /// Returns `None` if another request has used the code. The grant is then removed again.
     ///
     /// The grant is written before the code is marked. A second use of the code therefore ends the
@@ -160,7 +161,7 @@ impl Grants {
         (client_id, client, may_refresh): (&str, &str, bool),
         scopes: &GrantedScopes,
         signed_in: &SignedIn,
-        use_code: impl FnOnce(String) -> U,
+        use_code: impl FnOnce(String, String) -> U,
     ) -> Result<Option<Value>, OAuthError> {
         let issued = (signed_in.issued_at, &*signed_in.issued_by);
         let now = self.clock.now();
@@ -172,7 +173,8 @@ impl Grants {
             ));
         }
         let found = self.add((client, may_refresh), scopes, signed_in).await?;
-        match use_code(found.id.clone()).await {
+        let process = self.stamps.process().to_owned();
+        match use_code(found.id.clone(), process).await {
             Ok(true) => {}
             Ok(false) => {
                 // This request wrote the grant. Even if another one has removed it, the reference
@@ -347,11 +349,6 @@ impl Grants {
         rate_limiter: &RateLimiter,
     ) -> Result<Value, OAuthError> {
         refresh::refresh(self, client, token, scope, rate_limiter).await
-    }
-
-    /// Returns the random name of this process among those that share the store.
-    pub(crate) fn process(&self) -> &str {
-        self.stamps.process()
     }
 
     /// Issues the first tokens of a grant again, for a client that did not receive them.

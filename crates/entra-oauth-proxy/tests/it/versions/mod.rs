@@ -142,6 +142,17 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
 
 /// Opens the callback in a browser whose cookie is this sign-in, with this state and nonce.
 async fn comes_back(stage: &Stage, sealer: &Sealer, state: &str, sign_in: &str) -> Reply {
+    let (mut browser, callback) = returns(stage, sealer, state, sign_in).await;
+    browser.come_back(&callback).await
+}
+
+/// Returns a browser whose cookie is this sign-in, and the callback URL of Entra.
+async fn returns<'s>(
+    stage: &'s Stage,
+    sealer: &Sealer,
+    state: &str,
+    sign_in: &str,
+) -> (Browser<'s>, String) {
     let other = stage.client().await;
     let mut browser = Browser::new(stage);
     let at_entra = browser.goes_to_entra(&other, &[]).await;
@@ -163,7 +174,7 @@ async fn comes_back(stage: &Stage, sealer: &Sealer, state: &str, sign_in: &str) 
     let value = URL_SAFE_NO_PAD.encode(sealed);
     browser.cookies.push((name, value));
     let callback = stage.tenant.people().sign_in("ada", at_entra.as_str());
-    browser.come_back(&callback).await
+    (browser, callback)
 }
 
 /// Submits a consent form with this content, in a browser whose cookie is `value`.
@@ -301,6 +312,53 @@ async fn the_parent_of_a_grant_of_version_2_is_the_token_before_the_current_one(
             assert_eq!(dead.error(), invalid_grant());
         } else {
             token_of(stage.refresh(&client, &first).await).await;
+        }
+    }
+}
+
+/// Checks a sign-in of version 1, which was in a cookie and had no secret beside it.
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_of_version_1_comes_back_and_goes_on_once_more_if_entra_demands_it() {
+    let (stage, sealer, _) = stage().await;
+    let client = sealer.client(b"\x01");
+    let before = Before {
+        client: &client,
+        now: now(&stage.tenant),
+        access_token: String::new(),
+        refresh_token: String::new(),
+    };
+    for is_demanded in [false, true] {
+        let state = &hash(&is_demanded.to_string())[..32];
+        let sign_in = format!("\x01{}", before.sign_in(state, state, "\"None\""));
+        let (mut browser, callback) = returns(&stage, &sealer, state, &sign_in).await;
+        let twin = browser.cookies.clone();
+        // Without its cookie, nothing else continues it.
+        browser
+            .cookies
+            .retain(|(name, _)| !name.contains("sign-in"));
+        let refused = browser.come_back(&callback).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        browser.cookies = twin;
+        let mut reply = if is_demanded {
+            stage.tenant.people().require_interaction("ada");
+            let again = browser.come_back(&callback).await.location();
+            assert!(again.contains("claims="), "{again}");
+            let callback = stage.tenant.people().sign_in("ada", &again);
+            browser.come_back(&callback).await
+        } else {
+            browser.come_back(&callback).await
+        };
+        let url: Url = reply.location().parse().unwrap();
+        assert!(parameter(&url, "code").is_some(), "{url}");
+        assert!(
+            !browser
+                .cookies
+                .iter()
+                .any(|(name, _)| name.contains("sign-in"))
+        );
+        if !is_demanded {
+            reply = browser.come_back(&callback).await;
+            assert_eq!(reply.status, StatusCode::FORBIDDEN);
         }
     }
 }
