@@ -155,15 +155,6 @@ impl Cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }
-
-    /// Deletes all cookies of this server that the browser sent.
-    pub(crate) fn expire_all(&self, response: &mut Response) {
-        for kind in CookieKind::ALL {
-            for (id, _) in self.all(kind) {
-                self.set(response, (kind, id), "", 0);
-            }
-        }
-    }
 }
 
 /// Maximum size of a form in bytes.

@@ -17,7 +17,7 @@ use super::{
 use crate::crypto::{hash, random_text};
 use crate::entra::{NoTokens, unnamed_error};
 use crate::http::{Cookies, Response, see_other};
-use crate::oauth::{Parameters, RedirectTarget, merge_claims};
+use crate::oauth::{Parameters, RedirectTarget, RedirectUriKind, merge_claims};
 use crate::pages::{ErrorPage, Then};
 use crate::telemetry::{record, throttled};
 
@@ -32,8 +32,8 @@ struct Arrival {
 const LATE: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "This sign-in took too long",
-    "Nothing was connected. Go back to the application, connect it again, and finish within 15 \
-     minutes.",
+    "It began more than 15 minutes ago. If the application does not say that it is connected, go \
+     back to it, connect it again, and finish within 15 minutes.",
 );
 
 /// Page for a return whose sign-in did not begin in this browser.
@@ -120,6 +120,14 @@ fn parse(server: &Server, query: &str, cookies: &Cookies) -> Result<Arrival, Box
     let found = state.map_or(Err(NotFound::NotOurs), |state| {
         sign_in::find(server, state, cookies)
     });
+    // An administrator's return can have a `state`, which is never one of ours.
+    let is_of_admin = parameters.one("admin_consent").ok().flatten().is_some();
+    let found = match found {
+        Err(NotFound::Unknown | NotFound::Stopped(Stopped::Stranger)) if is_of_admin => {
+            Err(NotFound::NotOurs)
+        }
+        found => found,
+    };
     let returned = found.map_err(|not_found| match not_found {
         NotFound::NotOurs => Box::new(without_sign_in(server, query, &parameters)),
         NotFound::Unknown => page(UNKNOWN),
@@ -146,10 +154,13 @@ fn without_sign_in(server: &Server, query: &str, parameters: &Parameters) -> Res
     let (Ok(code), Ok(error), Ok(state)) = (one("code"), one("error"), one("state")) else {
         return INCOMPLETE.response();
     };
+    let consent = one("admin_consent").ok().flatten();
+    let is_consent = |said: &str| consent.is_some_and(|value| value.eq_ignore_ascii_case(said));
     match (code, error) {
         (None, Some("access_denied" | "permission_denied")) => NOT_GRANTED.response(),
         (None, Some(_)) => UNNAMED.response_about(unnamed_error(parameters), None, String::new()),
-        (None, None) if one("admin_consent").is_ok_and(|value| value.is_some()) => granted(server),
+        (None, None) if is_consent("true") => granted(server),
+        (None, None) if is_consent("false") => NOT_GRANTED.response(),
         (None, None) if query.is_empty() => NOTHING_TO_SEE.response(),
         (Some(_), None) if state.is_some() => UNKNOWN.response(),
         _ => INCOMPLETE.response(),
@@ -182,13 +193,25 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     // not signed in must not be able to fill the store.
     let nonce = hash(&sign_in.nonce);
     let outcome = server.arrivals.0.get_with(nonce, Arc::default);
+    let is_first = !outcome.initialized();
     let outcome = outcome.get_or_init(|| redeem(server, sign_in, &brought));
     let outcome = outcome.await.clone();
     let now = server.clock.now();
     let mut jar = Jar::new(cookies, now);
     let answered = match outcome {
-        Ok(code) => {
+        // The application has the answer.
+        Ok(code) if !is_first && !is_unused(server, &code).await => {
             returned.end(&mut jar, End::Done);
+            let mut response = ended(End::Done).response();
+            jar.write(&mut response);
+            return response;
+        }
+        Ok(code) => {
+            // Browsers ask before they open an application, or do not open it. Then the same
+            // sign-in is sent on again.
+            if target.kind() != RedirectUriKind::Custom {
+                returned.end(&mut jar, End::Done);
+            }
             Ok(target.code_redirect(&code))
         }
         Err(NoCode::Told(error)) => {
@@ -217,6 +240,13 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     });
     jar.write(&mut response);
     response
+}
+
+/// Returns whether no client has redeemed the code yet.
+async fn is_unused(server: &Server, code: &str) -> bool {
+    let key = CodeRecord::key(code);
+    let found = server.records.get::<CodeRecord>(&key);
+    matches!(found.await, Ok((Some(CodeRecord::Fresh(_)), _)))
 }
 
 /// Redeems Entra's code, checks the tokens, and returns a code for the client.

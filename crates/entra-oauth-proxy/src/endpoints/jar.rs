@@ -1,7 +1,7 @@
 //! The sign-ins that one browser has in progress, and what became of others, as its cookies tell.
 //!
 //! A consent page sets a cookie with a secret, which stays until the sign-in is over. Then its value
-//! is a word in place of the secret, for the text of a later page. No decision depends on the word.
+//! is a word in place of the secret, for the text of a later page. The word admits nobody.
 
 use super::{AuthorizationRequest, SIGN_IN_LIFETIME, cookie_id, is_over};
 use crate::crypto::{hash, is_same};
@@ -12,6 +12,13 @@ const MAX_OPEN: usize = 24;
 
 /// Maximum number of ended sign-ins of which a browser knows the end.
 const MAX_ENDED: usize = 24;
+
+/// Time for which a browser keeps the secret of a sign-in, in seconds: a minute longer than the
+/// sign-in lasts, so that this server says that it took too long.
+const OPEN_FOR: u64 = SIGN_IN_LIFETIME + 60;
+
+/// Time for which a browser knows the end of a sign-in, in seconds.
+const ENDED_FOR: u64 = 60 * 60;
 
 /// Maximum length of all cookies of this server in the header `Cookie`, in bytes: servers in
 /// between accept headers of 8 KiB.
@@ -32,10 +39,18 @@ pub(super) enum End {
     Declined,
     /// Too many sign-ins were in progress in the browser.
     PushedOut,
+    /// The user signed out.
+    SignedOut,
 }
 
 impl End {
-    const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Declined, Self::PushedOut];
+    const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Failed,
+        Self::Declined,
+        Self::PushedOut,
+        Self::SignedOut,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -43,6 +58,7 @@ impl End {
             Self::Failed => "failed",
             Self::Declined => "declined",
             Self::PushedOut => "pushed-out",
+            Self::SignedOut => "signed-out",
         }
     }
 
@@ -177,6 +193,17 @@ impl<'c> Jar<'c> {
         self.shrink(id);
     }
 
+    /// Ends every sign-in in progress, because the user signs out.
+    pub(super) fn sign_out(&mut self) {
+        let held = self.held.clone();
+        for cookie in held.iter().filter(|cookie| !cookie.has_ended()) {
+            match cookie.kind {
+                CookieKind::Consent => self.end(&cookie.id, End::SignedOut),
+                CookieKind::SignIn => self.remove(CookieKind::SignIn, &cookie.id),
+            }
+        }
+    }
+
     pub(super) fn remove(&mut self, kind: CookieKind, id: &str) {
         let before = self.held.len();
         self.held.retain(|cookie| !cookie.is(kind, id));
@@ -194,7 +221,12 @@ impl<'c> Jar<'c> {
         }
         for cookie in self.held.iter().filter(|cookie| cookie.is_new) {
             let of = (cookie.kind, &*cookie.id);
-            self.sent.set(response, of, &cookie.value, SIGN_IN_LIFETIME);
+            let seconds = if cookie.has_ended() {
+                ENDED_FOR
+            } else {
+                OPEN_FOR
+            };
+            self.sent.set(response, of, &cookie.value, seconds);
         }
     }
 

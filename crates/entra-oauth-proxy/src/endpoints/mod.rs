@@ -151,8 +151,8 @@ const CHANGED: ErrorPage = ErrorPage::new(
 const NOTHING_TO_SEE: ErrorPage = ErrorPage::new(
     StatusCode::BAD_REQUEST,
     "There is nothing to see at this address",
-    "A sign-in begins in the application that you want to connect. Go back to it, and connect it \
-     again.",
+    "Only the pages of a sign-in lead here. If one is open in this browser, continue there. \
+     Otherwise go to the application that you want to connect, and connect it there.",
 );
 
 /// Returns the page for a sign-in that is over already.
@@ -160,8 +160,8 @@ fn ended(end: End) -> ErrorPage {
     const DONE: ErrorPage = ErrorPage::new(
         StatusCode::FORBIDDEN,
         "This sign-in is already complete",
-        "The application has received its answer, and you can close this page. If the application \
-         does not say that it is connected, connect it again there.",
+        "The application was sent its answer, and you can close this page. If the application does \
+         not say that it is connected, connect it again there.",
     );
     const FAILED: ErrorPage = ErrorPage::new(
         StatusCode::FORBIDDEN,
@@ -182,7 +182,14 @@ fn ended(end: End) -> ErrorPage {
          back to the application and connect it again.",
     );
 
+    const SIGNED_OUT: ErrorPage = ErrorPage::new(
+        StatusCode::FORBIDDEN,
+        "You signed out during this sign-in",
+        "Nothing was connected. To connect the application, go back to it and connect it again.",
+    );
+
     match end {
+        End::SignedOut => SIGNED_OUT,
         End::Done => DONE,
         End::Failed => FAILED,
         End::Declined => DECLINED,

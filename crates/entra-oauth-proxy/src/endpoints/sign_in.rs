@@ -29,6 +29,10 @@ const MAX_COOKIE: usize = 3_800;
 /// Length of a `state` before version 2, in bytes: it was random, and each sign-in in a cookie.
 const RANDOM_STATE: usize = 24;
 
+/// Least length of an encrypted value, in bytes, and more than the length of a GUID, which
+/// administrators may send as `state`.
+const LEAST_SEALED: usize = 37;
+
 /// Cause for which a return from Entra continues no sign-in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum NotFound {
@@ -103,7 +107,7 @@ pub(super) fn begin(
     let now = server.clock.now();
     let id = cookie_id(&asked.cookie).to_owned();
     jar.keep_open(&id, secret);
-    let (sign_in, state) = match held(server, &asked, &claims, cookies) {
+    let (sign_in, state) = match held(server, &asked, &claims, cookies, jar) {
         // The user clicked again, or went back: the same sign-in is sent on.
         Some(held) => held,
         None => {
@@ -143,40 +147,48 @@ fn held(
     asked: &AuthorizationRequest,
     claims: &RequestedClaims,
     cookies: &Cookies,
+    jar: &mut Jar<'_>,
 ) -> Option<(SignIn, String)> {
-    let value = cookies.get(CookieKind::SignIn, cookie_id(&asked.cookie))?;
-    let held = open(server, sealed_in(value)).ok()?;
+    let id = cookie_id(&asked.cookie);
+    let value = cookies.get(CookieKind::SignIn, id)?;
+    let mut held = open(server, sealed_in(value)).ok()?;
     let is_same = held.asked.id == asked.id && held.claims == *claims;
-    let is_valid = is_same && !is_over(held.at, server.clock.now());
-    let state = held.state.clone().filter(|_| is_valid)?;
-    Some((held, state))
+    let state = held.state.clone().filter(|_| is_same)?;
+    // The time begins again with each click, as that of a short sign-in does.
+    held.at = server.clock.now();
+    let sealed = sealed(server, &held)?;
+    jar.keep_sign_in(id, &format!("{}.{sealed}", held.at))
+        .then_some((held, state))
+}
+
+fn sealed(server: &Server, sign_in: &SignIn) -> Option<String> {
+    let sealed = server.keys.seal(Purpose::SignIn, b"", sign_in)?;
+    Some(base64url(&sealed))
 }
 
 /// Encrypts a new sign-in, and returns its `state`. A long sign-in goes into a cookie.
 fn state_of(server: &Server, sign_in: &mut SignIn, id: &str, jar: &mut Jar<'_>) -> Option<String> {
-    let seal = |sign_in: &SignIn| {
-        let sealed = server.keys.seal(Purpose::SignIn, b"", sign_in)?;
-        Some(base64url(&sealed))
-    };
-    let sealed = seal(sign_in)?;
-    if sealed.len() > SHORT_STATE {
+    let short = sealed(server, sign_in)?;
+    if short.len() > SHORT_STATE {
         // The time tells a late return from that of another browser.
         let state = format!("{}.{id}.{}", sign_in.at, random_text::<24>());
         sign_in.state = Some(state.clone());
-        let value = format!("{}.{}", sign_in.at, seal(sign_in)?);
+        let value = format!("{}.{}", sign_in.at, sealed(server, sign_in)?);
         if value.len() <= MAX_COOKIE && jar.keep_sign_in(id, &value) {
             return Some(state);
         }
         sign_in.state = None;
     }
-    Some(sealed).filter(|sealed| sealed.len() <= LONG_STATE)
+    Some(short).filter(|sealed| sealed.len() <= LONG_STATE)
 }
 
 /// Finds the sign-in that a browser brings back with this `state`.
 pub(super) fn find(server: &Server, state: &str, cookies: &Cookies) -> Result<Returned, NotFound> {
     let now = server.clock.now();
-    if let [at, id, _] = state.split('.').collect::<Vec<_>>()[..] {
-        let at: u64 = at.parse().map_err(|_| NotFound::NotOurs)?;
+    if let [at, id, random] = state.split('.').collect::<Vec<_>>()[..] {
+        let is_ours = cookie_id(&hash("")).len() == id.len() && random.len() == 32;
+        let at = at.parse().ok().filter(|_| is_ours);
+        let at: u64 = at.ok_or(NotFound::NotOurs)?;
         let Some(value) = cookies.get(CookieKind::SignIn, id) else {
             let stopped = match jar::end_of(cookies, id) {
                 Some(end) => Stopped::Ended(end),
@@ -193,9 +205,10 @@ pub(super) fn find(server: &Server, state: &str, cookies: &Cookies) -> Result<Re
         );
     }
     let sealed = from_base64url(state).ok_or(NotFound::NotOurs)?;
+    let is_guid = state.bytes().all(|byte| byte.is_ascii_hexdigit());
     match sealed.len() {
-        ..RANDOM_STATE => Err(NotFound::NotOurs),
-        RANDOM_STATE => of_version_1(server, state, cookies),
+        RANDOM_STATE if !is_guid => of_version_1(server, state, cookies),
+        ..LEAST_SEALED => Err(NotFound::NotOurs),
         _ => bound(server, open(server, state)?, None, cookies),
     }
 }

@@ -6,6 +6,7 @@
 use http::request::Parts;
 
 use super::Server;
+use super::jar::Jar;
 use crate::http::{Response, see_other};
 use crate::pages::{Then, escaped};
 
@@ -15,7 +16,10 @@ use crate::pages::{Then, escaped};
 /// that a new sign-in does not restore.
 pub(super) fn answer(server: &Server, head: &Parts) -> Response {
     let mut response = see_other(&server.entra.sign_out_url(&server.urls.signed_out()));
-    server.cookies(&head.headers).expire_all(&mut response);
+    let cookies = server.cookies(&head.headers);
+    let mut jar = Jar::new(&cookies, server.clock.now());
+    jar.sign_out();
+    jar.write(&mut response);
     response
 }
 

@@ -13,6 +13,8 @@ use crate::told::title;
 /// Maximum length of the header `Cookie`, in bytes.
 const MAX_BYTES: usize = 6_000;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Opens a page, approves it, and returns the URL at Entra. Checks the length of the cookies.
 async fn begins(browser: &mut Browser<'_>, client: &Client, changes: &[(&str, &str)]) -> String {
     let at_entra = browser.goes_to_entra(client, changes).await;
@@ -262,7 +264,8 @@ async fn a_decision_late_on_the_page_leaves_the_whole_time_at_entra() {
     let [cookie] = &approved.cookies()[..] else {
         panic!("{:?}", approved.cookies());
     };
-    assert!(cookie.contains("Max-Age=900"), "{cookie}");
+    // A minute longer than the sign-in lasts.
+    assert!(cookie.contains("Max-Age=960"), "{cookie}");
     stage.tenant.time().advance(14 * MINUTE).await;
     ends(&stage, &mut browser, &client, &approved.onward()).await;
 }
@@ -341,4 +344,87 @@ async fn of_sign_ins_that_are_over_a_browser_keeps_the_newest_ends() {
         };
         assert_eq!(title(&browser.answer(page, "approve").await), expected);
     }
+}
+
+/// Checks what every browser shows that was left open: the time is over, and the cookie is gone.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_or_return_is_late_although_its_cookie_is_gone() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
+    let long = "s".repeat(1_024);
+    let at_entra = browser.goes_to_entra(&client, &[("state", &*long)]).await;
+    let of_long = stage.tenant.people().sign_in("ada", &at_entra);
+    stage.tenant.time().advance(15 * MINUTE + SECOND).await;
+    browser.cookies.clear();
+    let late = browser.answer(&page, "approve").await;
+    assert!(
+        late.text().contains("Your answer came too late"),
+        "{}",
+        late.text()
+    );
+    for callback in [callback, of_long] {
+        let late = browser.come_back(&callback).await;
+        assert!(
+            late.text().contains("This sign-in took too long"),
+            "{}",
+            late.text()
+        );
+    }
+}
+
+/// Checks an application that the browser did not open, such as because the user hesitated.
+#[tokio::test(start_paused = true)]
+async fn an_application_that_did_not_open_gets_its_code_again_until_it_uses_it() {
+    let stage = Stage::new().await;
+    let scheme = json!({ "redirect_uris": ["com.example.app:/callback"] });
+    let client = stage.client_with(scheme).await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let going_on = browser.answer(&page, "approve").await;
+        assert!(going_on.text().contains("or the application does not open"));
+        let callback = stage.tenant.people().sign_in("ada", &going_on.onward());
+        let answered = browser.come_back(&callback).await;
+        let there = answered.location();
+        assert!(there.starts_with("com.example.app:/callback?"), "{there}");
+        codes.push(parameter(&there.parse().unwrap(), "code").unwrap());
+        // The user clicks the button a while later, and a browser may repeat the request.
+        let again = browser.come_back(&callback).await;
+        assert_eq!(again.location(), there);
+        stage.tenant.time().advance(5 * SECOND).await;
+    }
+    let redeemed = stage.redeem(&client, &codes[1]).await;
+    assert_eq!(redeemed.status, StatusCode::OK, "{}", redeemed.text());
+    let tokens = redeemed.json();
+    // Once it has used it, a browser that comes back does not bring it a second time.
+    let going_on = browser.answer(&page, "approve").await;
+    assert_eq!(going_on.status, StatusCode::OK);
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_that_is_loaded_again_after_the_code_was_used_says_that_it_is_complete() {
+    let stage = Stage::new().await;
+    let scheme = json!({ "redirect_uris": ["com.example.app:/callback"] });
+    let client = stage.client_with(scheme).await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
+    let there = browser.come_back(&callback).await.location();
+    let code = parameter(&there.parse().unwrap(), "code").unwrap();
+    let tokens = stage.redeem(&client, &code).await.json();
+    let again = browser.come_back(&callback).await;
+    assert!(
+        again.text().contains("This sign-in is already complete"),
+        "{}",
+        again.text()
+    );
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
 }

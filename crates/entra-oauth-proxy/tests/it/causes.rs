@@ -52,6 +52,42 @@ async fn a_return_from_entra_without_a_sign_in_is_told_what_it_is() {
             "Permission for the organization",
         ),
         (
+            "granted",
+            "admin_consent=True&T&state=8f14e45f-ceea-467f-9575-2ad3b1b5a3d1",
+            200,
+            "Permission for the organization",
+        ),
+        (
+            "granted",
+            "admin_consent=true&T&state=8f14e45fceea467f95752ad3b1b5a3d1",
+            200,
+            "Permission for the organization",
+        ),
+        (
+            "granted",
+            "admin_consent=True&T&state=1.2.3",
+            200,
+            "Permission for the organization",
+        ),
+        (
+            "granted",
+            "admin_consent=True&T&state=YSBsb25nIHRleHQgb2YgYW4gYWRtaW5pc3RyYXRvcidzIHNjcmlwdCwgaW4gYmFzZTY0dXJs",
+            200,
+            "Permission for the organization",
+        ),
+        (
+            "declined",
+            "admin_consent=False&T",
+            403,
+            "The permission was not granted",
+        ),
+        (
+            "declined",
+            "error=access_denied&error_subcode=cancel&state=8f14e45f-ceea-467f-9575-2ad3b1b5a3d1",
+            403,
+            "The permission was not granted",
+        ),
+        (
             "declined",
             "error=permission_denied&admin_consent=True&T",
             403,

@@ -52,7 +52,7 @@ async fn cookies_belong_to_this_host_alone_and_to_no_script() {
             attributes,
             [
                 "HttpOnly",
-                "Max-Age=900",
+                "Max-Age=960",
                 "Path=/",
                 "SameSite=Lax",
                 "Secure"
@@ -82,7 +82,7 @@ async fn without_tls_on_this_machine_cookies_are_plain_and_a_sign_in_works() {
         !cookie.contains("__Host-") && !cookie.contains("Secure"),
         "{cookie}"
     );
-    for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=900"] {
+    for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=960"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     let at_entra = browser.answer(&page, "approve").await.onward();

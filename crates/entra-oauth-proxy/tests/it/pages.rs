@@ -317,7 +317,10 @@ async fn who_opens_the_address_of_the_form_is_told_where_a_sign_in_begins() {
     let page = stage.get("/consent").await;
     assert_eq!(page.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(page.header("allow"), "POST");
-    assert!(page.text().contains("begins in the application"));
+    assert!(
+        page.text()
+            .contains("Only the pages of a sign-in lead here")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,8 +349,13 @@ async fn signing_out_ends_what_is_under_way_in_this_browser_and_goes_on_to_entra
         )
     );
     assert_eq!(signed_out.header("cache-control"), "no-store");
-    let left: Vec<_> = browser.cookies.iter().map(|(name, _)| &**name).collect();
-    assert_eq!(left, ["session"]);
+    // No secret is left, only the word that says why.
+    for (name, value) in &browser.cookies {
+        assert!(
+            name == "session" || value.ends_with(".signed-out"),
+            "{name}={value}"
+        );
+    }
     assert!(
         !signed_out
             .cookies()
@@ -356,10 +364,12 @@ async fn signing_out_ends_what_is_under_way_in_this_browser_and_goes_on_to_entra
     );
     // Neither the page nor the sign-in is valid now.
     let answered = browser.answer(&open, "approve").await;
-    assert_eq!(answered.status, StatusCode::FORBIDDEN);
     let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let came_back = browser.come_back(&callback).await;
-    assert_eq!(came_back.status, StatusCode::FORBIDDEN);
+    for page in [answered, came_back] {
+        assert_eq!(page.status, StatusCode::FORBIDDEN);
+        assert!(page.text().contains("You signed out during this sign-in"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

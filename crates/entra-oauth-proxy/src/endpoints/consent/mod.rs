@@ -34,8 +34,8 @@ const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
 const LATE: ErrorPage = ErrorPage::new(
     StatusCode::FORBIDDEN,
     "Your answer came too late",
-    "You have not agreed to anything. Go back to the application, connect it again, and answer \
-     within 15 minutes.",
+    "The page was opened more than 15 minutes ago. If the application does not say that it is \
+     connected, go back to it, connect it again, and answer within 15 minutes.",
 );
 
 const STRANGER: ErrorPage = ErrorPage::new(
@@ -141,7 +141,7 @@ where
             let what = "a sign-in was declined on the consent page";
             throttled!(info, server.log, (what, ""), "{what}");
             let error = OAuthError::new(ErrorCode::AccessDenied, "the user did not agree");
-            let mut response = page::to_client(server, &target, &error, "You have not agreed.");
+            let mut response = page::to_client(server, &target, &error, "You have not agreed");
             jar.end(cookie_id(&request.cookie), End::Declined);
             jar.write(&mut response);
             response
@@ -159,11 +159,14 @@ where
             });
             match url {
                 Ok(url) => {
-                    let mut response = page::to_entra(server, &url);
+                    let mut response = page::to_entra(server, &url, target.kind());
                     jar.write(&mut response);
                     response
                 }
-                Err(error) => page::to_client(server, &target, &error, "The sign-in cannot begin."),
+                Err(error) => {
+                    let why = format!("The sign-in cannot begin: {error}");
+                    page::to_client(server, &target, &error, &why)
+                }
             }
         }
     }

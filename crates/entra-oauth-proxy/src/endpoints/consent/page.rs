@@ -9,22 +9,26 @@ use crate::telemetry::set_outcome;
 /// Returns the page from which a browser goes on to Entra.
 ///
 /// The button is for browsers that do not go on by themselves, and for a second attempt.
-pub(super) fn to_entra(server: &Server, url: &str) -> Response {
+pub(super) fn to_entra(server: &Server, url: &str, kind: RedirectUriKind) -> Response {
+    let stays = match kind {
+        RedirectUriKind::Custom => "If nothing happens, or the application does not open,",
+        RedirectUriKind::Https | RedirectUriKind::Loopback => "If nothing happens,",
+    };
     let body = format!(
         "<h1>You are sent on to sign in</h1>\n\
-         <p>If nothing happens, use the button.</p>\n\
-         <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{}\">Continue to \
+         <p>{stays} use the button.</p>\n\
+         <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Continue to \
          Microsoft</a></p>\n\
          <p class=\"note\">When the application says that it is connected, you can close this \
          page.</p>\n",
-        escaped(url)
+        href = escaped(url)
     );
     let title = "You are sent on to sign in";
     server.brand.page(title, &body, Then::GoOn(url))
 }
 
 /// Returns the page from which a browser goes on to the client with an error. `why` is a sentence
-/// for the user.
+/// for the user, without its full stop.
 pub(super) fn to_client(
     server: &Server,
     target: &RedirectTarget,
@@ -34,10 +38,11 @@ pub(super) fn to_client(
     let url = target.error_url(error);
     let body = format!(
         "<h1>You are sent back to the application</h1>\n\
-         <p>{why} The application is told so. If nothing happens, use the button, or close this \
+         <p>{why}. The application is told so. If nothing happens, use the button, or close this \
          page.</p>\n\
          <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Go back to \
          <bdi>{host}</bdi></a></p>\n",
+        why = escaped(why),
         href = escaped(&url),
         host = escaped(target.shown_host()),
     );

@@ -131,7 +131,7 @@ enum ApplicationType {
     Web,
 }
 
-/// Maximum length of a redirect URI, in bytes. It is kept in the client's id and in a cookie.
+/// Maximum length of a redirect URI, in bytes. It is part of the client's id and of Entra's `state`.
 const MAX_BYTES: usize = 512;
 
 impl RedirectTarget {
