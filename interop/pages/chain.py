@@ -36,6 +36,7 @@ CALLBACKS = {
     "302 to https": ("/callback/302-https", "https"),
     "302 to http on another loopback host": ("/callback/302-loopback", "loopback"),
     "307 to http on another loopback host": ("/callback/307-loopback", "loopback"),
+    "302 to an application's scheme": ("/callback/302-scheme", "scheme"),
     "307 to an application's scheme": ("/callback/307-scheme", "scheme"),
 }
 
@@ -95,6 +96,7 @@ class Chain:
         yield "Continue again, as nothing seemed to happen", self.continues_again
         yield "Continue in another tab, and again here", self.continues_in_another_tab
         yield "a second click on Cancel, and on the button after it", self.cancels_again
+        yield "an application that was not opened, and the button", self.opens_the_application_again
         yield "a click after the end, on the page that handed over", self.clicks_after_the_end
         yield "back after the end, to Entra's page", self.goes_back_after_the_end
         yield "back after the end, to the consent page, and Continue", self.continues_after_the_end
@@ -195,6 +197,19 @@ class Chain:
             self.browser.push(button)
             self.browser.wait(f"error {number}", lambda: len(sign_in.arrived()) == number)
         assert {parameter(url, "error") for url in sign_in.arrived()} == {"access_denied"}, sign_in.arrived()
+
+    def opens_the_application_again(self):
+        sign_in = self.begin(None, has_session=True)
+        self.browser.push(CONTINUE)
+        self.browser.wait("the client's code", sign_in.arrived)
+        # The application did not take it, so the user uses the button of the page that stayed.
+        self.browser.push(ON)
+        self.browser.wait("the same again", lambda: len(sign_in.arrived()) == 2)
+        first, second = sign_in.arrived()
+        assert first == second, (first, second)
+        redeem(USUAL, sign_in.url, parameter(second, "code"))
+        self.browser.push(ON)
+        self.says("This sign-in is already complete")
 
     def clicks_after_the_end(self):
         sign_in = self.begin("307 to an application's scheme", has_session=True)

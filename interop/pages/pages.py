@@ -344,7 +344,7 @@ def signs_out(browser, client):
     browser.press(ENTER)
     browser.arrives(f"{USUAL}/signed-out")
     words = {cookie["value"].partition(".")[2] for cookie in browser.driver.get_cookies()}
-    assert words == {"signed-out"}, words
+    assert "signed-out" in words <= {"signed-out", "done", "failed", "declined"}, words
     assert browser.run("return document.querySelector('h1').textContent") == "Signing out"
     no_complaints(browser)
     done("signing out by keyboard, by way of Entra, without a secret left")
