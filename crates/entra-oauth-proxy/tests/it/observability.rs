@@ -206,6 +206,24 @@ async fn metrics_count_what_came_of_requests() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_write_that_the_store_lost_is_counted_when_it_shows() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let backup = store.records("grant/").await.remove(0);
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    store.puts_back(backup).await;
+    token_of(stage.refresh(&client, &token).await).await;
+    let seen = seen(&snapshotter);
+    assert_eq!(seen.get("entra_proxy_lost_writes_total "), Some(&1));
+}
+
 /// Returns the names of the metrics in a text.
 fn named(text: &str) -> BTreeSet<&str> {
     let is_of_name = |c: char| c.is_ascii_lowercase() || c == '_';
