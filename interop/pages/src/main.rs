@@ -31,9 +31,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let long = TcpListener::bind("127.0.0.1:0").await?;
     let busy = TcpListener::bind("127.0.0.1:0").await?;
     let control = TcpListener::bind("127.0.0.1:0").await?;
+    // Another site than the tenant, as Entra is: browsers then apply `SameSite` to the return.
     let url = |listener: &TcpListener| {
         let address = listener.local_addr();
-        address.map(|address| format!("http://{address}"))
+        address.map(|address| format!("http://localhost:{}", address.port()))
     };
     let (usual_url, long_url, busy_url) = (url(&usual)?, url(&long)?, url(&busy)?);
 
