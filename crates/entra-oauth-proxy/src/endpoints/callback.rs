@@ -19,6 +19,7 @@ use crate::entra::{NoTokens, unnamed_error};
 use crate::http::{Cookies, Response, see_other};
 use crate::oauth::{Parameters, RedirectTarget, RedirectUriKind, merge_claims};
 use crate::pages::{ErrorPage, Then};
+use crate::store::StoreError;
 use crate::telemetry::{record, throttled};
 
 /// A browser's return from Entra.
@@ -196,16 +197,25 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     let is_first = !outcome.initialized();
     let outcome = outcome.get_or_init(|| redeem(server, sign_in, &brought));
     let outcome = outcome.await.clone();
+    // A code that the application has used must not come a second time.
+    let is_used = match &outcome {
+        Ok(code) if !is_first => is_used(server, code).await,
+        _ => Ok(false),
+    };
     let now = server.clock.now();
     let mut jar = Jar::new(cookies, now);
-    let answered = match outcome {
-        // The application has the answer.
-        Ok(code) if !is_first && !is_unused(server, &code).await => {
+    match is_used {
+        Ok(false) => {}
+        Ok(true) => {
             returned.end(&mut jar, End::Done);
             let mut response = ended(End::Done).response();
             jar.write(&mut response);
             return response;
         }
+        // The store does not respond. The sign-in stays as it is.
+        Err(_) => return BUSY.response_for_later(BUSY_FOR),
+    }
+    let answered = match outcome {
         Ok(code) => {
             // Browsers ask before they open an application, or do not open it. Then the same
             // sign-in is sent on again.
@@ -242,11 +252,11 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     response
 }
 
-/// Returns whether no client has redeemed the code yet.
-async fn is_unused(server: &Server, code: &str) -> bool {
+/// Returns whether the code was redeemed, or has expired.
+async fn is_used(server: &Server, code: &str) -> Result<bool, StoreError> {
     let key = CodeRecord::key(code);
-    let found = server.records.get::<CodeRecord>(&key);
-    matches!(found.await, Ok((Some(CodeRecord::Fresh(_)), _)))
+    let (found, _) = server.records.get::<CodeRecord>(&key).await?;
+    Ok(!matches!(found, Some(CodeRecord::Fresh(_))))
 }
 
 /// Redeems Entra's code, checks the tokens, and returns a code for the client.

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::support::{Browser, Client, MINUTE, REDIRECT, Reply, Stage, parameter};
 use crate::told::title;
+use crate::watched_store::WatchedStore;
 
 /// Maximum length of the header `Cookie`, in bytes.
 const MAX_BYTES: usize = 6_000;
@@ -427,4 +428,26 @@ async fn a_return_that_is_loaded_again_after_the_code_was_used_says_that_it_is_c
     );
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_that_is_loaded_again_while_the_store_is_down_is_asked_to_wait() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let scheme = json!({ "redirect_uris": ["com.example.app:/callback"] });
+    let client = stage.client_with(scheme).await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
+    let there = browser.come_back(&callback).await.location();
+    store.goes_down();
+    let busy = browser.come_back(&callback).await;
+    assert_eq!(busy.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        busy.text().contains("Load this page again"),
+        "{}",
+        busy.text()
+    );
+    store.comes_back();
+    assert_eq!(browser.come_back(&callback).await.location(), there);
 }
