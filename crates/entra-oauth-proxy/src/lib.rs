@@ -54,16 +54,17 @@
 //!    minute.
 //! 6. `POST /token`: the server redeems the code, stores the sign-in (a grant), and issues tokens.
 //!    If the user has too many sign-ins, the longest unused one ends.
-//! 7. `POST /token`, repeatedly: each use of a refresh token replaces it. If Entra's own token is
-//!    about to expire, the server renews it first: once, even if several refreshes arrive at the
-//!    same time.
+//! 7. `POST /token`, repeatedly: each use of a refresh token replaces it. If Entra's own token would
+//!    expire before the client's new one, the server renews it first: every 10 minutes at most,
+//!    unless it must, and once if several refreshes arrive at the same time.
 //! 8. `POST /revoke`: the client signs out. Its refresh token ends immediately, its access tokens
 //!    within the [grant check interval](Lifetimes::grant_check), 30 s.
 //!
 //! Work that has begun continues when the client or the browser disconnects. A browser that returns
-//! from Entra a second time receives the same result. A client that repeats a refresh receives the
-//! current tokens. A code works only once, even if its response was lost.
-//! [`EntraOAuthProxy::shutdown`] waits for all work in flight.
+//! from Entra a second time receives the same result, until the client has used its code. A client
+//! that did not receive the response to a refresh repeats it with the same token, [however
+//! late](Lifetimes::rotation_grace). A client that did not receive the response to its code sends
+//! the code again within 10 seconds. [`EntraOAuthProxy::shutdown`] waits for all work in flight.
 //!
 //! A user who wants to sign in with an account other than the browser's opens `GET /sign-out`, to
 //! which the consent page links. It ends the sign-in at Entra, but not the sign-ins of applications
@@ -116,7 +117,7 @@
 //! | a registration | in the client's id | until its key is removed from the list |
 //! | a request that a user is asked to agree to | in the page's form | 15 minutes |
 //! | a sign-in in progress at Entra | in Entra's `state`, or in the browser's cookie if it is long | 15 minutes |
-//! | the secret that binds it to the browser, and then its end | in the browser's cookie | 15 minutes |
+//! | the secret that binds it to the browser; then its end | in the browser's cookie | 16 minutes; an hour |
 //! | the result for a browser that returned from Entra | in memory | 15 minutes |
 //! | the fact that a code was used | in the [`Store`](store::Store) | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |

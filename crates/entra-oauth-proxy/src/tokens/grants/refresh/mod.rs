@@ -3,8 +3,9 @@
 //!
 //! The tokens of a grant are numbered. The record has the number of the current token, and of the
 //! one in place of which it was issued, its parent. The holder of either may be the client, because
-//! the response with the current token may have been lost. Of two holders, one therefore always
-//! presents a token that is neither (RFC 9700 §4.14.2).
+//! the response with the current token may have been lost. Of two holders, one therefore presents a
+//! token that is neither (RFC 9700 §4.14.2), unless it always comes within the grace period after
+//! the other.
 
 mod steps;
 #[cfg(test)]
@@ -98,10 +99,10 @@ impl Arrival {
         }
     }
 
-    /// Returns whether a dead token is not a theft.
+    /// Returns whether the client proved itself by a secret, so that a dead token is no theft.
     ///
-    /// A refresh token of a client with a secret is useless without the secret, so an old one tells
-    /// nothing (RFC 9700 §4.14.2).
+    /// Its refresh token is useless without the secret, so an old one tells nothing (RFC 9700
+    /// §4.14.2).
     fn has_secret(self) -> bool {
         self.has_secret
     }

@@ -1,9 +1,9 @@
 //! The steps of a refresh.
 //!
-//! They are the role of the presented token, the scopes, Entra's own tokens,
-//! one compare-and-swap, the operator's ends, the response. A refresh that another one overtook
-//! begins again from the record. If the store does not say whether it wrote, the client holds the
-//! current token or its parent, and can repeat the refresh with either.
+//! They are the role of the presented token, the scopes, Entra's own tokens, one compare-and-swap,
+//! the operator's ends, the response. A refresh that another one overtook begins again from the
+//! record. If the store does not say whether it wrote, the client holds the current token or its
+//! parent, and can repeat the refresh with either.
 
 use std::sync::Arc;
 use std::time::Duration;
